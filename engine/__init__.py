@@ -1,0 +1,1 @@
+"""The player: UCI, game session, clock, options and Monte Carlo tree search."""

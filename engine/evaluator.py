@@ -1,0 +1,145 @@
+"""From positions to what the tree stores of them: evaluator protocol, softmax over legal moves, cache."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import chess
+import numpy as np
+from dejavu.model.encoding import Packed, move_to_index, unpack
+from dejavu.model.evaluations import Evaluations
+from numpy.typing import NDArray
+
+CacheKey = tuple[Packed, int]
+"""Packed position and clock byte: everything an evaluation depends on."""
+
+
+class EvaluationError(RuntimeError):
+    """The evaluator's answer cannot be used; the message is one sentence for the user."""
+
+
+class Evaluator(Protocol):
+    """What the search needs of a network."""
+
+    use_memory: bool
+
+    def evaluate(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> Evaluations:
+        """Evaluate packed positions: planes [B, 4], clock bytes [B]."""
+
+    def describe(self) -> str:
+        """One line: what plays."""
+
+
+class Neighbour(Protocol):
+    """A position the network was reminded of."""
+
+    def describe(self) -> str:
+        """One line: where it was and what came next."""
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """An evaluator that can name the neighbours it retrieved."""
+
+    def neighbours(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> list[Neighbour]:
+        """Neighbours of one packed position: planes [1, 4], clock byte [1]."""
+
+
+class UniformEvaluator:
+    """Knows the rules and nothing else: all moves alike, all positions even."""
+
+    use_memory = False
+
+    def evaluate(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> Evaluations:
+        """List the legal moves with python-chess; logits are 0, WDL is 25 % 50 % 25 %."""
+        offsets, moves = [0], []
+        for row, clock in zip(planes.tolist(), clocks.tolist(), strict=True):
+            board = unpack(row, clock)
+            moves += sorted(move_to_index(move, board) for move in board.legal_moves)
+            offsets.append(len(moves))
+        wdl = np.tile(np.array([0.25, 0.5, 0.25], np.float32), (len(planes), 1))
+        return Evaluations(
+            np.array(offsets, np.int64), np.array(moves, np.uint16), np.zeros(len(moves), np.float32), wdl
+        )
+
+    def describe(self) -> str:
+        return f"no network: every move alike (python-chess {chess.__version__} lists them)"
+
+
+class Expansion(NamedTuple):
+    """What the tree stores of one evaluated position."""
+
+    moves: bytes
+    """uint16 policy indices, the likeliest move first."""
+    priors: bytes
+    """float32 P of those moves; their sum is 1."""
+    value: float
+    """Win minus loss probability, from the side to move."""
+    draw: float
+    """Draw probability."""
+
+
+def priors(evaluations: Evaluations, temperature: float) -> tuple[NDArray[np.uint16], NDArray[np.float32]]:
+    """Moves [M] and their P [M], position by position as in `evaluations`, the likeliest first.
+
+    Softmax of logits / temperature over each position's legal moves, for all positions at once.
+    """
+    offsets = evaluations.offsets
+    sizes = np.diff(offsets)
+    # reduceat would read a neighbour's entry for a position without moves, so those are left out.
+    starts = offsets[:-1][sizes > 0]
+    if starts.size == 0:
+        return evaluations.moves, evaluations.logits
+    segments = np.repeat(np.arange(starts.size), sizes[sizes > 0])
+    scaled = evaluations.logits.astype(np.float32) / np.float32(temperature)
+    weights = np.exp(scaled - np.maximum.reduceat(scaled, starts)[segments])
+    probabilities = weights / np.add.reduceat(weights, starts)[segments]
+    order = np.lexsort((-probabilities, segments))
+    return evaluations.moves[order], probabilities[order].astype(np.float32)
+
+
+def expansions(evaluations: Evaluations, temperature: float) -> list[Expansion]:
+    """One `Expansion` per position; raises EvaluationError if the network's numbers are not finite."""
+    if not (np.isfinite(evaluations.logits).all() and np.isfinite(evaluations.wdl).all()):
+        raise EvaluationError("the network's answer is not a number: its weights file is damaged")
+    moves, probabilities = priors(evaluations, temperature)
+    move_bytes = moves.astype(np.uint16).tobytes()
+    prior_bytes = probabilities.tobytes()
+    offsets = evaluations.offsets.tolist()
+    return [
+        Expansion(move_bytes[2 * start : 2 * end], prior_bytes[4 * start : 4 * end], win - loss, draw)
+        for start, end, (win, draw, loss) in zip(
+            offsets[:-1], offsets[1:], evaluations.wdl.tolist(), strict=True
+        )
+    ]
+
+
+class EvaluationCache:
+    """Evaluations of positions seen lately, the least recently used dropped first.
+
+    Keyed by the exact position and clock byte, so a transposition never gets another position's answer.
+    """
+
+    ENTRY_BYTES = 1100
+    """Measured for 35 moves: byte strings, tuple, floats, key, and the place in the dictionary."""
+
+    def __init__(self, capacity_bytes: int) -> None:
+        self.capacity = max(1, capacity_bytes // self.ENTRY_BYTES)
+        self._entries: dict[CacheKey, Expansion] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: CacheKey) -> Expansion | None:
+        """The stored expansion, which becomes the most recently used one, or None."""
+        found = self._entries.pop(key, None)
+        if found is not None:
+            self._entries[key] = found
+        return found
+
+    def put(self, key: CacheKey, expansion: Expansion) -> None:
+        """Store an expansion; the oldest one makes room."""
+        entries = self._entries
+        entries[key] = expansion
+        if len(entries) > self.capacity:
+            del entries[next(iter(entries))]

@@ -1,0 +1,128 @@
+"""Gets the evaluator the options ask for, and the best there is where the files are no good."""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from dejavu.engine.evaluator import EvaluationError, Evaluator, UniformEvaluator, expansions
+from dejavu.engine.options import SHIPPED, Config
+from dejavu.model.encoding import clock_byte, pack, stack
+
+EvaluatorFactory = Callable[[Path, "Path | None", int], Evaluator]
+"""(weights, memory or None, threads) -> evaluator; raises ValueError or OSError with one sentence."""
+
+
+class Wanted(NamedTuple):
+    """What the options ask for."""
+
+    weights: Path
+    memory: Path | None
+    threads: int
+
+
+def load_network(weights: Path, memory: Path | None, threads: int) -> Evaluator:
+    """The real network; imports torch, which takes seconds."""
+    from dejavu.model.inference import NetworkEvaluator
+
+    return NetworkEvaluator.load(weights, memory, threads)
+
+
+def _path(value: str, package: str, shipped_name: str) -> Path:
+    if value == SHIPPED:
+        return Path(str(importlib.resources.files(package))) / "shipped" / shipped_name
+    return Path(value).expanduser()
+
+
+def wanted(config: Config) -> Wanted:
+    """The files and threads of `config`; an empty MemoryFile means none."""
+    return Wanted(
+        _path(config.weights_file, "dejavu.model", "dejavu.safetensors"),
+        _path(config.memory_file, "dejavu.retrieval", "memory.safetensors") if config.memory_file else None,
+        config.threads,
+    )
+
+
+def _sentence(error: Exception, path: Path) -> str:
+    """The error in one line that names the file."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        text = error.strerror
+    return text if str(path) in text or path.name in text else f"{path}: {text}"
+
+
+class Loader:
+    """Keeps the evaluator in step with the options, and the last good one where a file is bad."""
+
+    def __init__(self, factory: EvaluatorFactory, complain: Callable[[str], None]) -> None:
+        self._factory = factory
+        self._complain = complain
+        self._tried: Wanted | None = None
+        self._good: Wanted | None = None
+        self.evaluator: Evaluator = UniformEvaluator()
+
+    @property
+    def has_network(self) -> bool:
+        """False if every move would be chosen without a network."""
+        return self._good is not None
+
+    def load(self, config: Config) -> bool:
+        """Load what `config` asks for, unless that was done; True if positions may now be judged otherwise.
+
+        Every bad file costs one sentence to `complain`: bad weights keep the last good evaluator, a bad
+        memory keeps the last good one of the same weights, or none.
+        """
+        target = wanted(config)
+        changed = False
+        if target != self._tried:
+            self._tried = target
+            changed = self._replace(target)
+        if self.evaluator.use_memory != config.use_memory and self.has_network:
+            self.evaluator.use_memory = config.use_memory
+            changed = True
+        return changed
+
+    def _replace(self, target: Wanted) -> bool:
+        try:
+            self._accept(self._checked(target), target)
+            return True
+        except (ValueError, OSError, EvaluationError, ImportError) as error:
+            problem = error
+        if target.memory is not None:
+            without = target._replace(memory=None)
+            try:
+                evaluator = self._checked(without)
+            except (ValueError, OSError, EvaluationError, ImportError) as error:
+                problem = error
+            else:
+                return self._memory_is_bad(evaluator, without, _sentence(problem, target.memory))
+        kept = "the last good network plays on" if self.has_network else "there is no network to play with"
+        self._complain(f"cannot load the weights: {_sentence(problem, target.weights)}; {kept}")
+        return False
+
+    def _memory_is_bad(self, evaluator: Evaluator, without: Wanted, sentence: str) -> bool:
+        good = self._good
+        if good is not None and good.memory is not None and good._replace(memory=None) == without:
+            self._complain(f"cannot load the memory: {sentence}; the last good memory stays")
+            return False
+        self._complain(f"cannot load the memory: {sentence}; playing without memory")
+        self._accept(evaluator, without)
+        return True
+
+    def _accept(self, evaluator: Evaluator, source: Wanted) -> None:
+        self.evaluator = evaluator
+        self._good = source
+
+    def _checked(self, target: Wanted) -> Evaluator:
+        """Load, and evaluate the starting position once: a damaged file shows, and torch warms up."""
+        import chess
+
+        evaluator = self._factory(*target)
+        planes, clocks = (
+            stack([pack(chess.Board())]),
+            stack([(clock_byte(0, False),) * 4])[:, 0].astype("uint8"),
+        )
+        expansions(evaluator.evaluate(planes, clocks), 1.0)
+        return evaluator

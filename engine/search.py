@@ -1,0 +1,528 @@
+"""Monte Carlo tree search in numbered phases, after AlphaZero and lc0.
+
+    1 gather     walk down by PUCT to a minibatch of leaves, each walk leaving virtual visits behind
+    2 expand     leaves known by the rules, the tablebases or the cache are finished at once
+    3 evaluate   the network judges the rest together
+    4 back up    values go up to the root, virtual visits are taken back
+    5 report     info lines; a stopper may end the search
+
+Formulas and defaults are lc0's: PUCT with cpuct growing with visits, first-play urgency by reduction, softmax
+temperature, collisions.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import chess
+import numpy as np
+from dejavu.engine.clock import Pace
+from dejavu.engine.evaluator import EvaluationCache, Evaluator, Expansion, expansions
+from dejavu.engine.options import Config
+from dejavu.engine.stoppers import Progress, Stopper, first_reason
+from dejavu.engine.tablebase import Tablebases
+from dejavu.engine.tree import DRAWN, LOST, NO_NODE, TABLEBASE_PLIES, UNPROVEN, WON, Tree
+from dejavu.model.encoding import Packed, clock_byte, index_to_move, move_to_index, pack, stack
+
+VISITS_PER_LEAF = 4
+"""A minibatch has at most one leaf for so many visits of the root: a young tree knows too little to send
+many walks at once. Chosen by hand."""
+
+MAX_COLLISIONS = 32
+"""Walks of one minibatch that may end at a leaf already waiting (lc0's collision limit)."""
+
+MAX_FINISHED = 64
+"""Walks of one gathering that may end without the network, so that stoppers are asked often enough."""
+
+REPORT_SECONDS = 1.0
+"""An info line at least this often ..."""
+
+QUIET_SECONDS = 0.1
+"""... and at most this often."""
+
+CENTIPAWN_SCALE, CENTIPAWN_SLOPE = 90.0, 1.5637541897
+"""lc0's centipawn curve: cp = 90 tan(1.5637541897 Q)."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One principal variation; the score is for the side to move at the root."""
+
+    moves: tuple[str, ...]
+    centipawns: int
+    mate: int | None
+    """Moves to mate, negative if the side to move is mated; None if no mate is proven."""
+    wdl: tuple[int, int, int]
+    """Thousandths; their sum is 1000."""
+
+
+@dataclass(frozen=True)
+class Info:
+    """Everything an `info` line tells."""
+
+    depth: int
+    selective_depth: int
+    milliseconds: int
+    nodes: int
+    nodes_per_second: int
+    hash_permille: int
+    tablebase_hits: int
+    lines: tuple[Line, ...]
+
+
+class BestMove(NamedTuple):
+    """The answer to `go`."""
+
+    move: str | None
+    """None if the game is over."""
+    ponder: str | None
+    reason: str
+    """Why the search ended, in a word or two."""
+
+
+@dataclass
+class Signals:
+    """How the input thread speaks to the search."""
+
+    started: float = field(default_factory=time.perf_counter)
+    """When the clock began to run (time.perf_counter)."""
+    stop: threading.Event = field(default_factory=threading.Event)
+    pondering: bool = False
+    wake: threading.Event = field(default_factory=threading.Event)
+    """Set together with anything a finished search may be waiting for."""
+
+    def ponderhit(self) -> None:
+        """The expected move was played: our clock runs from now on."""
+        self.started = time.perf_counter()
+        self.pondering = False
+        self.wake.set()
+
+    def abort(self) -> None:
+        """Answer with the best move so far."""
+        self.stop.set()
+        self.wake.set()
+
+    def must_wait(self, for_stop: bool) -> bool:
+        """Whether UCI forbids an answer now; `for_stop` is `go infinite`."""
+        return not self.stop.is_set() and (for_stop or self.pondering)
+
+    def wait_until_answer_is_allowed(self, for_stop: bool) -> None:
+        """Block until `stop`, or, after `go ponder`, until `ponderhit`."""
+        while self.must_wait(for_stop):
+            self.wake.wait()
+            self.wake.clear()
+
+
+@dataclass(frozen=True)
+class Task:
+    """One search: where, with what, and when to end."""
+
+    tree: Tree
+    root: int
+    """Node to search; its board is set. Not the tree's first node while pondering."""
+    history: Sequence[Packed]
+    """Positions of the game before the root, the latest last, back to the last capture or pawn move."""
+    root_moves: Sequence[chess.Move]
+    """The moves to choose from: all legal ones, or those of `searchmoves` or of the tablebases."""
+    node_limit: int | None
+    stoppers: Sequence[Stopper]
+    wait_for_stop: bool
+    """`go infinite`: no answer before `stop`."""
+
+
+class Leaf(NamedTuple):
+    """A node that waits for the network."""
+
+    node: int
+    depth: int
+    key: Packed
+    clock: int
+
+
+class Search:
+    """Runs one `Task`. The tree keeps what was learned, for the next move."""
+
+    def __init__(
+        self,
+        task: Task,
+        evaluator: Evaluator,
+        cache: EvaluationCache,
+        tablebases: Tablebases,
+        config: Config,
+        pace: Pace,
+        signals: Signals,
+        report: Callable[[Info], None],
+        say: Callable[[str], None],
+    ) -> None:
+        """`report` gets the info lines, `say` the rare sentences for the user."""
+        self.task = task
+        self.tree = task.tree
+        self.root = task.root
+        self.evaluator = evaluator
+        self.cache = cache
+        self.tablebases = tablebases
+        self.config = config
+        self.pace = pace
+        self.signals = signals
+        self.report = report
+        self.say = say
+        self.progress = Progress()
+        self._began = time.perf_counter()
+        self._tablebase_hits = tablebases.hits
+        self._depth_sum = 0
+        self._selective_depth = 0
+        self._reported_at = 0.0
+        self._best_child = NO_NODE
+        self._reported = (0, NO_NODE)
+        """Depth and best root move of the latest info line."""
+        board = self.tree.board[self.root]
+        assert board is not None
+        self._root_board = board
+
+    def run(self) -> BestMove:
+        """Search until a stopper or `stop` ends it, and answer; blocks as long as UCI forbids an answer."""
+        if self.tree.first_edge[self.root] < 0:
+            self._expand_root()
+        reason = None
+        while reason is None:
+            if self.signals.stop.is_set():
+                reason = "stop"
+                break
+            self._refresh_progress()
+            reason = first_reason(self.task.stoppers, self.progress)
+            if reason is None:
+                self._minibatch()
+                self._report_if_new()
+        if reason == "memory":
+            self.say("the search tree has filled its part of Hash and does not grow any more")
+        if self.signals.must_wait(self.task.wait_for_stop):
+            self._send_report()
+            self.signals.wait_until_answer_is_allowed(self.task.wait_for_stop)
+        return self.answer(reason)
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether the root has been evaluated."""
+        return self.tree.visits[self.root] > 0
+
+    def answer(self, reason: str) -> BestMove:
+        """The best move so far, after the info line that names it."""
+        self._send_report()
+        moves = self._variations(1)[0].moves
+        return BestMove(moves[0], moves[1] if len(moves) > 1 else None, reason)
+
+    # The root
+
+    def _expand_root(self) -> None:
+        """Evaluate the root and keep the edges of the task's moves."""
+        began = time.perf_counter()
+        tree, root, board = self.tree, self.root, self._root_board
+        key = tree.key[root]
+        repeated = self._repeats(root, key, board.halfmove_clock)
+        leaf = Leaf(root, 0, key, clock_byte(board.halfmove_clock, repeated))
+        expansion = self.cache.get((leaf.key, leaf.clock)) or self._evaluate([leaf])[0]
+        allowed = {move_to_index(move, board) for move in self.task.root_moves}
+        tree.expand(root, _restricted(expansion, allowed))
+        tree.back_up(root, root, -expansion.value, expansion.draw)
+        self.progress.playouts += 1
+        self.pace.measured(1, time.perf_counter() - began)
+
+    # Phases 1 to 4
+
+    def _minibatch(self) -> None:
+        began = time.perf_counter()
+        leaves, collisions = self._gather(self._next_batch_size())
+        if leaves:
+            answers = self._evaluate(leaves)
+            for leaf, expansion in zip(leaves, answers, strict=True):
+                self._expand(leaf.node, leaf.depth, expansion)
+        tree, root = self.tree, self.root
+        for leaf in leaves:
+            tree.add_in_flight(leaf.node, root, -1)
+        for node in collisions:
+            tree.add_in_flight(node, root, -1)
+        self.pace.measured(len(leaves), time.perf_counter() - began)
+
+    def _next_batch_size(self) -> int:
+        visits = self.tree.visits[self.root]
+        size = min(self.config.minibatch_size, max(1, visits // VISITS_PER_LEAF))
+        if self.task.node_limit is not None:
+            size = min(size, self.task.node_limit - visits)
+        return size
+
+    def _gather(self, size: int) -> tuple[list[Leaf], list[int]]:
+        """Phases 1 and 2: up to `size` leaves for the network, and the nodes of walks that collided."""
+        tree, root, signals = self.tree, self.root, self.signals
+        limit = self.task.node_limit
+        leaves: list[Leaf] = []
+        collisions: list[int] = []
+        finished = 0
+        while len(leaves) < size and len(collisions) < MAX_COLLISIONS and finished < MAX_FINISHED:
+            if tree.proof[root] or signals.stop.is_set():
+                break
+            if limit is not None and tree.visits[root] + len(leaves) >= limit:
+                break
+            node, depth, is_new = self._select()
+            if not is_new and not tree.proof[node]:
+                tree.add_in_flight(node, root, 1)
+                collisions.append(node)
+                continue
+            leaf = self._finish_if_known(node, depth)
+            if leaf is None:
+                finished += 1
+            else:
+                tree.add_in_flight(node, root, 1)
+                leaves.append(leaf)
+        return leaves, collisions
+
+    def _select(self) -> tuple[int, int, bool]:
+        """Phase 1, one walk: the node it ends at, its depth, and whether this walk made the node.
+
+        PUCT: the child with the largest Q + cpuct P sqrt(N of the parent) / (1 + N + visits under way).
+        """
+        tree, config = self.tree, self.config
+        visits, in_flight, value_sum = tree.visits, tree.in_flight, tree.value_sum
+        prior, proof, children_of = tree.prior, tree.proof, tree.children
+        cpuct, base, factor = config.cpuct, config.cpuct_base, config.cpuct_factor
+        reduction = config.fpu_reduction
+        node, depth = self.root, 0
+        while True:
+            parent_visits = visits[node]
+            children = children_of[node]
+            exploration = (cpuct + factor * math.log((parent_visits + base) / base)) * math.sqrt(
+                max(parent_visits - 1, 1)
+            )
+            urgency = -value_sum[node] / parent_visits - reduction * math.sqrt(tree.visited_policy[node])
+            best, best_score = NO_NODE, -math.inf
+            for child in children:
+                if proof[child] == LOST:
+                    continue
+                n = visits[child]
+                q = value_sum[child] / n if n else urgency
+                score = q + exploration * prior[child] / (1 + n + in_flight[child])
+                if score > best_score:
+                    best, best_score = child, score
+            depth += 1
+            if len(children) < tree.edge_count[node]:
+                edge = tree.first_edge[node] + len(children)
+                if urgency + exploration * tree.edge_prior[edge] > best_score:
+                    return self._add_child(node), depth, True
+            node = best
+            if proof[node] or tree.first_edge[node] < 0:
+                return node, depth, False
+
+    def _add_child(self, node: int) -> int:
+        """Make the node behind the next unvisited edge; its board is kept until `_finish_if_known`."""
+        tree = self.tree
+        board = tree.board[node]
+        if board is None:
+            board = self._make_board(node)
+        self._leaf_board = leaf_board = board.copy(stack=False)
+        leaf_board.push(index_to_move(tree.next_move(node), board))
+        return tree.add_child(node, pack(leaf_board))
+
+    def _make_board(self, node: int) -> chess.Board:
+        """Store the board of a node that gets its first child; its parent has one, for the same reason."""
+        tree = self.tree
+        above = tree.board[tree.parent[node]]
+        assert above is not None
+        board = above.copy(stack=False)
+        board.push(index_to_move(tree.move_into(node), above))
+        board.clear_stack()
+        tree.board[node] = board
+        tree.boards += 1
+        return board
+
+    def _finish_if_known(self, node: int, depth: int) -> Leaf | None:
+        """Phase 2: back the walk up at once if no network is needed, else say what to evaluate."""
+        tree, root = self.tree, self.root
+        if tree.proof[node]:
+            self._count(node, depth, 0.0, 0.0)
+            return None
+        board, key = self._leaf_board, tree.key[node]
+        known = self._result_by_rules(node, key, board)
+        if known is None and self.tablebases.pieces:
+            result = self.tablebases.result(board)
+            if result is not None:
+                known = (DRAWN, 0) if result == 0 else (LOST if result > 0 else WON, TABLEBASE_PLIES)
+        if known is not None:
+            tree.prove(node, root, *known)
+            self._count(node, depth, 0.0, 0.0)
+            return None
+        # A repeated position is a draw above, so the flag is never set below the root.
+        clock = clock_byte(board.halfmove_clock, False)
+        cached = self.cache.get((key, clock))
+        if cached is None:
+            return Leaf(node, depth, key, clock)
+        self._expand(node, depth, cached)
+        return None
+
+    def _result_by_rules(self, node: int, key: Packed, board: chess.Board) -> tuple[int, int] | None:
+        """Draws the position does not show by having no moves; mate goes before the 50-move rule."""
+        if board.halfmove_clock >= 4 and self._repeats(node, key, board.halfmove_clock):
+            return DRAWN, 0
+        if board.halfmove_clock >= 100:
+            return (WON, 0) if board.is_checkmate() else (DRAWN, 0)
+        if not (board.pawns | board.rooks | board.queens) and board.is_insufficient_material():
+            return DRAWN, 0
+        return None
+
+    def _repeats(self, node: int, key: Packed, clock: int) -> bool:
+        """Whether the position stood on the board before: on the way from the root, or in the game."""
+        tree, root, history = self.tree, self.root, self.task.history
+        keys, parent = tree.key, tree.parent
+        for distance in range(1, clock + 1):
+            if node == root:
+                # The rest of the way back lies in the game; only every second position has the same mover.
+                before = history[::-1][: clock - distance + 1]
+                return key in before[distance % 2 == 1 :: 2]
+            node = parent[node]
+            if distance % 2 == 0 and keys[node] == key:
+                return True
+        return False
+
+    def _evaluate(self, leaves: Sequence[Leaf]) -> list[Expansion]:
+        """Phase 3: ask the network, and remember its answers."""
+        planes = stack([leaf.key for leaf in leaves])
+        clocks = np.array([leaf.clock for leaf in leaves], np.uint8)
+        answers = expansions(self.evaluator.evaluate(planes, clocks), self.config.policy_temperature)
+        for leaf, expansion in zip(leaves, answers, strict=True):
+            self.cache.put((leaf.key, leaf.clock), expansion)
+        return answers
+
+    def _expand(self, node: int, depth: int, expansion: Expansion) -> None:
+        """Phases 2 and 4 for an evaluated leaf: give it its edges, or its result if it has none."""
+        tree = self.tree
+        if expansion.moves:
+            tree.expand(node, expansion)
+        else:
+            board = self._make_board(node)
+            tree.prove(node, self.root, *((WON, 0) if board.is_check() else (DRAWN, 0)))
+        self._count(node, depth, -expansion.value, expansion.draw)
+
+    def _count(self, node: int, depth: int, value: float, draw: float) -> None:
+        """Phase 4: one visit. The value of a proven node is the tree's affair."""
+        self.tree.back_up(node, self.root, value, draw)
+        self.progress.playouts += 1
+        self._depth_sum += depth
+        self._selective_depth = max(self._selective_depth, depth)
+
+    # Phase 5
+
+    def _refresh_progress(self) -> None:
+        tree, root, progress = self.tree, self.root, self.progress
+        now = time.perf_counter()
+        progress.nodes = tree.visits[root]
+        progress.elapsed = now - self.signals.started
+        progress.searching = now - self._began
+        progress.pondering = self.signals.pondering
+        progress.depth = self._depth_sum / max(progress.playouts, 1)
+        progress.batch_seconds = self.pace.expected(self._next_batch_size())
+        progress.tree_bytes = tree.bytes
+        progress.proven = tree.proof[root] != UNPROVEN
+        children = tree.ranked_children(root)
+        self._best_child = children[0] if children else NO_NODE
+        progress.mate_in = self._mate_in(children[0]) if children else None
+        counts = [tree.visits[child] for child in children if tree.proof[child] != LOST]
+        progress.best_visits = counts[0] if counts else 0
+        progress.second_visits = max(counts[1:], default=0)
+        progress.best_has_best_value = not children or children[0] == max(children, key=self._value)
+
+    def _value(self, node: int) -> float:
+        return self.tree.value_sum[node] / self.tree.visits[node]
+
+    def _mate_in(self, child: int) -> int | None:
+        """Moves to mate after the root move to `child`, negative if we are mated; None if not proven."""
+        proof, plies = self.tree.proof[child], self.tree.plies_to_mate[child]
+        if plies >= TABLEBASE_PLIES or proof not in (WON, LOST):
+            return None
+        return (plies + 2) // 2 if proof == WON else -((plies + 1) // 2)
+
+    def _report_if_new(self) -> None:
+        since = time.perf_counter() - max(self._reported_at, self._began)
+        if since < QUIET_SECONDS:
+            return
+        self._refresh_progress()
+        if since >= REPORT_SECONDS or self._reported != (self._depth(), self._best_child):
+            self._send_report()
+
+    def _depth(self) -> int:
+        return max(1, int(self.progress.depth))
+
+    def _send_report(self) -> None:
+        self._refresh_progress()
+        progress, config = self.progress, self.config
+        used = progress.tree_bytes + len(self.cache) * self.cache.ENTRY_BYTES
+        info = Info(
+            depth=self._depth(),
+            selective_depth=max(1, self._selective_depth),
+            milliseconds=int(progress.searching * 1000),
+            nodes=progress.nodes,
+            nodes_per_second=int(progress.playouts / max(progress.searching, 1e-3)),
+            hash_permille=min(1000, 1000 * used // (config.hash_megabytes * 2**20)),
+            tablebase_hits=self.tablebases.hits - self._tablebase_hits,
+            lines=tuple(self._variations(config.multi_pv)),
+        )
+        self._reported_at = time.perf_counter()
+        self._reported = info.depth, self._best_child
+        self.report(info)
+
+    def _variations(self, count: int) -> list[Line]:
+        """The best `count` root moves, each with its line; at least one, visited or not."""
+        tree, root = self.tree, self.root
+        children = tree.ranked_children(root)
+        unvisited = len(children) < tree.edge_count[root]
+        if unvisited and (not children or tree.proof[children[0]] == LOST):
+            # Anything unseen is better than a proven loss. Its score is the root's own evaluation.
+            move = index_to_move(
+                tree.edge_move[tree.first_edge[root] + len(tree.children[root])], self._root_board
+            )
+            unseen = Line(
+                (move.uci(),), *self._score(-self._value(root), tree.draw_sum[root], tree.visits[root])
+            )
+            return [unseen, *(self._line(child) for child in children[: count - 1])]
+        return [self._line(child) for child in children[:count]]
+
+    def _line(self, child: int) -> Line:
+        tree = self.tree
+        board = self._root_board.copy(stack=False)
+        moves: list[str] = []
+        node = child
+        while True:
+            move = index_to_move(tree.move_into(node), board)
+            moves.append(move.uci())
+            board.push(move)
+            ranked = tree.ranked_children(node)
+            if not ranked:
+                break
+            node = ranked[0]
+        centipawns, _, wdl = self._score(self._value(child), tree.draw_sum[child], tree.visits[child])
+        return Line(tuple(moves), centipawns, self._mate_in(child), wdl)
+
+    @staticmethod
+    def _score(value: float, draw_sum: float, visits: int) -> tuple[int, None, tuple[int, int, int]]:
+        """Centipawns, no mate, and win, draw, loss in thousandths."""
+        value = min(1.0, max(-1.0, value))
+        draw = min(1.0 - abs(value), max(0.0, draw_sum / visits))
+        win, loss = round(500 * (1 + value - draw)), round(500 * (1 - value - draw))
+        return (
+            round(CENTIPAWN_SCALE * math.tan(CENTIPAWN_SLOPE * value)),
+            None,
+            (win, max(0, 1000 - win - loss), loss),
+        )
+
+
+def _restricted(expansion: Expansion, allowed: set[int]) -> Expansion:
+    """The expansion with only the allowed moves, their P scaled to the sum 1."""
+    moves = np.frombuffer(expansion.moves, np.uint16)
+    priors = np.frombuffer(expansion.priors, np.float32)
+    kept = np.array([move in allowed for move in moves.tolist()], bool)
+    if kept.all():
+        return expansion
+    priors = priors[kept] / max(float(priors[kept].sum()), 1e-9)
+    return expansion._replace(moves=moves[kept].tobytes(), priors=priors.astype(np.float32).tobytes())

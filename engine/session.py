@@ -1,0 +1,424 @@
+"""The game being played: position and history, the tree kept from move to move, the running search."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+
+import chess
+import numpy as np
+from dejavu.engine.clock import Budget, Pace, budget
+from dejavu.engine.evaluator import EvaluationCache, EvaluationError, Remembering, expansions
+from dejavu.engine.limits import Limits
+from dejavu.engine.loader import EvaluatorFactory, Loader
+from dejavu.engine.options import Config
+from dejavu.engine.search import BestMove, Info, Line, Search, Signals, Task
+from dejavu.engine.stoppers import (
+    DepthStopper,
+    MateStopper,
+    MemoryStopper,
+    NodesStopper,
+    ProvenStopper,
+    SmartPruningStopper,
+    Stopper,
+    TimeStopper,
+)
+from dejavu.engine.tablebase import Tablebases
+from dejavu.engine.tree import DRAWN, NO_NODE, Tree
+from dejavu.model.encoding import Packed, clock_byte, index_to_move, move_to_index, pack, stack
+
+CACHE_SHARE = 0.25
+"""Part of Hash for the cache of evaluations; the tree has the rest."""
+
+TOP_MOVES = 10
+"""Moves that `eval` lists."""
+
+_log = logging.getLogger("dejavu")
+
+
+class PositionError(ValueError):
+    """A `position` command that makes no sense; the message is one sentence for the user."""
+
+
+class Game:
+    """A start position and the moves played, with what the rules need to know of the past."""
+
+    def __init__(self, fen: str | None, chess960: bool) -> None:
+        """`fen` None is the usual start; raises PositionError if the position cannot be played."""
+        self.fen = fen
+        self.chess960 = chess960
+        self.board = _start_board(fen, chess960)
+        self.moves: list[str] = []
+        self.indices: list[int] = []
+        """Policy index of each move."""
+        self.history: list[Packed] = []
+        """Positions before this one, the latest last, back to the last capture or pawn move."""
+
+    def play(self, text: str) -> None:
+        """Play a move in UCI notation; raises PositionError if it is not legal."""
+        board = self.board
+        try:
+            move = board.parse_uci(text)
+        except ValueError:
+            move = chess.Move.null()
+        if not move:
+            raise PositionError(f"illegal move '{text}' (number {len(self.moves) + 1}) in {board.fen()}")
+        before = pack(board)
+        self.indices.append(move_to_index(move, board))
+        board.push(move)
+        board.clear_stack()
+        self.moves.append(text)
+        self.history = [] if board.halfmove_clock == 0 else [*self.history[-100:], before]
+
+    def copy(self) -> Game:
+        """An independent copy."""
+        other = Game.__new__(Game)
+        other.fen, other.chess960 = self.fen, self.chess960
+        other.board = self.board.copy(stack=False)
+        other.moves, other.indices, other.history = self.moves[:], self.indices[:], self.history[:]
+        return other
+
+    def continues(self, other: Game) -> bool:
+        """Whether this game is the other one with no or more moves played."""
+        return (
+            self.fen == other.fen
+            and self.chess960 == other.chess960
+            and self.indices[: len(other.indices)] == other.indices
+        )
+
+
+_UNPLAYABLE = {
+    chess.STATUS_NO_WHITE_KING: "White has no king",
+    chess.STATUS_NO_BLACK_KING: "Black has no king",
+    chess.STATUS_TOO_MANY_KINGS: "there are too many kings",
+    chess.STATUS_PAWNS_ON_BACKRANK: "there is a pawn on the first or last rank",
+    chess.STATUS_OPPOSITE_CHECK: "the side to move could take the king",
+}
+
+
+def _start_board(fen: str | None, chess960: bool) -> chess.Board:
+    try:
+        board = chess.Board(fen or chess.STARTING_FEN, chess960=chess960)
+    except ValueError as error:
+        raise PositionError(f"bad FEN '{fen}': {error}") from None
+    status = board.status()
+    for problem, words in _UNPLAYABLE.items():
+        if status & problem:
+            raise PositionError(f"bad FEN '{fen}': {words}")
+    # Rights without a rook and impossible en-passant squares are common in hand-made FENs, and harmless.
+    board.castling_rights = board.clean_castling_rights()
+    if status & chess.STATUS_INVALID_EP_SQUARE:
+        board.ep_square = None
+    return board
+
+
+class Session:
+    """One engine's state between commands. All methods but those of the search run in the input thread."""
+
+    def __init__(self, factory: EvaluatorFactory, say: Callable[[str], None]) -> None:
+        """`say` prints one `info string`."""
+        self._say = say
+        self._loader = Loader(factory, say)
+        self._game = Game(None, chess960=False)
+        self._tree: Tree | None = None
+        self._tree_game: Game | None = None
+        """The game at the tree's first node."""
+        self._config = Config()
+        self._used: Config | None = None
+        """The options of the last search."""
+        self._cache = EvaluationCache(0)
+        self._tablebases = Tablebases("", say)
+        self._pace = Pace()
+        self._signals = Signals()
+        self._thread: threading.Thread | None = None
+        self._forget = False
+        self.searching = False
+        """Whether a search or a bench is under way: evaluator, tree and cache then belong to its thread."""
+
+    # Commands
+
+    def configure(self, config: Config) -> None:
+        """Take over changed options; a running search keeps the old ones."""
+        self._config = config
+
+    def new_game(self) -> None:
+        """Forget the game and everything learned in it."""
+        self.stop()
+        self._game = Game(None, self._config.chess960)
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop tree and cache before the next search."""
+        self._forget = True
+
+    def set_position(self, fen: str | None, moves: Sequence[str]) -> None:
+        """Set the game; raises PositionError and keeps the old one if anything is wrong with it."""
+        old, chess960 = self._game, self._config.chess960
+        extends = old.fen == fen and old.chess960 == chess960 and list(moves[: len(old.moves)]) == old.moves
+        game = old.copy() if extends else Game(fen, chess960)
+        for move in moves[len(game.moves) :]:
+            game.play(move)
+        self._game = game
+
+    def prepare(self) -> None:
+        """Load what the options ask for; blocks. Does nothing while a search runs."""
+        if not self.searching:
+            self._load(self._config)
+
+    def go(self, limits: Limits, report: Callable[[Info], None], answer: Callable[[BestMove], None]) -> None:
+        """Start searching the current position; `answer` is called exactly once, from the search thread."""
+        self.stop()
+        game, config, signals = self._game.copy(), self._config, Signals(pondering=limits.ponder)
+
+        def work() -> Callable[[], None]:
+            best = self._search(game, limits, config, signals, report)
+            return lambda: answer(best)
+
+        self._start(work, signals)
+
+    def stop(self) -> None:
+        """End a running search and wait for its answer."""
+        if self._thread is not None:
+            self._signals.abort()
+            self._thread.join()
+            self._thread = None
+
+    def ponderhit(self) -> None:
+        """The expected move was played."""
+        self._signals.ponderhit()
+
+    def bench(self, fens: Sequence[str], nodes: int, answer: Callable[[int], None]) -> None:
+        """Search positions one after the other, each from an empty tree and cache; answers with all nodes."""
+        self.stop()
+        config, signals = self._config, Signals()
+
+        def work() -> Callable[[], None]:
+            total = 0
+            for fen in fens:
+                if signals.stop.is_set():
+                    break
+                reports: list[Info] = []
+                self._forget = True
+                self._search(Game(fen, chess960=False), Limits(nodes=nodes), config, signals, reports.append)
+                total += reports[-1].nodes
+            self._forget = True
+            return lambda: answer(total)
+
+        self._start(work, signals)
+
+    def _start(self, work: Callable[[], Callable[[], None]], signals: Signals) -> None:
+        """Run `work` in the search thread, then the answer it returns: by then the search is over."""
+
+        def run() -> None:
+            answer = work()
+            self.searching = False
+            answer()
+
+        self._signals = signals
+        self.searching = True
+        self._thread = threading.Thread(target=run, name="search", daemon=True)
+        self._thread.start()
+
+    # What the user may ask to see
+
+    def board_lines(self) -> list[str]:
+        """The answer to `d`: board, FEN, legal moves."""
+        board = self._game.board
+        legal = " ".join(sorted(move.uci() for move in board.legal_moves))
+        return [*str(board).splitlines(), f"fen {board.fen()}", f"legal {legal or 'none'}"]
+
+    def evaluation_lines(self) -> list[str]:
+        """The answer to `eval`: what the network says without any search, with memory and without.
+
+        Only while no search runs.
+        """
+        board = self._game.board
+        self._load(self._config)
+        evaluator = self._loader.evaluator
+        repeated = pack(board) in self._game.history[-2::-2]
+        planes = stack([pack(board)])
+        clocks = np.array([clock_byte(board.halfmove_clock, repeated)], np.uint8)
+        lines = [evaluator.describe()]
+        remembered = evaluator.use_memory
+        for use_memory in (True, False):
+            evaluator.use_memory = use_memory
+            try:
+                expansion = expansions(evaluator.evaluate(planes, clocks), 1.0)[0]
+            finally:
+                evaluator.use_memory = remembered
+            win, loss = (1 + expansion.value - expansion.draw) / 2, (1 - expansion.value - expansion.draw) / 2
+            memory = "with memory" if use_memory else "without memory"
+            lines.append(f"{memory}: win {win:.1%} draw {expansion.draw:.1%} loss {loss:.1%}")
+            moves = np.frombuffer(expansion.moves, np.uint16).tolist()[:TOP_MOVES]
+            priors = np.frombuffer(expansion.priors, np.float32).tolist()
+            named = zip((index_to_move(move, board).uci() for move in moves), priors, strict=False)
+            lines.append(f"{memory}: " + " ".join(f"{move} {prior:.1%}" for move, prior in named))
+        if isinstance(evaluator, Remembering):
+            lines += [neighbour.describe() for neighbour in evaluator.neighbours(planes, clocks)]
+        return lines
+
+    # The search thread
+
+    def _search(
+        self,
+        game: Game,
+        limits: Limits,
+        config: Config,
+        signals: Signals,
+        report: Callable[[Info], None],
+    ) -> BestMove:
+        """Search, and answer whatever happens: an engine that falls silent loses the game."""
+        legal = list(game.board.legal_moves)
+        if not legal:
+            report(_bare_info((), mate=0 if game.board.is_check() else None))
+            signals.wait_until_answer_is_allowed(limits.infinite)
+            return BestMove(None, None, "the game is over")
+        search = None
+        try:
+            self._load(config)
+            if not self._loader.has_network:
+                self._say("no network is loaded: the moves are legal and little more")
+            search = self._new_search(game, limits, config, signals, report, legal)
+            return search.run()
+        except EvaluationError as error:
+            self._say(f"the search was given up: {error}")
+        except Exception as error:
+            _log.exception("the search failed")
+            self._say(f"the search was given up: {type(error).__name__}: {' '.join(str(error).split())}")
+        self._forget = True
+        signals.wait_until_answer_is_allowed(limits.infinite)
+        if search is not None and search.has_answer:
+            return search.answer("error")
+        report(_bare_info((legal[0].uci(),), mate=None))
+        return BestMove(legal[0].uci(), None, "error")
+
+    def _load(self, config: Config) -> None:
+        """Bring evaluator, tables, cache and tree in step with the options."""
+        used = self._used
+        if self._loader.load(config):
+            self._forget = True
+        if used is None or used.syzygy_path != config.syzygy_path:
+            self._tablebases = Tablebases(config.syzygy_path, self._say)
+            self._forget = True
+        if used is not None and used.policy_temperature != config.policy_temperature:
+            self._forget = True
+        if used is None or used.hash_megabytes != config.hash_megabytes or self._forget:
+            self._cache = EvaluationCache(int(config.hash_megabytes * 2**20 * CACHE_SHARE))
+        if self._forget:
+            self._tree = self._tree_game = None
+        self._forget = False
+        self._used = config
+
+    def _new_search(
+        self,
+        game: Game,
+        limits: Limits,
+        config: Config,
+        signals: Signals,
+        report: Callable[[Info], None],
+        legal: list[chess.Move],
+    ) -> Search:
+        root_moves = self._root_moves(game.board, limits, legal)
+        if len(root_moves) < len(legal):
+            # A root without some of its moves is no use to later searches.
+            tree = _new_tree(game)
+            root = tree.root
+            self._tree = self._tree_game = None
+        else:
+            tree, root = self._find_root(game, keep_rest=limits.ponder)
+        node_limits = [limit for limit in (limits.nodes, config.node_limit or None) if limit is not None]
+        node_limit = max(1, min(node_limits)) if node_limits else None
+        time = None
+        if not limits.infinite:
+            white = game.board.turn == chess.WHITE
+            time = budget(limits, white, config.move_overhead, only_move=len(root_moves) == 1)
+        unlimited = node_limit is None and time is None and limits.depth is None and limits.mate is None
+        task = Task(
+            tree=tree,
+            root=root,
+            history=game.history,
+            root_moves=root_moves,
+            node_limit=node_limit,
+            stoppers=_stoppers(limits, config, node_limit, time),
+            wait_for_stop=limits.infinite or unlimited,
+        )
+        return Search(
+            task,
+            self._loader.evaluator,
+            self._cache,
+            self._tablebases,
+            config,
+            self._pace,
+            signals,
+            report,
+            self._say,
+        )
+
+    def _root_moves(self, board: chess.Board, limits: Limits, legal: list[chess.Move]) -> list[chess.Move]:
+        """The moves to choose from: those of `searchmoves`, else those the tablebases keep, else all."""
+        if limits.searchmoves:
+            moves = []
+            for text in limits.searchmoves:
+                try:
+                    moves.append(board.parse_uci(text))
+                except ValueError:
+                    self._say(f"searchmoves: '{text}' is not legal here")
+            chosen = [move for move in legal if move in moves]
+            if chosen:
+                return chosen
+        if self._tablebases.pieces:
+            return self._tablebases.root_moves(board) or legal
+        return legal
+
+    def _find_root(self, game: Game, keep_rest: bool) -> tuple[Tree, int]:
+        """The node of the game's position in the kept tree, or in a new one.
+
+        While pondering the tree above the node is kept: the opponent may still reply otherwise.
+        """
+        tree, start = self._tree, self._tree_game
+        if tree is not None and start is not None and game.continues(start):
+            node = tree.root
+            for index in game.indices[len(start.indices) :]:
+                node = tree.find_child(node, index)
+                if node == NO_NODE:
+                    break
+            # A draw proven by repetition need not be one for a game that has come to stand on it.
+            if node != NO_NODE and tree.first_edge[node] >= 0 and tree.proof[node] != DRAWN:
+                if tree.board[node] is None:
+                    tree.board[node] = game.board.copy(stack=False)
+                    tree.boards += 1
+                if keep_rest or node == tree.root:
+                    return tree, node
+                self._tree, self._tree_game = tree.subtree(node), game
+                return self._tree, self._tree.root
+        self._tree, self._tree_game = _new_tree(game), game
+        return self._tree, self._tree.root
+
+
+def _new_tree(game: Game) -> Tree:
+    return Tree(game.board.copy(stack=False), pack(game.board))
+
+
+def _bare_info(moves: tuple[str, ...], mate: int | None) -> Info:
+    """What to report where nothing was searched."""
+    line = Line(moves, 0, mate, (0, 0, 1000) if mate is not None else (0, 1000, 0))
+    return Info(0, 0, 0, 0, 0, 0, 0, (line,))
+
+
+def _stoppers(limits: Limits, config: Config, node_limit: int | None, time: Budget | None) -> list[Stopper]:
+    stoppers: list[Stopper] = [
+        ProvenStopper(),
+        MemoryStopper(int(config.hash_megabytes * 2**20 * (1 - CACHE_SHARE))),
+    ]
+    if node_limit is not None:
+        stoppers.append(NodesStopper(node_limit))
+    if limits.depth is not None:
+        stoppers.append(DepthStopper(max(1, limits.depth)))
+    if limits.mate is not None:
+        stoppers.append(MateStopper(max(1, limits.mate)))
+    if time is not None:
+        stoppers.append(TimeStopper(time))
+        if time.on_clock and config.smart_pruning_factor > 0:
+            stoppers.append(SmartPruningStopper(time, config.smart_pruning_factor))
+    return stoppers

@@ -1,0 +1,139 @@
+"""The transformer over the board's tokens (Vaswani et al. 2017, pre-norm, static attention bias as in Lc0).
+
+B positions, n tokens, d width, h heads, e = d / h head width, F features a square, s squares a token.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dejavu.model.config import NetworkConfig
+from dejavu.model.features import ATTACKER_COUNT_SCALE, CLOCK_FEATURES, SQUARE_FEATURES, Features
+
+
+class Inputs(NamedTuple):
+    """`Features` of B positions as tensors."""
+
+    squares: Tensor
+    """[B, F, 64] uint8"""
+    clocks: Tensor
+    """[B, G]"""
+    attacks: Tensor
+    """[B, 64, 64] uint8, from and to"""
+
+
+def as_inputs(features: Features, device: torch.device) -> Inputs:
+    """Tensors on `device` of the arrays of `features`."""
+    return Inputs(*(torch.from_numpy(array).to(device) for array in features))
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention, written out: with a bias it beats the fused kernel on few, short heads.
+
+    Beside the learned heads, `attack_width` numbers a square travel along the attacks of the board: the rules of
+    the game as two heads whose attention is known, one each way.
+    """
+
+    def __init__(self, width: int, heads: int, tokens: int, attack_width: int = 0) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width + 2 * attack_width, width)
+        self.bias = nn.Parameter(torch.zeros(heads, tokens, tokens))
+        self.messages = nn.Linear(width, 2 * attack_width) if attack_width else None
+
+    def forward(self, x: Tensor, attacks: Tensor | None = None) -> Tensor:
+        """x [B, n, d]; attacks [B, 64, 64] as numbers, if the layer is made for them -> [B, n, d]"""
+        batch, tokens, width = x.shape
+        qkv = self.qkv(x).view(batch, tokens, 3, self.heads, width // self.heads)  # [B, n, 3, h, e]
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [B, h, n, e]
+        scores = q * (q.shape[-1] ** -0.5) @ k.transpose(-2, -1) + self.bias  # [B, h, n, n]
+        mixed = scores.softmax(dim=-1) @ v  # [B, h, n, e]
+        mixed = mixed.transpose(1, 2).reshape(batch, tokens, width)  # [B, n, d]
+        if self.messages is not None and attacks is not None:
+            to_attacked, to_attackers = self.messages(x).chunk(2, dim=-1)  # [B, n, attack width] each
+            mixed = torch.cat([mixed, attacks.mT @ to_attacked, attacks @ to_attackers], dim=-1)
+        out: Tensor = self.out(mixed)
+        return out
+
+
+class FeedForward(nn.Module):
+    """Two linear layers around a squared ReLU (Primer, So et al. 2021: cheap and as good as GELU)."""
+
+    def __init__(self, width: int, ratio: int) -> None:
+        super().__init__()
+        self.up = nn.Linear(width, ratio * width)
+        self.down = nn.Linear(ratio * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.down(torch.relu(self.up(x)).square())
+        return out
+
+
+class Layer(nn.Module):
+    """Self-attention and feed-forward, each on a normalised copy and added back. [B, n, d] -> [B, n, d]"""
+
+    def __init__(
+        self, width: int, heads: int, tokens: int, feed_forward_ratio: int, attack_width: int = 0
+    ) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(width)
+        self.attention = SelfAttention(width, heads, tokens, attack_width)
+        self.feed_forward_norm = nn.LayerNorm(width)
+        self.feed_forward = FeedForward(width, feed_forward_ratio)
+
+    def forward(self, x: Tensor, attacks: Tensor | None = None) -> Tensor:
+        x = x + self.attention(self.attention_norm(x), attacks)
+        out: Tensor = x + self.feed_forward(self.feed_forward_norm(x))
+        return out
+
+
+class BoardEmbedding(nn.Module):
+    """Square features -> tokens: the squares of a token side by side, one linear map, a place bias."""
+
+    token_squares: Tensor
+    feature_scale: Tensor
+
+    def __init__(self, config: NetworkConfig, width: int) -> None:
+        super().__init__()
+        squares = torch.tensor(config.token_squares())  # [n, s]
+        scale = torch.ones(SQUARE_FEATURES, 1)
+        scale[-2:] = ATTACKER_COUNT_SCALE
+        self.register_buffer("token_squares", squares.flatten(), persistent=False)
+        self.register_buffer("feature_scale", scale, persistent=False)
+        self.tokens = config.tokens
+        self.squares = nn.Linear(SQUARE_FEATURES * squares.shape[1], width)
+        self.clocks = nn.Linear(CLOCK_FEATURES, width, bias=False)
+        self.place = nn.Parameter(torch.randn(config.tokens, width) * 0.02)
+
+    def forward(self, squares: Tensor, clocks: Tensor) -> Tensor:
+        """squares [B, F, 64] uint8, clocks [B, G] -> [B, n, d]"""
+        dtype = self.place.dtype
+        x = squares.to(dtype) * self.feature_scale.to(dtype)
+        x = x[:, :, self.token_squares].view(len(x), SQUARE_FEATURES, self.tokens, -1)  # [B, F, n, s]
+        x = x.transpose(1, 2).reshape(len(x), self.tokens, -1)  # [B, n, F * s]
+        out: Tensor = self.squares(x) + self.clocks(clocks.to(dtype))[:, None] + self.place
+        return out
+
+
+class Backbone(nn.Module):
+    """Board features -> H [B, n, d]. Frozen once trained: the memory's keys are made of H."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.embedding = BoardEmbedding(config, config.width)
+        self.layers = nn.ModuleList(
+            Layer(config.width, config.heads, config.tokens, config.feed_forward_ratio, config.attack_width)
+            for _ in range(config.layers)
+        )
+        self.uses_attacks = config.attack_width > 0
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        x: Tensor = self.embedding(inputs.squares, inputs.clocks)
+        attacks = inputs.attacks.to(x.dtype) * ATTACKER_COUNT_SCALE if self.uses_attacks else None
+        for layer in self.layers:
+            x = layer(x, attacks)
+        return x

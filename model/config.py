@@ -1,0 +1,105 @@
+"""The shape of a network, stored inside every weights file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Literal, get_args, get_type_hints
+
+Layout = Literal["squares", "patches", "ranks"]
+
+# layout -> (files, ranks) that one token covers
+TOKEN_SHAPE: dict[str, tuple[int, int]] = {"squares": (1, 1), "patches": (2, 2), "ranks": (8, 1)}
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Every number that decides a tensor's shape."""
+
+    layout: Layout = "ranks"
+    """How the board is cut into tokens: 64 squares, 16 patches of 2x2, or 8 ranks."""
+    width: int = 512
+    """d: numbers a token."""
+    layers: int = 6
+    """Transformer layers of the backbone."""
+    heads: int = 8
+    """Attention heads of the backbone and of the chunked cross-attention."""
+    attack_width: int = 0
+    """Numbers a square sends along the board's attacks in every layer, to the squares it attacks and to those
+    that attack it; 0 for none. Needs the layout of squares."""
+    feed_forward_ratio: int = 1
+    """Hidden width of a feed-forward block over the token width."""
+    policy_width: int = 64
+    """Numbers a square in the source-destination product of the policy head."""
+    value_width: int = 128
+    """Hidden width of the value head."""
+    chunks: int = 4
+    """l: chunks the tokens are cut into for retrieval; each has its own key and neighbours."""
+    neighbours: int = 4
+    """k: neighbours a chunk attends."""
+    neighbour_width: int = 128
+    """Numbers a token of an encoded neighbour."""
+    neighbour_layers: int = 2
+    """Transformer layers of the neighbour encoder."""
+    neighbour_heads: int = 4
+    """Attention heads of the neighbour encoder."""
+    retrieve_by: Literal["position", "chunk"] = "position"
+    """One search with all keys joined, its neighbours shared by the chunks, or one search a chunk (RETRO)."""
+    shifted: bool = True
+    """Chunked cross-attention shifted by m - 1 tokens as in RETRO; False lets a chunk attend its own neighbours."""
+
+    def __post_init__(self) -> None:
+        for name, kind in get_type_hints(type(self)).items():
+            value = getattr(self, name)
+            if choices := get_args(kind):
+                if value not in choices:
+                    raise ValueError(f"{name} is {value!r}, not one of {', '.join(choices)}")
+            elif not isinstance(value, kind) or (kind is int and value < (name != "attack_width")):
+                raise ValueError(f"{name} is {value!r}, not a positive {kind.__name__}")
+        if self.tokens % self.chunks or self.width % self.heads or self.neighbour_width % self.neighbour_heads:
+            raise ValueError(f"chunks must divide the {self.tokens} tokens, and heads their width")
+        if self.attack_width and self.layout != "squares":
+            raise ValueError("attack_width needs the layout of squares")
+
+    @property
+    def tokens(self) -> int:
+        """n: tokens a board."""
+        files, ranks = TOKEN_SHAPE[self.layout]
+        return 64 // (files * ranks)
+
+    @property
+    def chunk_size(self) -> int:
+        """m: tokens a chunk."""
+        return self.tokens // self.chunks
+
+    def token_squares(self) -> list[list[int]]:
+        """[n][64 / n] the squares of every token; tokens and squares run from a1 along the ranks."""
+        files, ranks = TOKEN_SHAPE[self.layout]
+        return [
+            [(rank + r) * 8 + file + f for r in range(ranks) for f in range(files)]
+            for rank in range(0, 8, ranks)
+            for file in range(0, 8, files)
+        ]
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> NetworkConfig:
+        """Raises ValueError for anything but a JSON object with known fields of the right type."""
+        values = json.loads(text)
+        if not isinstance(values, dict) or not set(values) <= {field.name for field in fields(cls)}:
+            raise ValueError("not the fields of a network config")
+        return cls(**values)
+
+
+PRESETS: dict[str, NetworkConfig] = {
+    "tiny": NetworkConfig(width=64, layers=2, heads=2, policy_width=16, value_width=32, neighbour_width=32),
+    "small": NetworkConfig(),
+    "small-narrow": NetworkConfig(width=384, layers=8, heads=6),
+    "squares-128": NetworkConfig(layout="squares", width=128, heads=4, policy_width=32, chunks=8, attack_width=32),
+    "squares-192": NetworkConfig(layout="squares", width=192, heads=6, policy_width=64, chunks=8, attack_width=32),
+    "small-patches": NetworkConfig(layout="patches", width=256, heads=4, feed_forward_ratio=2, policy_width=32),
+    "small-squares": NetworkConfig(layout="squares", width=128, heads=4, policy_width=32, chunks=8),
+    "base": NetworkConfig(layout="squares", width=256, layers=8, heads=8, policy_width=128, chunks=8),
+}

@@ -1,0 +1,22 @@
+"""What the network says of a batch of positions, as plain arrays the search can read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Evaluations:
+    """Network outputs for B positions; the legal moves of all of them lie end to end (M in all)."""
+
+    offsets: NDArray[np.int64]
+    """[B + 1]: the moves of position b are entries offsets[b] to offsets[b + 1]; none if the game is over."""
+    moves: NDArray[np.uint16]
+    """[M] every legal move as a policy index (see `encoding.index_to_move`), in ascending index order."""
+    logits: NDArray[np.float32]
+    """[M] policy logits of those moves, before any softmax or temperature."""
+    wdl: NDArray[np.float32]
+    """[B, 3] probabilities of win, draw, loss from the side to move."""

@@ -1,0 +1,165 @@
+"""The network at play: packed positions in, evaluations of the legal moves out, with or without memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import chess
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dejavu.model.attacks import Planes, attacks, legal_mask
+from dejavu.model.backbone import as_inputs
+from dejavu.model.encoding import NO_MOVE, index_to_move, unpack
+from dejavu.model.evaluations import Evaluations
+from dejavu.model.features import features
+from dejavu.model.network import Network
+from dejavu.model.neighbours import EncodingCache, Retriever
+from dejavu.model.weights import fingerprint, load_weights
+from dejavu.retrieval.memory import Memory, MemoryFileError
+
+_CPU = torch.device("cpu")
+
+CACHED_ENCODINGS = 16384
+"""Encoded neighbours kept: some 70 MB for a neighbour width of 128."""
+
+
+def native_dtype() -> torch.dtype:
+    """bfloat16 where the processor multiplies it, else float32 (emulated bfloat16 is slower than that)."""
+    capable = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # type: ignore[no-untyped-call]
+    return torch.bfloat16 if capable else torch.float32
+
+
+@dataclass(frozen=True)
+class NeighbourDescription:
+    """One neighbour of a position, for a person to read."""
+
+    distance: float
+    """Squared distance between the keys."""
+    fen: str
+    """The remembered position as its mover saw it (White to move)."""
+    continuation: str
+    """The plies that followed, in SAN, from the same side."""
+    wdl: tuple[float, float, float]
+    """Win, draw, loss for the side to move."""
+    game: str
+    """The game it comes from."""
+
+    def describe(self) -> str:
+        """One line."""
+        win, draw, loss = (round(1000 * share) for share in self.wdl)
+        moves = self.continuation or "(no moves)"
+        return f"distance {self.distance:.0f} wdl {win} {draw} {loss} moves {moves} game {self.game} fen {self.fen}"
+
+
+class Embedder:
+    """The frozen backbone alone: positions -> chunk embeddings. What a memory is built with."""
+
+    def __init__(self, network: Network) -> None:
+        self.fingerprint = fingerprint(network)
+        self.network = network.to(native_dtype())
+
+    def embed_chunks(self, planes: Planes, clocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """planes [B, 4], clocks [B] -> [B, l, m * d]."""
+        inputs = as_inputs(features(planes, clocks), _CPU)
+        with torch.inference_mode():
+            embeddings = self.network.chunk_embeddings(self.network.backbone(inputs))
+        return embeddings.float().numpy()
+
+
+def load_backbone(weights: Path) -> Embedder:
+    """Raises WeightsError."""
+    network, _ = load_weights(weights)
+    return Embedder(network)
+
+
+class NetworkEvaluator:
+    """Evaluates batches of positions. Not to be called from two threads at once."""
+
+    def __init__(self, network: Network, description: str, memory: Memory | None, threads: int) -> None:
+        """Raises MemoryFileError if the memory does not fit the network."""
+        self.threads = threads
+        self.network = network.to(native_dtype())
+        self.description = description
+        self.retriever: Retriever | None = None
+        self.encodings: EncodingCache | None = None
+        if memory is not None:
+            if network.retrieval is None:
+                raise MemoryFileError("the weights have no retrieval part, so a memory is of no use to them")
+            self.retriever = Retriever(network.config, memory, threads)
+            self.encodings = EncodingCache(network.retrieval.encoder, memory, CACHED_ENCODINGS)
+        self.use_memory = self.retriever is not None
+
+    @classmethod
+    def load(cls, weights: Path, memory: Path | None, threads: int) -> NetworkEvaluator:
+        """Load a weights file and, if one is given, a memory that was built with its backbone.
+
+        Raises:
+            WeightsError: the weights file cannot be used.
+            MemoryFileError: the memory cannot be used, or not with these weights.
+        """
+        network, _ = load_weights(weights)
+        opened = None if memory is None else Memory.open(memory, fingerprint(network))
+        millions = sum(value.numel() for value in network.parameters()) / 1e6
+        description = f"network {weights.name} ({millions:.1f} M parameters)"
+        if opened is not None and memory is not None:
+            description += f", memory {memory.name} ({len(opened):,} entries)"
+        return cls(network, description, opened, threads)
+
+    def describe(self) -> str:
+        """One line naming the network and the memory."""
+        return self.description
+
+    def evaluate(self, planes: Planes, clocks: NDArray[np.uint8]) -> Evaluations:
+        """Evaluate packed positions: planes [B, 4], clock bytes [B]."""
+        if torch.get_num_threads() != self.threads:  # a setting of the calling thread
+            torch.set_num_threads(self.threads)
+        sets = attacks(planes)
+        position, moves = np.nonzero(legal_mask(planes, sets))
+        inputs = as_inputs(features(planes, clocks, sets), _CPU)
+        with torch.inference_mode():
+            hidden = self.network.backbone(inputs)
+            encoded = None
+            if self.use_memory and self.retriever is not None and self.encodings is not None:
+                embeddings = self.network.chunk_embeddings(hidden).float().numpy()
+                found = self.retriever.search(embeddings)
+                encoded = self.encodings.encode(found, self.network.config.chunks)
+            outputs = self.network.heads(hidden, encoded)
+            logits = outputs.policy[torch.from_numpy(position), torch.from_numpy(moves)].float().numpy()
+            wdl = outputs.wdl.float().softmax(dim=1).numpy()
+        return Evaluations(
+            offsets=np.searchsorted(position, np.arange(len(planes) + 1)),
+            moves=moves.astype(np.uint16),
+            logits=logits,
+            wdl=wdl,
+        )
+
+    def neighbours(self, planes: Planes, clocks: NDArray[np.uint8]) -> list[NeighbourDescription]:
+        """The neighbours of one position (planes [1, 4], clocks [1]), nearest first; none without a memory."""
+        if self.retriever is None:
+            return []
+        with torch.inference_mode():
+            hidden = self.network.backbone(as_inputs(features(planes, clocks), _CPU))
+            embeddings = self.network.chunk_embeddings(hidden).float().numpy()
+        found = self.retriever.search(embeddings)
+        pairs = zip(found.entries.ravel().tolist(), found.distances.ravel().tolist(), strict=True)
+        return [_describe(self.retriever.memory, entry, distance) for entry, distance in pairs if entry >= 0]
+
+
+def _describe(memory: Memory, entry: int, distance: float) -> NeighbourDescription:
+    board = unpack(memory.boards[entry], int(memory.clocks[entry]))
+    fen = board.fen()
+    moves = []
+    for index in memory.continuations[entry].tolist():
+        if index == NO_MOVE:
+            break
+        move = index_to_move(index, board)
+        if not board.is_legal(move):
+            break
+        number = f"{board.fullmove_number}." if board.turn == chess.WHITE or not moves else ""
+        moves.append(f"{number}{'' if board.turn == chess.WHITE or moves else '..'}{board.san(move)}")
+        board.push(move)
+    win, draw, loss = (memory.wdl[entry] / 255).tolist()
+    return NeighbourDescription(distance, fen, " ".join(moves), (win, draw, loss), memory.game_name(memory.game[entry]))

@@ -1,0 +1,124 @@
+"""From a memory to the neighbours a network attends: search, records, encodings.
+
+B positions, l chunks, k neighbours, r tokens an encoded neighbour, c neighbour width. L = l searches a position
+where every chunk has its own neighbours, L = 1 where all chunks share the position's.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dejavu.model.chunked_cross_attention import EncodedNeighbours
+from dejavu.model.config import NetworkConfig
+from dejavu.model.features import features
+from dejavu.model.neighbour_encoder import NeighbourEncoder, Records
+from dejavu.retrieval.knn import Index, chunk_indexes, position_index
+from dejavu.retrieval.memory import Memory, MemoryFileError
+
+_ABSENT_DISTANCE = 0.0
+
+
+class Neighbours(NamedTuple):
+    """Entries of a memory that lie near B positions."""
+
+    entries: NDArray[np.int64]
+    """[B, L, k] entry numbers, nearest first; -1 where there is none."""
+    distances: NDArray[np.float32]
+    """[B, L, k] squared distances between keys; 0 where there is none."""
+
+
+class Retriever:
+    """Finds the neighbours that a network's config asks for."""
+
+    def __init__(self, config: NetworkConfig, memory: Memory, threads: int) -> None:
+        """Raises MemoryFileError if the memory's keys are not cut as the network's chunks are."""
+        chunks, embedding, _ = memory.key_projection.shape
+        if (chunks, embedding) != (config.chunks, config.chunk_size * config.width):
+            raise MemoryFileError(
+                f"memory has {chunks} chunks of {embedding} numbers, the network {config.chunks} chunks of "
+                f"{config.chunk_size * config.width}"
+            )
+        self.memory = memory
+        self.k = config.neighbours
+        self.by_chunk = config.retrieve_by == "chunk"
+        self.indexes: list[Index] = (
+            chunk_indexes(memory, threads) if self.by_chunk else [position_index(memory, threads)]
+        )
+
+    def search(
+        self, embeddings: NDArray[np.float32], exclude_game: NDArray[np.int32] | None = None
+    ) -> Neighbours:
+        """Neighbours for chunk embeddings [B, l, m * d]; never from a position's own game `exclude_game` [B]."""
+        keys = self.memory.project(embeddings)  # [B, l, key size]
+        queries = keys.transpose(1, 0, 2) if self.by_chunk else keys.reshape(1, len(keys), -1)  # [L, B, D]
+        found = [
+            index.search(np.ascontiguousarray(query), self.k, exclude_game)
+            for index, query in zip(self.indexes, queries, strict=True)
+        ]
+        entries = np.stack([entry for _, entry in found], axis=1)
+        distances = np.stack([distance for distance, _ in found], axis=1)
+        return Neighbours(entries, np.where(entries < 0, _ABSENT_DISTANCE, distances).astype(np.float32))
+
+
+def read_records(memory: Memory, entries: NDArray[np.int64]) -> Records:
+    """The records of `entries` [N], as tensors."""
+    inputs = features(memory.boards[entries], memory.clocks[entries])
+    return Records(
+        squares=torch.from_numpy(inputs.squares),
+        clocks=torch.from_numpy(inputs.clocks),
+        continuations=torch.from_numpy(memory.continuations[entries].astype(np.int64)),
+        wdl=torch.from_numpy(memory.wdl[entries].astype(np.float32) / 255),
+    )
+
+
+def arrange(tokens: Tensor, places: Tensor, neighbours: Neighbours, chunks: int) -> EncodedNeighbours:
+    """Encodings [U, r, c] of distinct entries, and where each neighbour's is, places [B, L, k] -> E."""
+    device = tokens.device
+    shape = (-1, chunks, -1)
+    present = torch.from_numpy(neighbours.entries >= 0).to(device).expand(*shape)
+    distances = torch.from_numpy(neighbours.distances).to(device).expand(*shape)
+    encoded = tokens[places.to(device)].expand(-1, chunks, -1, -1, -1)  # [B, l, k, r, c]
+    return EncodedNeighbours(encoded, distances, present)
+
+
+class EncodingCache:
+    """Encodings of the entries met last: in one search the same neighbours come back again and again."""
+
+    def __init__(self, encoder: NeighbourEncoder, memory: Memory, capacity: int) -> None:
+        self.encoder = encoder
+        self.memory = memory
+        self.capacity = capacity
+        self.place_of: dict[int, int] = {}
+        self.tokens: Tensor | None = None
+        """[capacity, r, c], made with the first encodings."""
+
+    def encode(self, neighbours: Neighbours, chunks: int) -> EncodedNeighbours:
+        """E for `neighbours`, encoding only the entries that are not kept."""
+        wanted, inverse = np.unique(neighbours.entries, return_inverse=True)
+        absent = bool(len(wanted)) and wanted[0] < 0
+        entries = wanted[absent:].tolist()
+        missing = [entry for entry in entries if entry not in self.place_of]
+        if len(self.place_of) + len(missing) > self.capacity:
+            self.place_of.clear()
+            missing = entries
+        if missing:
+            self._fill(missing)
+        places = [0] * absent + [self.place_of[entry] for entry in entries]
+        if self.tokens is None:  # nothing but absent neighbours so far
+            self._fill([0])
+        assert self.tokens is not None
+        where = torch.tensor(places)[torch.from_numpy(inverse.reshape(neighbours.entries.shape))]
+        return arrange(self.tokens, where, neighbours, chunks)
+
+    def _fill(self, entries: list[int]) -> None:
+        encoded = self.encoder(read_records(self.memory, np.array(entries)))
+        if self.tokens is None:
+            self.tokens = encoded.new_empty(self.capacity, *encoded.shape[1:])
+        start = len(self.place_of)
+        self.tokens[start : start + len(entries)] = encoded
+        self.place_of.update(zip(entries, range(start, start + len(entries)), strict=True))

@@ -1,0 +1,151 @@
+"""Batches of training samples, drawn in an order that depends on the seed and the step alone.
+
+So a run that is killed and resumed sees exactly the samples it would have seen.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dejavu.model.attacks import attacks, legal_mask
+from dejavu.model.backbone import Inputs, as_inputs
+from dejavu.model.features import features
+from dejavu.model.neighbour_encoder import Records
+from dejavu.model.neighbours import Neighbours, read_records
+from dejavu.model.training.dataset import Dataset
+from dejavu.retrieval.memory import Memory
+
+T = TypeVar("T")
+_PREFETCHED = 4
+
+
+class NeighbourInputs(NamedTuple):
+    """The neighbours of B samples: U distinct records, and which of them each sample has."""
+
+    records: Records
+    """[U] each"""
+    places: Tensor
+    """[B, L, k] which record; 0 where there is none."""
+    found: Neighbours
+    """Entries and distances, [B, L, k] each."""
+
+    def to(self, device: torch.device) -> NeighbourInputs:
+        records = Records(*(tensor.to(device, non_blocking=True) for tensor in self.records))
+        return NeighbourInputs(records, self.places.to(device, non_blocking=True), self.found)
+
+
+class Batch(NamedTuple):
+    """B samples."""
+
+    rows: NDArray[np.int64]
+    """[B] positions of the data set."""
+    inputs: Inputs
+    legal: Tensor
+    """[B, POLICY_SIZE] bool"""
+    best: Tensor
+    """[B] policy index of the best move."""
+    wdl: Tensor
+    """[B, 3] value target."""
+    neighbours: NeighbourInputs | None = None
+    """What the retrieval part reads, in its stage of the training."""
+
+    def to(self, device: torch.device) -> Batch:
+        inputs = Inputs(*(tensor.to(device, non_blocking=True) for tensor in self.inputs))
+        targets = (tensor.to(device, non_blocking=True) for tensor in (self.legal, self.best, self.wdl))
+        return Batch(self.rows, inputs, *targets, self.neighbours and self.neighbours.to(device))
+
+
+class RowOrder:
+    """Which rows step t trains on: every source has its share of a batch and its own shuffled epochs."""
+
+    def __init__(self, sources: Mapping[str, NDArray[np.int64]], weights: Mapping[str, float], batch: int, seed: int):
+        """`sources` are the rows of each source, `weights` their shares of a batch (any scale)."""
+        self.seed = seed
+        self.sources = [rows for rows in sources.values() if len(rows)]
+        shares = np.array([weights[name] for name, rows in sources.items() if len(rows)], dtype=float)
+        if not len(shares) or shares.sum() <= 0:
+            raise ValueError("no positions to train on: every source is empty or has weight 0")
+        ends = np.round(np.cumsum(shares) / shares.sum() * batch).astype(int)
+        self.counts = np.diff(ends, prepend=0)
+        self._epochs: dict[tuple[int, int], NDArray[np.int64]] = {}
+
+    def rows(self, step: int) -> NDArray[np.int64]:
+        """[batch] rows of one step."""
+        picked = []
+        for number, (rows, count) in enumerate(zip(self.sources, self.counts, strict=True)):
+            places = step * count + np.arange(count)
+            epochs = places // len(rows)
+            for epoch in np.unique(epochs):
+                order = self._epoch(number, int(epoch))
+                picked.append(rows[order[places[epochs == epoch] % len(rows)]])
+        return np.concatenate(picked)
+
+    def _epoch(self, source: int, epoch: int) -> NDArray[np.int64]:
+        key = source, epoch
+        if key not in self._epochs:
+            self._epochs = {old: order for old, order in self._epochs.items() if old[0] != source}
+            shuffle = np.random.default_rng((self.seed, source, epoch))
+            self._epochs[key] = shuffle.permutation(len(self.sources[source]))
+        return self._epochs[key]
+
+
+def make_batch(dataset: Dataset, rows: NDArray[np.int64]) -> Batch:
+    """Features, masks and targets of `rows` [B]."""
+    planes, clocks = dataset.planes[rows], dataset.clocks[rows]
+    sets = attacks(planes)
+    inputs = features(planes, clocks, sets)
+    return Batch(
+        rows=rows,
+        inputs=as_inputs(inputs, torch.device("cpu")),
+        legal=torch.from_numpy(legal_mask(planes, sets)),
+        best=torch.from_numpy(dataset.best[rows].astype(np.int64)),
+        wdl=torch.from_numpy(dataset.wdl_target(rows)),
+    )
+
+
+def add_neighbours(batch: Batch, found: Neighbours, memory: Memory) -> Batch:
+    """The batch with the records of its neighbours, each distinct one once."""
+    distinct, inverse = np.unique(np.maximum(found.entries, 0), return_inverse=True)
+    places = torch.from_numpy(inverse.reshape(found.entries.shape))
+    return batch._replace(neighbours=NeighbourInputs(read_records(memory, distinct), places, found))
+
+
+def prefetch(make: Callable[[int], T], steps: range) -> Iterator[T]:
+    """make(step) for every step, prepared ahead by a second thread. An error there is raised here."""
+    ready: queue.Queue[T | BaseException] = queue.Queue(_PREFETCHED)
+    stopped = threading.Event()
+
+    def offer(item: T | BaseException) -> bool:
+        while not stopped.is_set():
+            try:
+                ready.put(item, timeout=0.2)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        try:
+            for step in steps:
+                if not offer(make(step)):
+                    return
+        except BaseException as error:
+            offer(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        for _ in steps:
+            item = ready.get()
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()

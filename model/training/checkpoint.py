@@ -1,0 +1,110 @@
+"""Checkpoints: all that a killed run needs to go on to the same loss curve, in one safetensors file.
+
+Master weights and averages are float32; the network that computes is a bfloat16 copy of the masters.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+FORMAT = "dejavu-checkpoint-1"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be resumed; the message is one sentence naming the file and what is wrong."""
+
+
+class Masters:
+    """Float32 masters of the trained parameters, their running average, and the optimizer over them."""
+
+    def __init__(self, parameters: dict[str, nn.Parameter], learning_rate: float, weight_decay: float, decay: float):
+        self.parameters = parameters
+        self.decay = decay
+        self.steps = 0
+        self.weights = {name: value.detach().float().clone() for name, value in parameters.items()}
+        self.averages = {name: value.clone() for name, value in self.weights.items()}
+        matrices = [value for value in self.weights.values() if value.ndim > 1]
+        vectors = [value for value in self.weights.values() if value.ndim <= 1]
+        groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), fused=True)
+
+    def step(self, learning_rate: float, clip: float) -> float:
+        """One update from the gradients of the computing copy; returns their norm."""
+        for name, parameter in self.parameters.items():
+            self.weights[name].grad = None if parameter.grad is None else parameter.grad.float()
+            parameter.grad = None
+        weights = list(self.weights.values())
+        norm = torch.nn.utils.clip_grad_norm_(weights, clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.step()
+        self.steps += 1
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))  # a young average forgets sooner
+        torch._foreach_lerp_(list(self.averages.values()), weights, 1 - decay)
+        self._copy(self.weights)
+        return float(norm)
+
+    @torch.no_grad()
+    def _copy(self, values: dict[str, Tensor]) -> None:
+        for name, parameter in self.parameters.items():
+            parameter.copy_(values[name])
+
+    def use_averages(self) -> None:
+        """Let the network compute with the averaged weights (to evaluate, to save)."""
+        self._copy(self.averages)
+
+    def use_weights(self) -> None:
+        self._copy(self.weights)
+
+
+def save_checkpoint(path: Path, masters: Masters, step: int, settings: dict[str, str]) -> None:
+    """Write atomically; `settings` (config, data, schedule) must be the same when the run goes on."""
+    tensors: dict[str, Tensor] = {}
+    for name, weight in masters.weights.items():
+        tensors[f"weights.{name}"] = weight
+        tensors[f"averages.{name}"] = masters.averages[name]
+        if state := masters.optimizer.state.get(weight):
+            tensors |= {f"optimizer.{key}.{name}": value for key, value in state.items()}
+    partial = path.with_name(path.name + ".partial")
+    save_file(tensors, partial, {"format": FORMAT, "step": str(step), **settings})
+    os.replace(partial, path)
+
+
+def load_checkpoint(path: Path, masters: Masters, settings: dict[str, str]) -> int:
+    """Put the checkpoint's state into `masters` and return its step.
+
+    Raises:
+        CheckpointError: unreadable, or of a run with other settings.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"checkpoint {path} cannot be read: {error}") from None
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is not a Dejavu checkpoint")
+    for key, value in settings.items():
+        if metadata.get(key) != value:
+            raise CheckpointError(f"checkpoint {path} was made with {key} {metadata.get(key)}, this run has {value}")
+    for name, weight in masters.weights.items():
+        device = weight.device
+        weight.copy_(tensors[f"weights.{name}"])
+        masters.averages[name].copy_(tensors[f"averages.{name}"])
+        prefix, suffix = "optimizer.", f".{name}"
+        state = {
+            key[len(prefix) : -len(suffix)]: value.to(device)
+            for key, value in tensors.items()
+            if key.startswith(prefix) and key.endswith(suffix) and "." not in key[len(prefix) : -len(suffix)]
+        }
+        if state:
+            masters.optimizer.state[weight] = state
+    masters.use_weights()
+    masters.steps = int(metadata["step"])
+    return masters.steps

@@ -1,0 +1,152 @@
+"""The training loop of both stages: batch, loss, update; log, evaluate, checkpoint; resume after a kill."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from dejavu.model.network import Outputs
+from dejavu.model.training.batches import Batch, prefetch
+from dejavu.model.training.checkpoint import Masters, load_checkpoint, save_checkpoint
+from dejavu.model.training.losses import Average, losses
+
+LOG_FIELDS = ("step", "samples", "seconds", "learning_rate", "gradient_norm", "policy_loss", "value_loss", "top1")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to train."""
+
+    steps: int
+    """Updates in all."""
+    batch: int
+    """Samples an update."""
+    learning_rate: float
+    """Peak, reached after the warm-up and held until the decay."""
+    warm_up: int = 100
+    """Steps of linear warm-up."""
+    decay: float = 0.4
+    """Last share of the steps, over which the rate falls linearly to zero."""
+    weight_decay: float = 0.05
+    averaging: float = 0.998
+    """Decay of the running average of the weights; the average is what is evaluated and shipped."""
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+
+    def rate(self, step: int) -> float:
+        """Learning rate of `step`, counted from 0."""
+        warm = min(1.0, (step + 1) / self.warm_up)
+        left = (self.steps - step) / max(1.0, self.decay * self.steps)
+        return self.learning_rate * warm * min(1.0, left)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a run writes and how often (in steps)."""
+
+    folder: Path
+    log_every: int = 50
+    evaluate_every: int = 1000
+    checkpoint_every: int = 500
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint.safetensors"
+
+
+class Log:
+    """A CSV file that a resumed run continues: rows past the checkpoint are dropped."""
+
+    def __init__(self, path: Path, step: int) -> None:
+        rows = []
+        if path.exists():
+            with path.open(newline="") as file:
+                rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
+        self.file: IO[str] = path.open("w", newline="")
+        self.writer = csv.DictWriter(self.file, LOG_FIELDS)
+        self.writer.writeheader()
+        self.writer.writerows(rows)
+        self.seconds = float(rows[-1]["seconds"]) if rows else 0.0
+
+    def write(self, **values: float) -> None:
+        self.writer.writerow({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in values.items()})
+        self.file.flush()
+
+
+def evaluate(forward: Callable[[Batch], Outputs], batches: Iterable[Batch]) -> tuple[float, float, float]:
+    """Policy loss, value loss and top-1 over `batches`."""
+    average = Average()
+    with torch.inference_mode():
+        for batch in batches:
+            average.add(losses(forward(batch), batch), len(batch.rows))
+    return average.means()
+
+
+def train(
+    network: nn.Module,
+    forward: Callable[[Batch], Outputs],
+    parameters: dict[str, nn.Parameter],
+    make_batch: Callable[[int], Batch],
+    held_out: Iterable[Batch],
+    schedule: Schedule,
+    run: Run,
+    settings: dict[str, str],
+) -> tuple[float, float, float]:
+    """Train `parameters`; resumes from the run's checkpoint if there is one.
+
+    `forward` and `held_out` see batches on the network's device; `make_batch(step)` works ahead in a second thread.
+    Leaves the averaged weights in the network; returns held-out policy loss, value loss and top-1.
+    """
+    device = next(network.parameters()).device
+    masters = Masters(parameters, schedule.learning_rate, schedule.weight_decay, schedule.averaging)
+    first = 0
+    if run.checkpoint.exists():
+        first = load_checkpoint(run.checkpoint, masters, settings)
+        print(f"resumed {run.checkpoint} at step {first}")
+    log = Log(run.folder / "train.csv", first)
+    evaluations = Log(run.folder / "held_out.csv", first)
+    start = time.monotonic() - log.seconds
+    average, norm = Average(), 0.0
+
+    def held_out_now(step: int) -> tuple[float, float, float]:
+        masters.use_averages()
+        network.eval()
+        policy, value, top1 = evaluate(forward, held_out)
+        evaluations.write(step=step, samples=step * schedule.batch, seconds=time.monotonic() - start,
+                          policy_loss=policy, value_loss=value, top1=top1)
+        tqdm.write(f"step {step}: held-out policy loss {policy:.4f}, value loss {value:.4f}, top-1 {top1:.2%}")
+        return policy, value, top1
+
+    progress = tqdm(total=schedule.steps, initial=first, unit="step", smoothing=0.02)
+    network.train()
+    for step, batch in enumerate(prefetch(make_batch, range(first, schedule.steps)), start=first):
+        batch = batch.to(device)
+        loss = losses(forward(batch), batch)
+        loss.total.backward()  # type: ignore[no-untyped-call]
+        norm = masters.step(schedule.rate(step), schedule.clip)
+        average.add(loss, schedule.batch)
+        done = step + 1
+        progress.update()
+        if done % run.log_every == 0 or done == schedule.steps:
+            policy, value, top1 = average.means()
+            log.write(step=done, samples=done * schedule.batch, seconds=time.monotonic() - start,
+                      learning_rate=schedule.rate(step), gradient_norm=norm, policy_loss=policy, value_loss=value,
+                      top1=top1)
+            progress.set_postfix(policy=f"{policy:.3f}", value=f"{value:.3f}", top1=f"{top1:.1%}")
+            average = Average()
+        if done % run.evaluate_every == 0 and done < schedule.steps:
+            held_out_now(done)
+            masters.use_weights()
+            network.train()
+        if done % run.checkpoint_every == 0 or done == schedule.steps:
+            save_checkpoint(run.checkpoint, masters, done, settings)
+    progress.close()
+    return held_out_now(schedule.steps)

@@ -1,0 +1,52 @@
+"""Losses and measures of a batch."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name everybody knows
+from torch import Tensor
+
+from dejavu.model.network import Outputs
+from dejavu.model.training.batches import Batch
+
+
+class Losses(NamedTuple):
+    """Means over a batch."""
+
+    policy: Tensor
+    """Cross-entropy of the best move among the legal ones, in nats."""
+    value: Tensor
+    """Cross-entropy of win, draw, loss less the target's own entropy, in nats."""
+    top1: Tensor
+    """Share of positions where the best legal move by policy is the target."""
+
+    @property
+    def total(self) -> Tensor:
+        return self.policy + self.value
+
+
+def losses(outputs: Outputs, batch: Batch) -> Losses:
+    policy = outputs.policy.float().masked_fill(~batch.legal, float("-inf"))
+    log_wdl = F.log_softmax(outputs.wdl.float(), dim=1)
+    value = F.kl_div(log_wdl, batch.wdl, reduction="batchmean")
+    top1 = (policy.argmax(dim=1) == batch.best).float().mean()
+    return Losses(F.cross_entropy(policy, batch.best), value, top1.detach())
+
+
+class Average:
+    """Running mean of losses, weighted by batch size."""
+
+    def __init__(self) -> None:
+        self.samples = 0
+        self.sums = torch.zeros(3)
+
+    def add(self, item: Losses, samples: int) -> None:
+        self.samples += samples
+        self.sums += torch.stack(item).detach().cpu() * samples
+
+    def means(self) -> tuple[float, float, float]:
+        """Policy loss, value loss, top-1."""
+        policy, value, top1 = (self.sums / max(self.samples, 1)).tolist()
+        return policy, value, top1

@@ -1,0 +1,36 @@
+"""Loss curves of a run as a picture."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+from matplotlib import pyplot as plt
+
+PANELS = (("policy_loss", "policy loss (nats)"), ("value_loss", "value loss (nats)"), ("top1", "policy top-1"))
+
+
+def _columns(path: Path) -> dict[str, list[float]]:
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {name: [float(row[name]) for row in rows] for name in ("samples", *(key for key, _ in PANELS))}
+
+
+def plot_run(folder: Path) -> Path:
+    """Draw train.csv and held_out.csv of a run folder into curves.png."""
+    figure, axes = plt.subplots(1, len(PANELS), figsize=(15, 4))
+    for name, style in (("train", "-"), ("held_out", "o-")):
+        columns = _columns(folder / f"{name}.csv")
+        for axis, (key, label) in zip(axes, PANELS, strict=True):
+            axis.plot(columns["samples"], columns[key], style, markersize=4, linewidth=1, label=name.replace("_", "-"))
+            axis.set(xlabel="samples", ylabel=label)
+            axis.grid(alpha=0.3)
+            axis.legend()
+    figure.tight_layout()
+    path = folder / "curves.png"
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+    return path

@@ -1,0 +1,87 @@
+"""Neighbours of training samples, found once and kept: the backbone is frozen, so they never change.
+
+A folder of shards, each written atomically; a search that was killed goes on with the first shard that is missing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from dejavu.model.backbone import as_inputs
+from dejavu.model.features import features
+from dejavu.model.network import Network
+from dejavu.model.neighbours import Neighbours, Retriever
+from dejavu.model.training.dataset import Dataset
+
+STEPS_A_SHARD = 32
+
+
+class NeighbourShards:
+    """Neighbours for the rows of every step of a run.
+
+    `rows_of(step)` are the data set's rows [B]; their own games are never among the neighbours, provided the
+    memory numbers its games as the data set does (one built by scripts/build_memory.py from this data set does).
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        rows_of: Callable[[int], NDArray[np.int64]],
+        steps: int,
+        dataset: Dataset,
+        network: Network,
+        retriever: Retriever,
+    ) -> None:
+        self.folder = folder
+        self.rows_of = rows_of
+        self.steps = steps
+        self.dataset = dataset
+        self.network = network
+        self.retriever = retriever
+        self._loaded: tuple[int, list[Neighbours]] | None = None
+
+    def _path(self, shard: int) -> Path:
+        return self.folder / f"neighbours-{shard:05d}.npz"
+
+    def compute(self) -> None:
+        """Find and keep whatever is not yet there."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        shards = range(0, self.steps, STEPS_A_SHARD)
+        for shard, first in enumerate(tqdm(shards, desc="neighbours", unit="shard")):
+            path = self._path(shard)
+            if path.exists():
+                continue
+            found = [self.search(self.rows_of(step)) for step in range(first, min(first + STEPS_A_SHARD, self.steps))]
+            partial = path.with_suffix(".partial")
+            with partial.open("wb") as file:
+                np.savez(
+                    file,
+                    entries=np.stack([item.entries for item in found]),
+                    distances=np.stack([item.distances for item in found]),
+                )
+            os.replace(partial, path)
+
+    def search(self, rows: NDArray[np.int64]) -> Neighbours:
+        """Neighbours of data set rows [B]."""
+        device = next(self.network.parameters()).device
+        inputs = features(self.dataset.planes[rows], self.dataset.clocks[rows])
+        with torch.inference_mode():
+            hidden = self.network.backbone(as_inputs(inputs, device))
+            embeddings = self.network.chunk_embeddings(hidden).float().cpu().numpy()
+        return self.retriever.search(embeddings, self.dataset.game[rows])
+
+    def of_step(self, step: int) -> Neighbours:
+        """Neighbours for the rows of `step`, from the shards."""
+        shard, place = divmod(step, STEPS_A_SHARD)
+        if self._loaded is None or self._loaded[0] != shard:
+            with np.load(self._path(shard)) as stored:
+                pairs = zip(stored["entries"], stored["distances"], strict=True)
+                self._loaded = shard, [Neighbours(entries, distances) for entries, distances in pairs]
+        return self._loaded[1][place]

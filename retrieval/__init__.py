@@ -1,0 +1,1 @@
+"""The memory: the embedding file, nearest neighbours and offline building."""

@@ -1,0 +1,310 @@
+"""Build a memory offline: positions -> chunk embeddings -> keys -> clusters -> file.
+
+Everything slow is kept in a work folder as it is made, so that a build that was killed goes on where it was
+and ends with the very same bytes. The stages:
+
+    1. select    every distinct position once, at most as many as asked for
+    2. fit       mean and principal components of the chunk embeddings of a sample
+    3. embed     keys of all positions, shard by shard
+    4. cluster   k-means of the position keys
+    5. write     the file, then the work folder is emptied
+
+The network comes in as a function: nothing here knows the model.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from dejavu.retrieval.knn import train_clusters
+from dejavu.retrieval.memory import KEY_LIMIT, NO_MOVE, Memory, Provenance, encode_names, project
+from numpy.typing import NDArray
+
+Embed = Callable[[NDArray[np.uint64], NDArray[np.uint8]], NDArray[np.float32]]
+"""(planes [B, 4], clocks [B]) -> chunk embeddings [B, l, d]."""
+
+Progress = Callable[[str, int, int], None]
+"""(stage, positions done, positions in all), called after every step of the slow stages."""
+
+_SHARD_ROWS = 4096
+_BATCH_ROWS = 256
+_CLIPPED = 0.001
+
+
+class BuildError(ValueError):
+    """A build that cannot go on; the message is one sentence."""
+
+
+@dataclass(frozen=True)
+class Positions:
+    """B positions and what is known of them, as they are stored in a memory."""
+
+    planes: NDArray[np.uint64]
+    """[B, 4]"""
+    clocks: NDArray[np.uint8]
+    """[B]"""
+    continuations: NDArray[np.uint16]
+    """[B, 8] policy indices of the next plies, NO_MOVE after the last known one."""
+    wdl: NDArray[np.float32]
+    """[B, 3] win, draw, loss of the side to move, adding up to 1."""
+    game: NDArray[np.int32]
+    """[B]"""
+
+    def __len__(self) -> int:
+        return len(self.planes)
+
+    def take(self, rows: NDArray[np.int64]) -> Positions:
+        """The positions at `rows`."""
+        return Positions(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What a build may choose; a resumed build must choose the same."""
+
+    entries: int | None = None
+    """At most so many entries, drawn at random from all; None keeps all."""
+    key_size: int = 96
+    """Numbers a position key; each of the l chunk keys has the l-th part of them."""
+    sample: int = 8192
+    """Positions that mean and principal components are taken from."""
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What came of a build."""
+
+    entries: int
+    duplicates: int
+    """Positions dropped because an equal one is stored."""
+    bytes_an_entry: float
+
+
+def build_memory(
+    batches: Iterable[Positions],
+    embed: Embed,
+    game_name: Callable[[int], str],
+    fingerprint: str,
+    provenance: Provenance,
+    out: Path,
+    work: Path,
+    options: BuildOptions,
+    progress: Progress,
+    threads: int = 1,
+) -> BuildReport:
+    """Build the memory `out`, keeping unfinished work in the folder `work`.
+
+    `game_name` names a game by its number in the positions; `fingerprint` names the backbone behind `embed`.
+    Raises BuildError if there is nothing to build from or `work` holds another build.
+    """
+    positions, duplicates = _select(_concatenate(batches), options)
+    # Games keep the numbers the caller knows them by, so that it can exclude them; unused ones have no name.
+    used = np.bincount(positions.game) > 0
+    names, offsets = encode_names([game_name(game) if used[game] else "" for game in range(len(used))])
+    provenance = _claim(work, positions, names, fingerprint, provenance, options)
+    mean, projection = _fit(positions, embed, work, options, progress)
+    keys = _embed_all(positions, embed, mean, projection, work, progress)
+    centroids, cluster = _cluster(keys, work, options, threads, progress)
+    Memory(
+        keys=keys,
+        key_mean=mean,
+        key_projection=projection,
+        boards=positions.planes,
+        clocks=positions.clocks,
+        continuations=positions.continuations,
+        wdl=np.rint(positions.wdl * 255).astype(np.uint8),
+        game=positions.game,
+        centroids=centroids,
+        cluster=cluster,
+        game_names=names,
+        game_offsets=offsets,
+        fingerprint=fingerprint,
+        provenance=provenance,
+    ).write(out)
+    _empty(work)
+    return BuildReport(len(positions), duplicates, out.stat().st_size / len(positions))
+
+
+def _concatenate(batches: Iterable[Positions]) -> Positions:
+    parts = [batch for batch in batches if len(batch)]
+    if not parts:
+        raise BuildError("there are no positions to build a memory from")
+    columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(Positions)}
+    return Positions(**{name: np.concatenate(column) for name, column in columns.items()})
+
+
+def _select(positions: Positions, options: BuildOptions) -> tuple[Positions, int]:
+    """Distinct positions in their first order, and how many were dropped as equal to one that stays.
+
+    Of equal positions stays the one with the longest continuation, of these the first. A random choice from
+    the rest meets more games than the first so many positions would.
+    """
+    plies = (positions.continuations != NO_MOVE).sum(axis=1)
+    order = np.lexsort((np.arange(len(positions)), -plies, *positions.planes.T))
+    planes = positions.planes[order]
+    first = np.ones(len(order), dtype=bool)
+    first[1:] = (planes[1:] != planes[:-1]).any(axis=1)
+    kept = order[first]
+    duplicates = len(positions) - len(kept)
+    kept.sort()
+    if options.entries is not None and options.entries < len(kept):
+        chosen = np.random.default_rng(options.seed).permutation(len(kept))[: options.entries]
+        kept = kept[np.sort(chosen)]
+    return positions.take(kept), duplicates
+
+
+def _claim(
+    work: Path,
+    positions: Positions,
+    names: NDArray[np.uint8],
+    fingerprint: str,
+    provenance: Provenance,
+    options: BuildOptions,
+) -> Provenance:
+    """Make `work` the folder of this build, or find that it is; -> the provenance of the first start."""
+    checksum = zlib.crc32(names.data)
+    for field in fields(positions):
+        checksum = zlib.crc32(np.ascontiguousarray(getattr(positions, field.name)).data, checksum)
+    build = {
+        "positions": f"{len(positions)} {checksum:08x}",
+        "fingerprint": fingerprint,
+        "options": asdict(options),
+    }
+    manifest = work / "build.json"
+    work.mkdir(parents=True, exist_ok=True)
+    try:
+        stored = json.loads(manifest.read_text(encoding="utf-8"))
+        if stored["build"] != build:
+            raise BuildError(f"work folder {work} belongs to another build: finish that or remove the folder")
+        return Provenance(**stored["provenance"])
+    except FileNotFoundError:
+        text = json.dumps({"build": build, "provenance": asdict(provenance)}, indent=1)
+        _write_atomically(manifest, lambda file: file.write(text.encode()))
+        return provenance
+    except (json.JSONDecodeError, KeyError, TypeError):
+        raise BuildError(f"{manifest} is damaged: remove the folder {work} and start again") from None
+
+
+def _fit(
+    positions: Positions, embed: Embed, work: Path, options: BuildOptions, progress: Progress
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean [l, d] and scaled principal components [l, d, c] of a sample's chunk embeddings.
+
+    One scale serves all chunks and components, so that distances between keys are distances between
+    embeddings, up to a factor and to the components left out. One number in a thousand exceeds an int8.
+    """
+    path = work / "projection.npz"
+    if path.exists():
+        with np.load(path) as stored:
+            return stored["mean"], stored["projection"]
+    generator = np.random.default_rng(options.seed)
+    rows = np.sort(generator.permutation(len(positions))[: options.sample])
+    parts = []
+    for batch in _batches(positions.take(rows)):
+        parts.append(_embed(embed, batch))
+        progress("fit", sum(map(len, parts)), len(rows))
+    embeddings = np.concatenate(parts)
+    chunks, size = embeddings.shape[1:]
+    kept = options.key_size // chunks
+    if not 0 < kept <= size:
+        raise BuildError(
+            f"keys of {options.key_size} numbers cannot be made of {chunks} embeddings of {size} numbers"
+        )
+    mean = embeddings.mean(axis=0, dtype=np.float64)
+    components = np.empty((chunks, size, kept))
+    projected = np.empty((len(embeddings), chunks, kept))
+    for chunk in range(chunks):
+        centred = embeddings[:, chunk] - mean[chunk]
+        _, vectors = np.linalg.eigh(centred.T @ centred)  # ascending eigenvalues
+        components[chunk] = vectors[:, : -kept - 1 : -1]
+        projected[:, chunk] = centred @ components[chunk]
+    largest = np.quantile(np.abs(projected), 1 - _CLIPPED)
+    if not largest > 0:
+        raise BuildError("the embeddings of all positions are equal, so no keys can be made from them")
+    projection = components * (KEY_LIMIT / largest)
+    fitted = {"mean": mean.astype(np.float32), "projection": projection.astype(np.float32)}
+    _write_atomically(path, lambda file: np.savez(file, **fitted))
+    return fitted["mean"], fitted["projection"]
+
+
+def _embed_all(
+    positions: Positions,
+    embed: Embed,
+    mean: NDArray[np.float32],
+    projection: NDArray[np.float32],
+    work: Path,
+    progress: Progress,
+) -> NDArray[np.int8]:
+    """Keys [n, l, c] of all positions, from the shards already there and those made now."""
+    shards = []
+    for start in range(0, len(positions), _SHARD_ROWS):
+        path = work / f"keys-{start // _SHARD_ROWS:05d}.npy"
+        if not path.exists():
+            rows = np.arange(start, min(start + _SHARD_ROWS, len(positions)))
+            keys = []
+            for batch in _batches(positions.take(rows)):
+                keys.append(project(_embed(embed, batch), mean, projection).astype(np.int8))
+                progress("embed", start + sum(map(len, keys)), len(positions))
+            shard = np.concatenate(keys)
+            _write_atomically(path, partial(_save, array=shard))
+        shards.append(np.load(path))
+        progress("embed", start + len(shards[-1]), len(positions))
+    return np.concatenate(shards)
+
+
+def _cluster(
+    keys: NDArray[np.int8], work: Path, options: BuildOptions, threads: int, progress: Progress
+) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:
+    """Centroids and clusters of the position keys, see `train_clusters`."""
+    path = work / "clusters.npz"
+    if not path.exists():
+        progress("cluster", 0, len(keys))
+        centroids, cluster = train_clusters(keys.reshape(len(keys), -1), options.seed, threads)
+        _write_atomically(path, lambda file: np.savez(file, centroids=centroids, cluster=cluster))
+    progress("cluster", len(keys), len(keys))
+    with np.load(path) as stored:
+        return stored["centroids"], stored["cluster"]
+
+
+def _batches(positions: Positions) -> Iterator[Positions]:
+    for start in range(0, len(positions), _BATCH_ROWS):
+        yield positions.take(np.arange(start, min(start + _BATCH_ROWS, len(positions))))
+
+
+def _embed(embed: Embed, batch: Positions) -> NDArray[np.float32]:
+    embeddings = embed(batch.planes, batch.clocks)
+    if not np.isfinite(embeddings).all():
+        raise BuildError("the network gave an embedding that is not finite")
+    return embeddings
+
+
+def _save(file: BinaryIO, array: NDArray[np.int8]) -> None:
+    np.save(file, array)
+
+
+def _write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file that either is whole or does not exist."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+
+
+def _empty(work: Path) -> None:
+    """Remove what the build left in `work`, and the folder if nothing else is in it."""
+    made = ["build.json", "projection.npz", "clusters.npz", "keys-*.npy", "*.tmp"]
+    for path in [path for pattern in made for path in work.glob(pattern)]:
+        path.unlink()
+    if not any(work.iterdir()):
+        work.rmdir()

@@ -1,0 +1,156 @@
+"""Build the memory: games set aside for it, embedded by a trained backbone, in one file.
+
+    python scripts/build_memory.py --data runs/data.safetensors --weights runs/small/weights.safetensors \\
+        --out runs/memory.safetensors --entries 150000
+
+Started again with the same arguments after a kill, a build goes on where it was and ends with the same file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from dejavu.model.inference import load_backbone
+from dejavu.model.training.dataset import SPLITS, Dataset, DatasetError
+from dejavu.model.weights import WeightsError
+from dejavu.retrieval.build import BuildError, BuildOptions, Positions, build_memory
+from dejavu.retrieval.knn import ExactIndex, position_index, recall
+from dejavu.retrieval.memory import CONTINUATION_PLIES, NO_MOVE, Memory, MemoryFileError, Provenance
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+ROWS_A_BATCH = 65536
+MEASURED_QUERIES = 256
+MEASURED_NEIGHBOURS = 4
+
+
+def continuations(dataset: Dataset, rows: NDArray[np.int64]) -> NDArray[np.uint16]:
+    """What strong play would do from each of `rows` [B]: policy indices [B, 8], NO_MOVE after the last known.
+
+    The first ply is the best move. As long as it was also the one played, the next row of the game tells how
+    its best play goes on.
+    """
+    plies = np.full((len(rows), CONTINUATION_PLIES), NO_MOVE, dtype=np.uint16)
+    followed = np.arange(len(rows))  # the positions whose best play the game has followed so far
+    for ply in range(CONTINUATION_PLIES):
+        at = rows[followed] + ply
+        plies[followed, ply] = dataset.best[at]
+        goes_on = dataset.played[at] == dataset.best[at]
+        following = np.minimum(at + 1, len(dataset) - 1)
+        goes_on &= (following > at) & (dataset.game[following] == dataset.game[at])
+        followed = followed[goes_on]
+    return plies
+
+
+def positions(dataset: Dataset, split: int) -> Iterator[Positions]:
+    """All positions of a split, a batch at a time."""
+    rows = dataset.rows(split)
+    for start in range(0, len(rows), ROWS_A_BATCH):
+        batch = rows[start : start + ROWS_A_BATCH]
+        yield Positions(
+            planes=dataset.planes[batch],
+            clocks=dataset.clocks[batch],
+            continuations=continuations(dataset, batch),
+            wdl=dataset.wdl_target(batch),
+            game=dataset.game[batch],
+        )
+
+
+class ProgressBars:
+    """One progress bar a stage, opened when the stage is first heard of."""
+
+    def __init__(self) -> None:
+        self._bar: tqdm | None = None
+        self._stage = ""
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if stage != self._stage:
+            self.close()
+            # What a resumed build finds done counts for the bar, not for its speed.
+            self._bar = tqdm(total=total, initial=done, desc=stage, unit=" positions", unit_scale=True)
+            self._stage = stage
+        assert self._bar is not None
+        self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        """Finish the last bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def measure(memory: Memory, threads: int) -> tuple[float, float]:
+    """Recall of the memory's index and its microseconds a query, entries asking for others' games."""
+    rows = np.random.default_rng(0).permutation(len(memory))[:MEASURED_QUERIES]
+    queries, games = memory.position_keys[rows].astype(np.float32), memory.game[rows]
+    expected = ExactIndex(memory.position_keys, memory.game).search(queries, MEASURED_NEIGHBOURS, games)
+    index = position_index(memory, threads)
+    index.search(queries[:1], MEASURED_NEIGHBOURS)  # the first search pays for faiss's threads
+    start = time.perf_counter()
+    found = index.search(queries, MEASURED_NEIGHBOURS, games)
+    return recall(found, expected), (time.perf_counter() - start) / len(rows) * 1e6
+
+
+def build(arguments: argparse.Namespace) -> None:
+    """Build, open what was built, and say what came of it."""
+    start = time.monotonic()
+    dataset = Dataset.open(arguments.data)
+    backbone = load_backbone(arguments.weights)
+    provenance = Provenance(
+        sources=", ".join(dataset.sources),
+        command=shlex.join(["build_memory.py", *sys.argv[1:]]),
+        date=datetime.date.today().isoformat(),
+    )
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    bars = ProgressBars()
+    report = build_memory(
+        positions(dataset, SPLITS[arguments.split]),
+        backbone.embed_chunks,
+        dataset.game_name,
+        backbone.fingerprint,
+        provenance,
+        arguments.out,
+        arguments.work or arguments.out.with_name(arguments.out.name + ".work"),
+        BuildOptions(entries=arguments.entries, seed=arguments.seed),
+        bars,
+        arguments.threads,
+    )
+    bars.close()
+    seconds = time.monotonic() - start
+    share, microseconds = measure(Memory.open(arguments.out, backbone.fingerprint), arguments.threads)
+    print(f"{report.entries:,} entries of {report.bytes_an_entry:.1f} bytes, made in {seconds:.0f} s")
+    print(f"{report.duplicates:,} duplicate positions dropped")
+    print(f"recall@{MEASURED_NEIGHBOURS} {share:.4f}, {microseconds:.0f} microseconds a query")
+    print(f"wrote {arguments.out}, {arguments.out.stat().st_size / 1e6:.1f} MB")
+
+
+def main() -> None:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser.add_argument("--data", type=Path, required=True, help="data set of scripts/prepare_data.py")
+    parser.add_argument("--weights", type=Path, required=True, help="trained backbone")
+    parser.add_argument("--out", type=Path, required=True, help="memory to write")
+    parser.add_argument("--entries", type=int, help="at most so many, drawn at random (default: all)")
+    parser.add_argument("--split", choices=SPLITS, default="memory", help="which games (default: memory)")
+    parser.add_argument("--work", type=Path, help="folder of unfinished work (default: beside the memory)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    arguments = parser.parse_args()
+    if arguments.entries is not None and arguments.entries < 1:
+        parser.error("--entries must be at least 1")
+    torch.set_num_threads(arguments.threads)
+    try:
+        build(arguments)
+    except (DatasetError, WeightsError, BuildError, MemoryFileError, OSError) as error:
+        sys.exit(f"build_memory: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""Train the network, in two stages.
+
+    python scripts/train.py backbone --data runs/data.safetensors --run runs/small --preset small --steps 8000
+    python scripts/train.py retrieval --data runs/data.safetensors --run runs/small-retrieval \\
+        --weights runs/small/weights.safetensors --memory runs/memory.safetensors --steps 2000
+
+A run folder holds the checkpoint, the logs (CSV), the curves (PNG) and at the end the averaged weights. Started again
+with the same arguments after a kill, a run goes on from its checkpoint to the same loss curve.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dejavu.model.config import PRESETS
+from dejavu.model.neighbours import Retriever, arrange
+from dejavu.model.network import Network, Outputs
+from dejavu.model.training.batches import Batch, RowOrder, add_neighbours, make_batch
+from dejavu.model.training.checkpoint import CheckpointError
+from dejavu.model.training.dataset import HELD_OUT, TRAIN, Dataset, DatasetError
+from dejavu.model.training.loop import Run, Schedule, evaluate, train
+from dejavu.model.training.plot import plot_run
+from dejavu.model.training.precompute import NeighbourShards
+from dejavu.model.weights import WeightsError, fingerprint, load_weights, save_weights
+from dejavu.retrieval.memory import Memory, MemoryFileError
+
+HELD_OUT_BATCH = 256
+
+
+def parse_sources(text: str) -> dict[str, float]:
+    """"teacher=2,tcec=1" -> parts of game-file names and their weights in a batch."""
+    try:
+        return {name: float(weight) for name, weight in (part.split("=") for part in text.split(","))}
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=WEIGHT,NAME=WEIGHT,...") from None
+
+
+def held_out_batches(
+    dataset: Dataset, source: str | None, positions: int, device: torch.device
+) -> list[Batch]:
+    """The same random held-out positions in every evaluation."""
+    rows = dataset.rows(HELD_OUT, source)
+    if not len(rows):
+        raise DatasetError("the data set has no held-out positions" + (f" from {source}" if source else ""))
+    chosen = np.random.default_rng(0).permutation(rows)[:positions]
+    return [make_batch(dataset, chosen[i : i + HELD_OUT_BATCH]).to(device) for i in range(0, len(chosen), HELD_OUT_BATCH)]
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="data set of scripts/prepare_data.py")
+    parser.add_argument("--run", type=Path, required=True, help="folder of this run")
+    parser.add_argument("--steps", type=int, required=True)
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--sources", type=parse_sources, metavar="NAME=WEIGHT,...",
+                        help="shares of the game files in a batch, by a part of their name (default: all alike)")
+    parser.add_argument("--held-out", type=int, default=8192, help="held-out positions evaluated")
+    parser.add_argument("--held-out-source", help="only those of game files with this in their name")
+    parser.add_argument("--evaluate-every", type=int, default=1000, metavar="STEPS")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--compile", action="store_true", help="torch.compile (wants a C++ compiler)")
+
+
+def row_order(arguments: argparse.Namespace, dataset: Dataset) -> RowOrder:
+    weights = arguments.sources or {"": 1.0}
+    rows = {name: dataset.rows(TRAIN, name) for name in weights}
+    return RowOrder(rows, weights, arguments.batch, arguments.seed)
+
+
+def train_backbone(arguments: argparse.Namespace) -> None:
+    """Stage 1: backbone and heads from evaluated games."""
+    dataset = Dataset.open(arguments.data)
+    config = PRESETS[arguments.preset]
+    device = torch.device(arguments.device)
+    torch.manual_seed(arguments.seed)
+    network = Network(config, retrieval=False)
+    parameters = dict(network.named_parameters())
+    print(f"{sum(value.numel() for value in parameters.values()):,} parameters, {config}")
+    network.to(device, torch.bfloat16)
+    compute = torch.compile(network) if arguments.compile else network
+    order = row_order(arguments, dataset)
+    schedule = Schedule(arguments.steps, arguments.batch, arguments.learning_rate)
+    policy, value, top1 = train(
+        network,
+        lambda batch: compute(batch.inputs),
+        dict(network.named_parameters()),
+        lambda step: make_batch(dataset, order.rows(step)),
+        held_out_batches(dataset, arguments.held_out_source, arguments.held_out, device),
+        schedule,
+        Run(arguments.run, evaluate_every=arguments.evaluate_every),
+        {"config": config.to_json(), "schedule": str(schedule), "sources": str(arguments.sources)},
+    )
+    save_weights(
+        arguments.run / "weights.safetensors", network, config,
+        {"command": " ".join(sys.argv), "samples": str(schedule.steps * schedule.batch),
+         "held_out": f"policy loss {policy:.4f}, value loss {value:.4f}, top-1 {top1:.4f}"},
+    )
+    print(f"wrote {arguments.run / 'weights.safetensors'} and {plot_run(arguments.run)}")
+
+
+def train_retrieval(arguments: argparse.Namespace) -> None:
+    """Stage 2: neighbour encoder and chunked cross-attention, on the frozen backbone and heads of stage 1."""
+    dataset = Dataset.open(arguments.data)
+    device = torch.device(arguments.device)
+    stage1, _ = load_weights(arguments.weights)
+    changes = {"neighbours": arguments.neighbours, "retrieve_by": arguments.retrieve_by,
+               "shifted": False if arguments.unshifted else None}
+    config = replace(stage1.config, **{name: value for name, value in changes.items() if value is not None})
+    memory = Memory.open(arguments.memory, fingerprint(stage1))
+    torch.manual_seed(arguments.seed)
+    network = Network(config, retrieval=True).to(device, torch.bfloat16)
+    network.load_state_dict(stage1.state_dict(), strict=False)
+    network.requires_grad_(False)
+    assert network.retrieval is not None
+    retrieval = network.retrieval.requires_grad_(True)
+    parameters = {f"retrieval.{name}": value for name, value in retrieval.named_parameters()}
+    print(f"{sum(value.numel() for value in parameters.values()):,} parameters to train, {config}")
+
+    order = row_order(arguments, dataset)
+    retriever = Retriever(config, memory, arguments.threads)
+    shards = NeighbourShards(
+        arguments.run / "neighbours", order.rows, arguments.steps, dataset, network, retriever
+    )
+    shards.compute()
+    held_out = [
+        add_neighbours(batch, shards.search(batch.rows), memory).to(device)
+        for batch in held_out_batches(dataset, arguments.held_out_source, arguments.held_out, device)
+    ]
+
+    def without_memory(batch: Batch) -> Outputs:
+        return network(batch.inputs)  # type: ignore[no-any-return]
+
+    def with_memory(batch: Batch) -> Outputs:
+        assert batch.neighbours is not None
+        with torch.no_grad():
+            hidden = network.backbone(batch.inputs)
+        tokens = retrieval.encoder(batch.neighbours.records)
+        encoded = arrange(tokens, batch.neighbours.places, batch.neighbours.found, config.chunks)
+        return network.heads(hidden, encoded)
+
+    schedule = Schedule(arguments.steps, arguments.batch, arguments.learning_rate)
+    off = evaluate(without_memory, held_out)
+    print("held-out without memory: policy loss {:.4f}, value loss {:.4f}, top-1 {:.2%}".format(*off))
+    policy, value, top1 = train(
+        network,
+        with_memory,
+        parameters,
+        lambda step: add_neighbours(make_batch(dataset, order.rows(step)), shards.of_step(step), memory),
+        held_out,
+        schedule,
+        Run(arguments.run, evaluate_every=arguments.evaluate_every),
+        {"config": config.to_json(), "schedule": str(schedule), "sources": str(arguments.sources),
+         "backbone": fingerprint(stage1)},
+    )
+    save_weights(
+        arguments.run / "weights.safetensors", network, config,
+        {"command": " ".join(sys.argv), "samples": str(schedule.steps * schedule.batch),
+         "held_out": f"policy loss {policy:.4f}, value loss {value:.4f}, top-1 {top1:.4f}",
+         "held_out_without_memory": "policy loss {:.4f}, value loss {:.4f}, top-1 {:.4f}".format(*off)},
+    )
+    print(f"wrote {arguments.run / 'weights.safetensors'} and {plot_run(arguments.run)}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    stages = parser.add_subparsers(required=True)
+    backbone = stages.add_parser("backbone", help="stage 1: backbone and heads")
+    add_common_arguments(backbone)
+    backbone.add_argument("--preset", choices=PRESETS, default="small")
+    backbone.set_defaults(stage=train_backbone)
+    retrieval = stages.add_parser("retrieval", help="stage 2: neighbour encoder and chunked cross-attention")
+    add_common_arguments(retrieval)
+    retrieval.add_argument("--weights", type=Path, required=True, help="weights of stage 1")
+    retrieval.add_argument("--memory", type=Path, required=True, help="memory built with these weights")
+    retrieval.add_argument("--neighbours", type=int, metavar="K", help="neighbours a chunk attends")
+    retrieval.add_argument("--retrieve-by", choices=["position", "chunk"])
+    retrieval.add_argument("--unshifted", action="store_const", const=True,
+                           help="let every chunk attend its own neighbours (an ablation)")
+    retrieval.set_defaults(stage=train_retrieval)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    arguments.run.mkdir(parents=True, exist_ok=True)
+    try:
+        arguments.stage(arguments)
+    except (DatasetError, CheckpointError, WeightsError, MemoryFileError, ValueError) as error:
+        sys.exit(f"train: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,431 @@
+"""The tree search: against a plain reference, and on positions where the right answer is known."""
+
+import itertools
+import math
+from collections.abc import Callable
+
+import chess
+import numpy as np
+import pytest
+from dejavu.engine.clock import Pace
+from dejavu.engine.evaluator import EvaluationCache, UniformEvaluator, priors
+from dejavu.engine.options import Config
+from dejavu.engine.search import BestMove, Info, Search, Signals, Task
+from dejavu.engine.session import Game
+from dejavu.engine.stoppers import MemoryStopper, NodesStopper, ProvenStopper
+from dejavu.engine.tablebase import Tablebases
+from dejavu.engine.tree import DRAWN, LOST, UNPROVEN, WON, Tree
+from dejavu.model.encoding import index_to_move, move_to_index, pack
+from dejavu.model.evaluations import Evaluations
+from fake_evaluator import FakeEvaluator, Value, even, material, scattered, scattered_preference
+
+
+def search(
+    game: Game | str,
+    nodes: int,
+    evaluator: object = None,
+    config: Config | None = None,
+    memory: int = 2**30,
+    tablebases: Tablebases | None = None,
+) -> tuple[Search, BestMove, Info]:
+    """Search a game or a FEN from a new tree; the search, its answer and its last report."""
+    if isinstance(game, str):
+        game = Game(game, chess960=False)
+    tree = Tree(game.board.copy(stack=False), pack(game.board))
+    stoppers = (ProvenStopper(), NodesStopper(nodes), MemoryStopper(memory))
+    task = Task(tree, tree.root, game.history, list(game.board.legal_moves), nodes, stoppers, False)
+    infos: list[Info] = []
+    run = Search(
+        task,
+        evaluator or UniformEvaluator(),  # type: ignore[arg-type]
+        EvaluationCache(2**24),
+        tablebases or Tablebases("", pytest.fail),
+        config or Config(),
+        Pace(),
+        Signals(),
+        infos.append,
+        lambda text: None,
+    )
+    best = run.run()
+    return run, best, infos[-1]
+
+
+def child_named(run: Search, move: str) -> int:
+    """The root's child behind a move in UCI notation; fails if it was not visited."""
+    tree, board = run.tree, run.tree.board[run.root]
+    assert board is not None
+    child = tree.find_child(run.root, move_to_index(chess.Move.from_uci(move), board))
+    assert child >= 0
+    return child
+
+
+# A plain reference: one node an object, one visit at a time, every move looked at
+
+
+class Reference:
+    """PUCT written down as in the papers, for minibatches of one and games without draws by rule."""
+
+    def __init__(self, board: chess.Board, evaluator: FakeEvaluator, config: Config) -> None:
+        self.board, self.config = board, config
+        planes = np.array([pack(board)], np.uint64)
+        answer = evaluator.evaluate(planes, np.zeros(1, np.uint8))
+        moves, probabilities = priors(answer, config.policy_temperature)
+        self.moves = [index_to_move(int(move), board) for move in moves]
+        self.priors = [float(p) for p in probabilities]
+        self.children: list[Reference | None] = [None] * len(self.moves)
+        self.value = float(answer.wdl[0, 0] - answer.wdl[0, 2])
+        self.evaluator = evaluator
+        self.visits = 1
+        self.total = self.value
+
+    def visit(self) -> float:
+        """One more visit; the value for this node's side to move."""
+        config, n = self.config, self.visits
+        cpuct = config.cpuct + config.cpuct_factor * math.log((n + config.cpuct_base) / config.cpuct_base)
+        seen = sum(p for p, child in zip(self.priors, self.children, strict=True) if child)
+        fpu = self.total / n - config.fpu_reduction * math.sqrt(seen)
+
+        def score(place: int) -> float:
+            child = self.children[place]
+            q = -child.total / child.visits if child else fpu
+            visits = child.visits if child else 0
+            return q + cpuct * self.priors[place] * math.sqrt(max(n - 1, 1)) / (1 + visits)
+
+        place = max(range(len(self.moves)), key=score)
+        child = self.children[place]
+        if child is None:
+            board = self.board.copy(stack=False)
+            board.push(self.moves[place])
+            child = self.children[place] = Reference(board, self.evaluator, config)
+            value = -child.value
+        else:
+            value = -child.visit()
+        self.visits += 1
+        self.total += value
+        return value
+
+
+@pytest.mark.parametrize("value", [scattered, material])
+@pytest.mark.parametrize(
+    "fen", [chess.STARTING_FEN, "r1bqkb1r/pppp1ppp/2n2n2/4p3/2B1P3/5N2/PPPP1PPP/RNBQK2R w KQkq - 4 4"]
+)
+def test_tree_is_that_of_the_reference(value: Value, fen: str) -> None:
+    config = Config(minibatch_size=1)
+    evaluator = FakeEvaluator(value, scattered_preference)
+    run, _, _ = search(fen, 300, evaluator, config)
+    reference = Reference(chess.Board(fen), evaluator, config)
+    for _ in range(299):
+        reference.visit()
+    tree = run.tree
+    compared = 0
+
+    def compare(node: int, expected: Reference) -> None:
+        nonlocal compared
+        compared += 1
+        assert tree.visits[node] == expected.visits
+        assert -tree.value_sum[node] == pytest.approx(expected.total, abs=1e-4)
+        seen = {
+            move: child for move, child in zip(expected.moves, expected.children, strict=True) if child is not None
+        }
+        assert len(tree.children[node]) == len(seen)
+        for child in tree.children[node]:
+            compare(child, seen[index_to_move(tree.move_into(child), expected.board)])
+
+    compare(run.root, reference)
+    assert compared == 300
+
+
+def check_tree(run: Search) -> None:
+    """What must hold in any tree between searches."""
+    tree = run.tree
+    for node in range(len(tree)):
+        assert tree.in_flight[node] == 0
+        children = tree.children[node]
+        assert abs(tree.value_sum[node]) <= tree.visits[node] + 1e-6
+        if children:
+            assert tree.board[node] is not None
+            assert tree.visits[node] == 1 + sum(tree.visits[child] for child in children)
+            first = tree.first_edge[node]
+            likely = tree.edge_prior[first : first + tree.edge_count[node]]
+            assert all(a >= b for a, b in itertools.pairwise(likely))
+            assert sum(likely) == pytest.approx(1, abs=1e-4)
+            assert [tree.edge[child] for child in children] == list(range(first, first + len(children)))
+            assert tree.visited_policy[node] == pytest.approx(sum(tree.prior[child] for child in children))
+        if tree.proof[node]:
+            value = {WON: 1, DRAWN: 0, LOST: -1}[tree.proof[node]]
+            assert tree.value_sum[node] == pytest.approx(value * tree.visits[node], abs=1e-6)
+
+
+@pytest.mark.parametrize("batch", [1, 7, 64])
+@pytest.mark.parametrize(
+    "fen",
+    [
+        chess.STARTING_FEN,
+        "8/8/8/8/8/5k2/6p1/6K1 w - - 0 1",
+        "6k1/5ppp/8/8/8/8/r4PPP/3R2K1 w - - 97 80",
+        "r5rk/5p1p/5R2/4B3/8/8/7P/7K w - - 0 1",
+    ],
+)
+def test_tree_is_consistent_and_node_limits_exact(batch: int, fen: str) -> None:
+    evaluator = FakeEvaluator(scattered, scattered_preference)
+    run, _, info = search(fen, 500, evaluator, Config(minibatch_size=batch))
+    check_tree(run)
+    assert info.nodes == run.tree.visits[run.root]
+    assert info.nodes == 500 or run.tree.proof[run.root]
+    assert max(evaluator.batches) <= batch
+    if batch > 1 and fen == chess.STARTING_FEN:
+        assert max(evaluator.batches) > 1
+
+
+def test_one_node_plays_the_policys_move() -> None:
+    def prefer_a3(board: chess.Board, move: chess.Move) -> float:
+        return 1.0 if move.uci() == "a2a3" else 0.0
+
+    run, best, info = search(chess.STARTING_FEN, 1, FakeEvaluator(even, prefer_a3))
+    assert best.move == "a2a3"
+    assert info.lines[0].moves == ("a2a3",)
+    assert info.nodes == 1
+    assert run.tree.visits[run.root] == 1
+
+
+def test_priors_are_a_softmax_with_temperature_per_position() -> None:
+    logits = np.array([1.0, 2.0, 3.0, 100.0, 101.0], np.float32)
+    answer = Evaluations(
+        np.array([0, 3, 3, 5]), np.array([7, 8, 9, 1, 2], np.uint16), logits, np.full((3, 3), 1 / 3, np.float32)
+    )
+    moves, probabilities = priors(answer, 2.0)
+    assert moves.tolist() == [9, 8, 7, 2, 1]
+    weights = [math.exp(x / 2) for x in (3, 2, 1)]
+    expected = [weight / sum(weights) for weight in weights] + [1 / (1 + math.exp(-0.5)), 1 / (1 + math.exp(0.5))]
+    assert probabilities.tolist() == pytest.approx(expected, rel=1e-5)
+
+
+# Mates
+
+
+@pytest.mark.parametrize(
+    ("fen", "moves", "mate"),
+    [
+        ("6k1/5ppp/8/8/8/8/5PPP/3R2K1 w - - 0 1", {"d1d8"}, 1),
+        ("r1bqkb1r/pppp1ppp/2n2n2/4p2Q/2B1P3/8/PPPP1PPP/RNB1K1NR w KQkq - 4 4", {"h5f7"}, 1),
+        ("7k/R7/8/8/8/8/8/1R4K1 w - - 0 1", {"b1b8"}, 1),
+        ("6k1/4Rppp/8/8/8/8/5PPP/6K1 w - - 0 1", {"e7e8"}, 1),
+        ("kbK5/pp6/1P6/8/8/8/8/R7 w - - 0 1", {"a1a6"}, 2),
+        ("6k1/pp3ppp/8/8/8/8/r4PPP/1r1R2K1 w - - 0 1", {"d1b1", "d1d8"}, None),
+        ("7k/8/8/8/8/1R6/R7/7K w - - 0 1", {"a2a7", "b3b7"}, 2),
+    ],
+)
+def test_short_mates_are_found_without_any_knowledge(fen: str, moves: set[str], mate: int | None) -> None:
+    _, best, info = search(fen, 2000)
+    assert best.move in moves
+    if mate is not None:
+        assert info.lines[0].mate == mate
+        assert best.reason == "proven"
+        assert len(info.lines[0].moves) == 2 * mate - 1
+
+
+def test_being_mated_is_seen_and_delayed() -> None:
+    # Either king move is mated: Kh8 by Ra8 at once, or not at all if the rook is blocked for a move.
+    fen = "6k1/5ppp/8/8/8/8/7K/R6R b - - 0 1"
+    _, best, info = search(fen, 3000)
+    assert best.move is not None
+    assert info.lines[0].mate is None or info.lines[0].mate < -1
+
+    lost = "k7/2K5/8/8/8/8/8/1R6 b - - 0 1"
+    _, best, info = search(lost, 500)
+    assert (best.move, info.lines[0].mate) == ("a8a7", -1)
+
+
+def test_the_longest_resistance_is_chosen() -> None:
+    tree_fen = "7k/1R6/R7/8/8/8/8/6K1 b - - 0 1"
+    run, best, info = search(tree_fen, 1000)
+    assert run.tree.proof[run.root] == WON
+    assert info.lines[0].mate is not None
+    children = run.tree.children[run.root]
+    slowest = max(run.tree.plies_to_mate[child] for child in children)
+    board = run.tree.board[run.root]
+    assert board is not None
+    chosen = child_named(run, str(best.move))
+    assert run.tree.plies_to_mate[chosen] == slowest
+
+
+def test_a_proven_loss_is_avoided_however_much_it_was_liked() -> None:
+    # Black to move: only moves that stop Ra8 mate hold; the policy loves the others.
+    fen = "6k1/5ppp/8/8/8/8/8/R5K1 b - - 0 1"
+    saves = {"h7h6", "h7h5", "g7g6", "g7g5", "f7f6", "f7f5", "g8f8"}
+
+    def love_losing(board: chess.Board, move: chess.Move) -> float:
+        return -3.0 if chess.Move(move.from_square ^ 56, move.to_square ^ 56).uci() in saves else 3.0
+
+    run, best, _ = search(fen, 300, FakeEvaluator(even, love_losing))
+    assert best.move in saves
+    assert run.tree.proof[child_named(run, "g8h8")] == LOST
+
+
+def test_the_shorter_of_two_known_mates_is_played() -> None:
+    tree = Tree(chess.Board(), pack(chess.Board()))
+    answer = UniformEvaluator().evaluate(np.array([tree.key[0]], np.uint64), np.zeros(1, np.uint8))
+    from dejavu.engine.evaluator import expansions
+
+    tree.expand(tree.root, expansions(answer, 1.0)[0])
+    tree.back_up(tree.root, tree.root, 0.0, 0.0)
+    slow, quick = tree.add_child(tree.root, tree.key[0]), tree.add_child(tree.root, tree.key[0])
+    for node, plies in ((slow, 4), (quick, 2)):
+        tree.proof[node], tree.plies_to_mate[node] = WON, plies
+        tree.back_up(node, tree.root, 1.0, 0.0)
+    tree.back_up(slow, tree.root, 1.0, 0.0)
+    assert tree.ranked_children(tree.root) == [quick, slow]
+
+
+# Draws
+
+
+def played(moves: str, fen: str | None = None) -> Game:
+    """A game after some moves."""
+    game = Game(fen, chess960=False)
+    for move in moves.split():
+        game.play(move)
+    return game
+
+
+def test_repeating_a_position_of_the_game_is_a_draw() -> None:
+    game = played("g1f3 g8f6 f3g1")
+    run, _, _ = search(game, 200, FakeEvaluator(lambda board: 0.3))
+    assert run.tree.proof[child_named(run, "f6g8")] == DRAWN
+    assert run.tree.proof[child_named(run, "b8c6")] == UNPROVEN
+
+
+def test_a_repetition_needs_the_same_side_to_move_and_rights() -> None:
+    # The king moved and came back: the rights are gone, so the position is new.
+    game = played("e2e4 e7e5 e1e2 e8e7 e2e1")
+    run, _, _ = search(game, 100)
+    assert run.tree.proof[child_named(run, "e7e8")] == UNPROVEN
+    game = played("e2e4 e7e5 e1e2 e8e7 e2e1 e7e8 e1e2 e8e7 e2e1")
+    run, _, _ = search(game, 100)
+    assert run.tree.proof[child_named(run, "e7e8")] == DRAWN
+
+
+def test_repetitions_inside_the_tree_are_draws() -> None:
+    # Kings and blocked pawns only: whoever shuffles comes back to where the search began.
+    run, _, _ = search("4k3/8/8/p1p1p1p1/P1P1P1P1/8/8/4K3 w - - 0 1", 3000)
+    tree = run.tree
+    drawn = [node for node in range(len(tree)) if tree.proof[node] == DRAWN and not tree.children[node]]
+    assert drawn
+
+    def repeats(node: int) -> bool:
+        key, above = tree.key[node], tree.parent[node]
+        while above >= 0:
+            if tree.key[above] == key:
+                return True
+            above = tree.parent[above]
+        return False
+
+    assert all(repeats(node) for node in drawn)
+
+
+def test_the_winning_side_does_not_repeat() -> None:
+    game = played("a1a2 h8g8 a2a1 g8h8 a1a2 h8g8", "7k/8/8/8/8/8/8/R3K3 w - - 0 1")
+    _, best, _ = search(game, 400, FakeEvaluator(material))
+    assert best.move not in ("a2a1",)
+
+
+@pytest.mark.parametrize(("clock", "proof"), [(98, UNPROVEN), (99, DRAWN)])
+def test_fifty_move_rule(clock: int, proof: int) -> None:
+    run, _, _ = search(f"7k/8/8/8/8/8/R7/K7 w - - {clock} 90", 60)
+    assert run.tree.proof[child_named(run, "a2b2")] == proof
+
+
+def test_mate_on_the_hundredth_ply_counts() -> None:
+    _, best, info = search("6k1/5ppp/8/8/8/8/5PPP/3R2K1 w - - 99 90", 200)
+    assert best.move == "d1d8"
+    assert info.lines[0].mate == 1
+
+
+def test_insufficient_material_is_a_draw() -> None:
+    run, _, info = search("8/8/8/3k4/8/8/2p5/2K5 w - - 0 1", 400)
+    assert run.tree.proof[child_named(run, "c1c2")] == DRAWN
+
+
+def test_stalemate_is_a_draw() -> None:
+    run, best, _ = search("7k/8/6K1/8/8/8/8/5Q2 w - - 0 1", 300, FakeEvaluator(material))
+    assert run.tree.proof[child_named(run, "f1f7")] == DRAWN
+    assert best.move == "f1f8"
+
+
+# Proofs
+
+
+def test_proofs_climb_and_correct_the_sums() -> None:
+    run, _, _ = search("kbK5/pp6/1P6/8/8/8/8/R7 w - - 0 1", 2000)
+    tree = run.tree
+    assert tree.proof[run.root] == LOST  # for Black, who moved into the root
+    assert tree.plies_to_mate[run.root] == 3
+    assert tree.value_sum[run.root] == -tree.visits[run.root]
+    check_tree(run)
+
+
+class Tables(Tablebases):
+    """Tables that know positions of few men by a function."""
+
+    def __init__(self, pieces: int, wdl: Callable[[chess.Board], int]) -> None:
+        super().__init__("", pytest.fail)
+        self.pieces, self._wdl = pieces, wdl
+
+    def _probe(self, probe: Callable[[chess.Board], int], board: chess.Board) -> int | None:
+        self.hits += 1
+        return self._wdl(board)
+
+
+def test_tablebase_results_are_proofs_without_a_mate_distance() -> None:
+    def rook_wins(board: chess.Board) -> int:
+        if not board.rooks:
+            return 0
+        return 2 if board.rooks & board.occupied_co[board.turn] else -2
+
+    # Rxb2 leaves rook against king, which the tables call won; no mate is in sight.
+    fen = "8/8/8/8/3k4/8/1r6/1R4K1 w - - 0 1"
+    run, best, info = search(fen, 200, tablebases=Tables(3, rook_wins))
+    assert best.move == "b1b2"
+    assert run.tree.proof[child_named(run, "b1b2")] == WON
+    assert info.lines[0].mate is None
+    assert info.lines[0].centipawns > 10_000
+    assert info.tablebase_hits > 0
+
+
+def test_spoiled_wins_are_draws_and_running_clocks_are_not_asked() -> None:
+    tables = Tables(3, lambda board: 1)
+    assert tables.result(chess.Board("8/8/8/8/3k4/8/8/1R4K1 w - - 0 1")) == 0
+    assert tables.result(chess.Board("8/8/8/8/3k4/8/8/1R4K1 w - - 3 1")) is None
+    assert tables.result(chess.Board("8/8/8/8/3k4/8/8/R3K3 w Q - 0 1")) is None
+    assert tables.result(chess.Board("8/8/8/8/3k4/8/1r6/1R4K1 w - - 0 1")) is None
+
+
+# Other limits
+
+
+def test_a_full_tree_stops_growing() -> None:
+    run, best, _ = search(chess.STARTING_FEN, 10**6, memory=2**19)
+    assert best.reason == "memory"
+    assert 2**19 <= run.tree.bytes < 2**20
+
+
+def test_equal_positions_are_evaluated_once() -> None:
+    evaluator = FakeEvaluator(scattered, scattered_preference)
+    run, _, _ = search(chess.STARTING_FEN, 3000, evaluator)
+    distinct = {(key, 0) for key in run.tree.key}
+    assert sum(evaluator.batches) < len(run.tree)
+    assert sum(evaluator.batches) >= len(distinct) * 0.5
+
+
+def test_cache_keeps_the_recently_used() -> None:
+    expansions_ = [search(chess.STARTING_FEN, 1)[0].cache]
+    cache = EvaluationCache(3 * EvaluationCache.ENTRY_BYTES)
+    entry = next(iter(expansions_[0]._entries.values()))
+    keys = [((number, 0, 0, 0), 0) for number in range(4)]
+    for key in keys[:3]:
+        cache.put(key, entry)
+    cache.get(keys[0])
+    cache.put(keys[3], entry)
+    assert cache.get(keys[0]) is entry
+    assert cache.get(keys[1]) is None
+    assert len(cache) == 3

@@ -1,0 +1,383 @@
+"""The protocol, as GUIs speak it."""
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import chess
+import chess.engine
+import pytest
+from fake_evaluator import Client, FakeEvaluator, best_move, even, field, last_info, material
+
+FAKE_ENGINE = [sys.executable, str(Path(__file__).parent / "fake_evaluator.py")]
+INFO = re.compile(
+    r"info depth \d+ seldepth \d+ time \d+ nodes \d+ nps \d+ score (cp|mate) -?\d+( wdl \d+ \d+ \d+)?"
+    r" hashfull \d+ tbhits \d+ multipv \d+( pv( [a-h][1-8][a-h][1-8][nbrq]?)+)?"
+)
+
+
+@pytest.fixture
+def client() -> Iterator[Client]:
+    client = Client()
+    yield client
+    client.close()
+
+
+def check_answer(lines: list[str], board: chess.Board) -> None:
+    """Well-formed info lines with a score, the last one's PV legal and beginning with the best move."""
+    for line in lines:
+        assert line.startswith(("info string ", "bestmove ")) or INFO.fullmatch(line), line
+    moves = last_info([line for line in lines if "multipv 1 " in line]).split(" pv ")[1].split()
+    assert moves[0] == best_move(lines)
+    board = board.copy()
+    for move in moves:
+        board.push(board.parse_uci(move))
+    ponder = lines[-1].split()[3:]
+    assert ponder == moves[1:2]
+
+
+# The real process
+
+
+def test_importing_the_protocol_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, dejavu.engine.__main__;"
+        "print({'torch', 'numpy', 'chess', 'faiss', 'safetensors'} & set(sys.modules))"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert output.stdout.strip() == "set()"
+
+
+def test_process_answers_uci_and_quits_from_any_folder(tmp_path: Path) -> None:
+    began = time.monotonic()
+    process = subprocess.run(
+        [sys.executable, "-m", "dejavu.engine"],
+        input="uci\nquit\n",
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=30,
+        check=False,
+    )
+    assert time.monotonic() - began < 10
+    assert process.returncode == 0
+    assert process.stderr == ""
+    lines = process.stdout.splitlines()
+    assert lines[0].startswith("id name ")
+    assert lines[1].startswith("id author ")
+    assert lines[-1] == "uciok"
+    assert not list(tmp_path.iterdir())
+
+
+def test_process_ends_at_the_end_of_input_and_still_answers() -> None:
+    process = subprocess.run(
+        FAKE_ENGINE, input="position startpos\ngo infinite\n", capture_output=True, text=True, timeout=30
+    )
+    assert process.returncode == 0
+    assert process.stdout.splitlines()[-1].startswith("bestmove ")
+    assert process.stderr == ""
+
+
+def test_process_without_weights_plays_a_legal_move_and_says_why(tmp_path: Path) -> None:
+    missing = tmp_path / "no such file.safetensors"
+    commands = f"setoption name WeightsFile value {missing}\nisready\nposition startpos\ngo nodes 20\n"
+    process = subprocess.run(
+        [sys.executable, "-m", "dejavu.engine"],
+        input=commands,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    lines = process.stdout.splitlines()
+    assert sum("no such file.safetensors" in line for line in lines) == 1
+    assert "readyok" in lines
+    assert chess.Move.from_uci(best_move(lines)) in chess.Board().legal_moves
+    assert process.stderr == ""
+
+
+def test_python_chess_can_play_a_game_with_it() -> None:
+    with chess.engine.SimpleEngine.popen_uci(FAKE_ENGINE, timeout=30) as engine:
+        engine.configure({"MinibatchSize": 4, "Hash": 16, "Threads": 1})
+        board = chess.Board()
+        while not board.is_game_over() and board.ply() < 12:
+            result = engine.play(board, chess.engine.Limit(nodes=30), info=chess.engine.INFO_ALL)
+            assert result.move is not None
+            assert result.info["pv"][0] == result.move
+            board.push(result.move)
+        lines = engine.analyse(board, chess.engine.Limit(nodes=50), multipv=3)
+        assert len(lines) == 3
+        assert all(line["score"].relative.score() is not None for line in lines)
+
+
+# Commands
+
+
+def test_uci_lists_every_option_once(client: Client) -> None:
+    client.send("uci")
+    lines = client.read_until("uciok")
+    names = [line.split(" type ")[0] for line in lines if line.startswith("option ")]
+    assert len(names) == len(set(names)) == 21
+    assert "option name Clear Hash type button" in lines
+    assert "option name Move Overhead type spin default 100 min 0 max 10000" in lines
+
+
+@pytest.mark.parametrize("line", ["  uci", "uci\r", "\tuci  ", "\ufeffuci", "joho uci", "xboard please uci"])
+def test_lines_may_be_dirty(client: Client, line: str) -> None:
+    client.send(line)
+    assert client.read_until("uciok")
+
+
+@pytest.mark.parametrize("line", ["xboard", "hello there", "ucci"])
+def test_unknown_commands_are_named_and_ignored(client: Client, line: str) -> None:
+    client.send(line)
+    assert client.ready() == [f"info string unknown command '{line}'"]
+
+
+def test_empty_lines_are_silent(client: Client) -> None:
+    client.send("", "   ", "\r")
+    assert client.ready() == []
+
+
+def test_uci_and_isready_are_answered_while_searching(client: Client) -> None:
+    client.send("position startpos", "go infinite")
+    client.read_until("info depth")
+    client.send("isready")
+    client.read_until("readyok", 2)
+    client.send("uci")
+    client.read_until("uciok", 2)
+    client.send("stop")
+    assert client.read_until("bestmove")
+
+
+def test_bad_positions_are_named_and_the_last_good_one_stays(client: Client) -> None:
+    client.send("position startpos moves e2e4", "d")
+    good = [line for line in client.ready() if " fen " in line]
+    for bad in (
+        "position startpos moves e2e5",
+        "position startpos moves e2e4 e7e5 0000",
+        "position startpos moves e2e4 nonsense",
+        "position fen 8/8/8/8/8/8/8/8 w - - 0 1",
+        "position fen rnbqkbnr/pppppppp/8/8/8/8/PPPPPPPP/RNBQ1BNR w KQkq - 0 1",
+        "position fen 4k3/8/8/8/8/8/4R3/4K3 w - - 0 1",
+        "position fen what",
+        "position fen",
+        "position",
+        "position moves e2e4",
+    ):
+        client.send(bad)
+        complaint = client.ready()
+        assert len(complaint) == 1, bad
+        assert complaint[0].startswith("info string ")
+        client.send("d")
+        assert [line for line in client.ready() if " fen " in line] == good
+
+
+def test_an_illegal_move_is_named_with_its_place(client: Client) -> None:
+    client.send("position startpos moves e2e4 e7e5 e4e5")
+    [complaint] = client.ready()
+    assert "'e4e5'" in complaint
+    assert "number 3" in complaint
+
+
+@pytest.mark.parametrize(
+    ("fen", "score"),
+    [
+        ("rnb1kbnr/pppp1ppp/8/4p3/6Pq/5P2/PPPPP2P/RNBQKBNR w KQkq - 1 3", "score mate 0"),
+        ("7k/5Q2/6K1/8/8/8/8/8 b - - 0 1", "score cp 0"),
+    ],
+)
+def test_finished_games_have_no_best_move(client: Client, fen: str, score: str) -> None:
+    lines = client.go(f"position fen {fen}", "go wtime 1000 btime 1000")
+    assert lines[-1] == "bestmove (none)"
+    assert score in last_info(lines)
+
+
+def test_stop_and_ponderhit_without_a_search_say_nothing(client: Client) -> None:
+    client.send("stop", "ponderhit", "stop")
+    assert client.ready() == []
+
+
+@pytest.mark.parametrize(
+    "go",
+    [
+        "go nodes 1",
+        "go nodes 60",
+        "go depth 2",
+        "go movetime 50",
+        "go movetime 0",
+        "go wtime 100",
+        "go btime 100",
+        "go wtime 100 btime 100 winc 50 binc 50",
+        "go wtime -5 btime -5",
+        "go wtime 1 btime 1 movestogo 1",
+        "go nodes 0",
+        "go depth -1",
+        "go nodes 10 nodes x searchmoves zz wtime",
+        "go mate 1 nodes 30",
+    ],
+)
+@pytest.mark.parametrize("moves", ["", " moves e2e4 e7e5"])
+def test_every_go_is_answered(client: Client, go: str, moves: str) -> None:
+    board = chess.Board()
+    for move in moves.split()[1:]:
+        board.push_uci(move)
+    check_answer(client.go(f"position startpos{moves}", go), board)
+
+
+def test_infinite_waits_for_stop_even_when_there_is_nothing_left_to_search(client: Client) -> None:
+    client.send("position fen 6k1/5ppp/8/8/8/8/5PPP/3R2K1 w - - 0 1", "go infinite")
+    lines = client.read_until("info depth")
+    lines += client.quiet(0.4)
+    assert not [line for line in lines if line.startswith("bestmove")]
+    client.send("stop")
+    assert client.read_until("bestmove")[-1].startswith("bestmove d1d8")
+
+
+def test_a_bare_go_searches_until_stop(client: Client) -> None:
+    client.send("position startpos", "go")
+    assert not [line for line in client.quiet(0.3) if line.startswith("bestmove")]
+    client.send("stop")
+    assert client.read_until("bestmove")
+
+
+def test_no_answer_before_ponderhit_and_a_quick_one_after(client: Client) -> None:
+    client.send("position startpos moves e2e4 e7e5", "go ponder movetime 150")
+    assert not [line for line in client.quiet(0.5) if line.startswith("bestmove")]
+    hit = time.monotonic()
+    client.send("ponderhit")
+    client.read_until("bestmove")
+    assert 0.02 < time.monotonic() - hit < 2
+
+
+def test_ponder_is_answered_on_stop(client: Client) -> None:
+    client.send("position startpos", "go ponder wtime 1000 btime 1000")
+    assert not [line for line in client.quiet(0.3) if line.startswith("bestmove")]
+    client.send("stop")
+    assert client.read_until("bestmove")
+    assert client.quiet() == []
+
+
+def test_a_second_go_ends_the_first(client: Client) -> None:
+    client.send("position startpos", "go infinite", "go nodes 5")
+    client.read_until("bestmove")
+    client.read_until("bestmove")
+
+
+def test_chess960_castling_is_spelled_as_king_takes_rook() -> None:
+    def castle(board: chess.Board, move: chess.Move) -> float:
+        return 9.0 if board.is_castling(move) else 0.0
+
+    client = Client(FakeEvaluator(even, castle))
+    fen = "position fen rnbqk1nr/pppp1ppp/8/2b1p3/4P3/3B1N2/PPPP1PPP/RNBQK2R w KQkq - 0 4"
+    assert best_move(client.go(fen, "go nodes 1")) == "e1g1"
+    client.send("setoption name UCI_Chess960 value true")
+    assert best_move(client.go(fen, "go nodes 1")) == "e1h1"
+    moved = client.go(fen + " moves e1h1", "go nodes 20")
+    board = chess.Board(fen.removeprefix("position fen "), chess960=True)
+    board.push_uci("e1h1")
+    check_answer(moved, board)
+    # King b1, rook a1: queenside castling moves the king to the right.
+    client.send("position fen 1k6/8/8/8/8/8/8/RK6 w A - 0 1")
+    assert best_move(client.go("go nodes 1")) == "b1a1"
+    client.close()
+
+
+def test_searchmoves_restricts_the_root(client: Client) -> None:
+    lines = client.go("position startpos", "go nodes 80 searchmoves a2a3 h2h4")
+    assert best_move(lines) in ("a2a3", "h2h4")
+    lines = client.go("setoption name MultiPV value 5", "go nodes 80 searchmoves a2a3 h2h4")
+    assert {line.split(" pv ")[1].split()[0] for line in lines if " pv " in line} == {"a2a3", "h2h4"}
+    # The tree of a restricted search must not hide the other moves from the next one.
+    lines = client.go("go nodes 80")
+    assert {line.split(" pv ")[1].split()[0] for line in lines if " pv " in line} - {"a2a3", "h2h4"}
+
+
+def test_impossible_searchmoves_are_named(client: Client) -> None:
+    lines = client.go("position startpos", "go nodes 20 searchmoves e7e5")
+    assert any("e7e5" in line for line in lines if line.startswith("info string"))
+    check_answer([line for line in lines if "string" not in line], chess.Board())
+
+
+def test_multipv_lines_are_sorted_and_different(client: Client) -> None:
+    fen = "r1bqkbnr/pppp1ppp/2n5/4N3/4P3/8/PPPP1PPP/RNBQKB1R b KQkq - 0 3"
+    lines = client.go("setoption name MultiPV value 3", f"position fen {fen}", "go nodes 400")
+    final = [line for line in lines if " multipv " in line][-3:]
+    assert [field(line, "multipv") for line in final] == ["1", "2", "3"]
+    assert len({field(line, "pv") for line in final}) == 3
+    assert field(final[0], "pv") == "c6e5" == best_move(lines)
+
+
+def test_wdl_is_shown_on_demand_and_sums_to_a_thousand(client: Client) -> None:
+    assert " wdl " not in last_info(client.go("position startpos", "go nodes 10"))
+    line = last_info(client.go("setoption name UCI_ShowWDL value true", "go nodes 30"))
+    words = line.split()
+    place = words.index("wdl")
+    assert sum(int(word) for word in words[place + 1 : place + 4]) == 1000
+
+
+def test_scores_are_for_the_side_to_move(client: Client) -> None:
+    queen_up = "4k3/pppp4/8/8/8/8/PPPP4/3QK3 {} - - 0 1"
+    white = last_info(client.go(f"position fen {queen_up.format('w')}", "go nodes 30"))
+    black = last_info(client.go(f"position fen {queen_up.format('b')}", "go nodes 30"))
+    assert int(field(white, "cp")) > 100
+    assert int(field(black, "cp")) < -100
+
+
+def test_board_and_raw_evaluation_can_be_seen(client: Client) -> None:
+    client.send("position startpos moves e2e4", "d")
+    shown = client.ready()
+    assert "info string fen rnbqkbnr/pppppppp/8/8/4P3/8/PPPP1PPP/RNBQKBNR b KQkq - 0 1" in shown
+    assert any(line.startswith("info string legal") and "e7e5" in line for line in shown)
+    client.send("eval")
+    shown = client.ready()
+    assert any("with memory: win" in line for line in shown)
+    assert any("without memory:" in line and "%" in line for line in shown)
+    client.send("go infinite", "eval")
+    client.read_until("info string eval has to wait")
+    client.send("stop")
+    client.read_until("bestmove")
+
+
+def test_bench_counts_its_nodes(client: Client) -> None:
+    client.send("bench 20")
+    line = client.read_until("info string bench")[-1]
+    assert "bench: 240 nodes" in line
+    assert client.ready() == []
+
+
+def test_debug_tells_why_a_search_stopped(client: Client) -> None:
+    lines = client.go("debug on", "position startpos", "go nodes 10")
+    assert "info string stopped: nodes" in lines
+
+
+class Crashing(FakeEvaluator):
+    """Fails, or answers nonsense, after some batches."""
+
+    def __init__(self, good: int, nonsense: bool) -> None:
+        super().__init__(material)
+        self.good, self.nonsense = good, nonsense
+
+    def evaluate(self, planes, clocks):  # type: ignore[no-untyped-def]
+        answer = super().evaluate(planes, clocks)
+        if len(self.batches) <= self.good:
+            return answer
+        if not self.nonsense:
+            raise MemoryError("out of memory\nin two lines")
+        answer.wdl[:] = float("nan")
+        return answer
+
+
+@pytest.mark.parametrize("nonsense", [False, True])
+@pytest.mark.parametrize("good", [1, 4])
+def test_a_failing_network_costs_a_sentence_not_the_game(good: int, nonsense: bool) -> None:
+    client = Client(Crashing(good, nonsense))
+    for _ in range(2):
+        lines = client.go("position startpos", "go nodes 100")
+        check_answer(lines, chess.Board())
+        assert sum("given up" in line for line in lines) == 1
+    assert client.ready() == []
+    client.close()
