@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import chess
 import numpy as np
+from numpy.typing import NDArray
+
 from dejavu.model.encoding import Packed, move_to_index, unpack
 from dejavu.model.evaluations import Evaluations
-from numpy.typing import NDArray
 
 CacheKey = tuple[Packed, int]
 """Packed position and clock byte: everything an evaluation depends on."""
@@ -41,7 +43,7 @@ class Neighbour(Protocol):
 class Remembering(Protocol):
     """An evaluator that can name the neighbours it retrieved."""
 
-    def neighbours(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> list[Neighbour]:
+    def neighbours(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> Sequence[Neighbour]:
         """Neighbours of one packed position: planes [1, 4], clock byte [1]."""
 
 

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import chess
 import numpy as np
+
 from dejavu.engine.clock import Pace
 from dejavu.engine.evaluator import EvaluationCache, Evaluator, Expansion, expansions
 from dejavu.engine.options import Config

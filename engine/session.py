@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import chess
 import numpy as np
+
 from dejavu.engine.clock import Budget, Pace, budget
 from dejavu.engine.evaluator import EvaluationCache, EvaluationError, Remembering, expansions
 from dejavu.engine.limits import Limits

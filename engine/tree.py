@@ -13,6 +13,7 @@ from __future__ import annotations
 from array import array
 
 import chess
+
 from dejavu.engine.evaluator import Expansion
 from dejavu.model.encoding import Packed
 

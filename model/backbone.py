@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dejavu.model.config import NetworkConfig
+from dejavu.model.config import Layout, NetworkConfig, token_squares
 from dejavu.model.features import ATTACKER_COUNT_SCALE, CLOCK_FEATURES, SQUARE_FEATURES, Features
 
 
@@ -97,17 +97,17 @@ class BoardEmbedding(nn.Module):
     token_squares: Tensor
     feature_scale: Tensor
 
-    def __init__(self, config: NetworkConfig, width: int) -> None:
+    def __init__(self, layout: Layout, width: int) -> None:
         super().__init__()
-        squares = torch.tensor(config.token_squares())  # [n, s]
+        squares = torch.tensor(token_squares(layout))  # [n, s]
         scale = torch.ones(SQUARE_FEATURES, 1)
         scale[-2:] = ATTACKER_COUNT_SCALE
         self.register_buffer("token_squares", squares.flatten(), persistent=False)
         self.register_buffer("feature_scale", scale, persistent=False)
-        self.tokens = config.tokens
+        self.tokens = len(squares)
         self.squares = nn.Linear(SQUARE_FEATURES * squares.shape[1], width)
         self.clocks = nn.Linear(CLOCK_FEATURES, width, bias=False)
-        self.place = nn.Parameter(torch.randn(config.tokens, width) * 0.02)
+        self.place = nn.Parameter(torch.randn(len(squares), width) * 0.02)
 
     def forward(self, squares: Tensor, clocks: Tensor) -> Tensor:
         """squares [B, F, 64] uint8, clocks [B, G] -> [B, n, d]"""
@@ -124,7 +124,7 @@ class Backbone(nn.Module):
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        self.embedding = BoardEmbedding(config, config.width)
+        self.embedding = BoardEmbedding(config.layout, config.width)
         self.layers = nn.ModuleList(
             Layer(config.width, config.heads, config.tokens, config.feed_forward_ratio, config.attack_width)
             for _ in range(config.layers)

@@ -12,6 +12,16 @@ Layout = Literal["squares", "patches", "ranks"]
 TOKEN_SHAPE: dict[str, tuple[int, int]] = {"squares": (1, 1), "patches": (2, 2), "ranks": (8, 1)}
 
 
+def token_squares(layout: Layout) -> list[list[int]]:
+    """[n][64 / n] the squares of every token; tokens and squares run from a1 along the ranks."""
+    files, ranks = TOKEN_SHAPE[layout]
+    return [
+        [(rank + r) * 8 + file + f for r in range(ranks) for f in range(files)]
+        for rank in range(0, 8, ranks)
+        for file in range(0, 8, files)
+    ]
+
+
 @dataclass(frozen=True)
 class NetworkConfig:
     """Every number that decides a tensor's shape."""
@@ -71,15 +81,6 @@ class NetworkConfig:
     def chunk_size(self) -> int:
         """m: tokens a chunk."""
         return self.tokens // self.chunks
-
-    def token_squares(self) -> list[list[int]]:
-        """[n][64 / n] the squares of every token; tokens and squares run from a1 along the ranks."""
-        files, ranks = TOKEN_SHAPE[self.layout]
-        return [
-            [(rank + r) * 8 + file + f for r in range(ranks) for f in range(files)]
-            for rank in range(0, 8, ranks)
-            for file in range(0, 8, files)
-        ]
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dejavu.model.config import NetworkConfig
+from dejavu.model.config import NetworkConfig, token_squares
 from dejavu.model.encoding import POLICY_SIZE
 
 
@@ -25,7 +25,7 @@ class PolicyHead(nn.Module):
         self.source = nn.Linear(config.width, squares_per_token * config.policy_width)
         self.destination = nn.Linear(config.width, squares_per_token * config.policy_width)
         self.promotion = nn.Linear(config.policy_width, 3)  # knight, bishop, rook against the queen's logit
-        order = torch.tensor(config.token_squares()).flatten()
+        order = torch.tensor(token_squares(config.layout)).flatten()
         landing = torch.arange(8)[:, None] + torch.arange(-1, 2)  # to-file for every from-file and direction
         self.register_buffer("squares", torch.argsort(order), persistent=False)
         self.register_buffer("landing_square", landing.clamp(0, 7), persistent=False)

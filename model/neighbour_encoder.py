@@ -9,7 +9,6 @@ N records, r = 8 + T + 1 tokens, c neighbour width, F features a square.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -59,7 +58,7 @@ class NeighbourEncoder(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         width = config.neighbour_width
-        self.board = BoardEmbedding(replace(config, layout="ranks", chunks=1), width)
+        self.board = BoardEmbedding("ranks", width)
         self.source = nn.Embedding(65, width)
         self.destination = nn.Embedding(65, width)
         self.ply = nn.Parameter(torch.randn(CONTINUATION_PLIES, width) * 0.02)

@@ -100,7 +100,7 @@ class EncodingCache:
     def encode(self, neighbours: Neighbours, chunks: int) -> EncodedNeighbours:
         """E for `neighbours`, encoding only the entries that are not kept."""
         wanted, inverse = np.unique(neighbours.entries, return_inverse=True)
-        absent = bool(len(wanted)) and wanted[0] < 0
+        absent = int(len(wanted) > 0 and wanted[0] < 0)
         entries = wanted[absent:].tolist()
         missing = [entry for entry in entries if entry not in self.place_of]
         if len(self.place_of) + len(missing) > self.capacity:

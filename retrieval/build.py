@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
+
 from dejavu.retrieval.knn import train_clusters
 from dejavu.retrieval.memory import KEY_LIMIT, NO_MOVE, Memory, Provenance, encode_names, project
-from numpy.typing import NDArray
 
 Embed = Callable[[NDArray[np.uint64], NDArray[np.uint8]], NDArray[np.float32]]
 """(planes [B, 4], clocks [B]) -> chunk embeddings [B, l, d]."""

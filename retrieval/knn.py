@@ -19,8 +19,9 @@ from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
-from dejavu.retrieval.memory import Memory
 from numpy.typing import NDArray
+
+from dejavu.retrieval.memory import Memory
 
 if sys.platform != "linux":
     os.environ.setdefault("KMP_DUPLICATE_LIB_OK", "TRUE")
@@ -58,22 +59,24 @@ class Index(Protocol):
 class ExactIndex:
     """All distances, by one matrix product a block: |q - x|^2 = |q|^2 - 2 q.x + |x|^2. The reference.
 
-    Keys may lie in a memory map and be int8; they become float32 one block at a time, so that the memory used
-    stays at some 32 MiB whatever n and B are.
+    Keys may lie in a memory map and be int8; they become float32 one block at a time, so that a search needs
+    some 32 MiB whatever n and B are.
     """
 
     def __init__(self, keys: Keys, games: NDArray[np.int32] | None = None) -> None:
         """Index keys [n, D] of the games [n]; without games, none can be excluded."""
         self._keys = keys
         self._games = games
-        self._rows = max(1, _BLOCK_BYTES // (4 * (keys.shape[1] + _QUERIES_A_BLOCK)))
         self._norms = np.empty(len(keys), dtype=np.float32)
-        for start in range(0, len(keys), self._rows):
-            block = self._block(start)
+        for start, block in self._blocks(queries=0):
             np.einsum("nd,nd->n", block, block, out=self._norms[start : start + len(block)])
 
-    def _block(self, start: int) -> NDArray[np.float32]:
-        return self._keys[start : start + self._rows].astype(np.float32, copy=False)
+    def _blocks(self, queries: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """All keys, some [m, D] and the first one's number at a time: distances of `queries` must fit, too."""
+        converted = 0 if self._keys.dtype == np.float32 else self._keys.shape[1]
+        rows = max(1, _BLOCK_BYTES // (4 * max(1, converted + queries)))
+        for start in range(0, len(self._keys), rows):
+            yield start, self._keys[start : start + rows].astype(np.float32, copy=False)
 
     def search(
         self, queries: NDArray[np.float32], k: int, exclude_game: NDArray[np.int32] | None = None
@@ -81,20 +84,24 @@ class ExactIndex:
         """See `Index.search`. Entries at equal distance come in any order."""
         distances = np.full((len(queries), k), np.inf, dtype=np.float32)
         indices = np.full((len(queries), k), -1, dtype=np.int64)
-        for first in range(0, len(queries), _QUERIES_A_BLOCK):
-            rows = slice(first, first + _QUERIES_A_BLOCK)
-            excluded = None if exclude_game is None else exclude_game[rows]
-            for start in range(0, len(self._keys), self._rows):
-                found = self._search_block(queries[rows], k, excluded, start)
+        for start, block in self._blocks(min(len(queries), _QUERIES_A_BLOCK)):
+            for first in range(0, len(queries), _QUERIES_A_BLOCK):
+                rows = slice(first, first + _QUERIES_A_BLOCK)
+                excluded = None if exclude_game is None else exclude_game[rows]
+                found = self._search_block(queries[rows], k, excluded, start, block)
                 candidates = np.hstack([distances[rows], found[0]]), np.hstack([indices[rows], found[1]])
                 distances[rows], indices[rows] = _nearest(*candidates, k)
         return distances, indices
 
     def _search_block(
-        self, queries: NDArray[np.float32], k: int, excluded: NDArray[np.int32] | None, start: int
+        self,
+        queries: NDArray[np.float32],
+        k: int,
+        excluded: NDArray[np.int32] | None,
+        start: int,
+        block: NDArray[np.float32],
     ) -> Neighbours:
-        """The k nearest, in any order, among the block that begins at entry `start`."""
-        block = self._block(start)
+        """The k nearest, in any order, among `block`, which begins at entry `start`."""
         distances = queries @ block.T
         distances *= -2
         distances += self._norms[start : start + len(block)]

@@ -17,6 +17,7 @@ import itertools
 import multiprocessing
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -30,6 +31,7 @@ from dejavu.model.training.dataset import HELD_OUT, MEMORY, TRAIN, Dataset
 from dejavu.model.training.games import BrokenGame, GamePositions, read_game, split_games
 
 GAMES_A_TASK = 64
+TASKS_AHEAD = 8
 BROKEN_GAMES_NAMED = 20
 
 
@@ -56,13 +58,17 @@ def _read_games(texts: list[str]) -> list[GamePositions | str]:
     return games
 
 
-def _tasks(paths: list[Path]) -> Iterator[tuple[int, int, list[str]]]:
-    """(file number, number of the first game, texts) for a few games at a time."""
+def _tasks(paths: list[Path], places: threading.Semaphore) -> Iterator[tuple[int, int, list[str]]]:
+    """(file number, number of the first game, texts) for a few games at a time, each as soon as a place is free.
+
+    A pool reads its tasks ahead of its workers without end; the places keep a large file from filling the RAM.
+    """
     for source, path in enumerate(paths):
         number = 1
         with open_games(path) as lines:
             games = split_games(lines)
             while texts := list(itertools.islice(games, GAMES_A_TASK)):
+                places.acquire()
                 yield source, number, texts
                 number += len(texts)
 
@@ -82,7 +88,11 @@ def split_of(game: GamePositions, memory: float, held_out: float) -> int:
 
 
 def collect(
-    results: Iterable[tuple[int, int, list[GamePositions | str]]], paths: list[Path], memory: float, held_out: float
+    results: Iterable[tuple[int, int, list[GamePositions | str]]],
+    paths: list[Path],
+    places: threading.Semaphore,
+    memory: float,
+    held_out: float,
 ) -> tuple[Dataset, list[str]]:
     """Join the games into a data set; the second value names every broken game."""
     games: list[GamePositions] = []
@@ -91,6 +101,7 @@ def collect(
     broken: list[str] = []
     progress = tqdm(unit=" positions", unit_scale=True, smoothing=0.05)
     for source, first, read in results:
+        places.release()
         for number, game in enumerate(read, start=first):
             if isinstance(game, str):
                 broken.append(f"{paths[source]}, game {number}: {game}")
@@ -136,8 +147,9 @@ def main() -> None:
 
     start = time.monotonic()
     with multiprocessing.Pool(arguments.processes) as pool:
-        results = pool.imap(_read_task, _tasks(arguments.games))
-        dataset, broken = collect(results, arguments.games, arguments.memory, arguments.held_out)
+        places = threading.Semaphore(TASKS_AHEAD * arguments.processes)
+        results = pool.imap(_read_task, _tasks(arguments.games, places))
+        dataset, broken = collect(results, arguments.games, places, arguments.memory, arguments.held_out)
     seconds = time.monotonic() - start
     dataset.save(arguments.out)
 

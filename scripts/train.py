@@ -63,6 +63,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--held-out", type=int, default=8192, help="held-out positions evaluated")
     parser.add_argument("--held-out-source", help="only those of game files with this in their name")
     parser.add_argument("--evaluate-every", type=int, default=1000, metavar="STEPS")
+    parser.add_argument("--checkpoint-every", type=int, default=500, metavar="STEPS")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -73,6 +74,12 @@ def row_order(arguments: argparse.Namespace, dataset: Dataset) -> RowOrder:
     weights = arguments.sources or {"": 1.0}
     rows = {name: dataset.rows(TRAIN, name) for name in weights}
     return RowOrder(rows, weights, arguments.batch, arguments.seed)
+
+
+def run_of(arguments: argparse.Namespace) -> Run:
+    return Run(
+        arguments.run, evaluate_every=arguments.evaluate_every, checkpoint_every=arguments.checkpoint_every
+    )
 
 
 def train_backbone(arguments: argparse.Namespace) -> None:
@@ -95,7 +102,7 @@ def train_backbone(arguments: argparse.Namespace) -> None:
         lambda step: make_batch(dataset, order.rows(step)),
         held_out_batches(dataset, arguments.held_out_source, arguments.held_out, device),
         schedule,
-        Run(arguments.run, evaluate_every=arguments.evaluate_every),
+        run_of(arguments),
         {"config": config.to_json(), "schedule": str(schedule), "sources": str(arguments.sources)},
     )
     save_weights(
@@ -156,7 +163,7 @@ def train_retrieval(arguments: argparse.Namespace) -> None:
         lambda step: add_neighbours(make_batch(dataset, order.rows(step)), shards.of_step(step), memory),
         held_out,
         schedule,
-        Run(arguments.run, evaluate_every=arguments.evaluate_every),
+        run_of(arguments),
         {"config": config.to_json(), "schedule": str(schedule), "sources": str(arguments.sources),
          "backbone": fingerprint(stage1)},
     )

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import chess
 import numpy as np
+from numpy.typing import NDArray
+
 from dejavu.engine.evaluator import Evaluator
 from dejavu.engine.uci import UciLoop
 from dejavu.model.encoding import move_to_index, unpack
 from dejavu.model.evaluations import Evaluations
-from numpy.typing import NDArray
 
 PIECE_VALUES = {chess.PAWN: 1, chess.KNIGHT: 3, chess.BISHOP: 3, chess.ROOK: 5, chess.QUEEN: 9}
 
@@ -37,7 +38,8 @@ def material(board: chess.Board) -> float:
 
 def scattered(board: chess.Board) -> float:
     """A Q that looks random but depends on the position alone."""
-    return (hash((board.pawns, board.knights, board.rooks, board.occupied)) % 1999 - 999) / 1500
+    mixed = 3 * board.pawns + 5 * board.knights + 7 * board.rooks + 11 * board.occupied_co[chess.WHITE]
+    return (mixed % 1999 - 999) / 1500
 
 
 def even(board: chess.Board) -> float:
@@ -52,7 +54,8 @@ def no_preference(board: chess.Board, move: chess.Move) -> float:
 
 def scattered_preference(board: chess.Board, move: chess.Move) -> float:
     """A logit that looks random but depends on the position and the move alone."""
-    return (hash((board.occupied, move.from_square, move.to_square, move.promotion)) % 997) / 300
+    mixed = board.occupied + 67 * move.from_square + 71 * move.to_square + 73 * (move.promotion or 0)
+    return (mixed % 997) / 300
 
 
 class FakeEvaluator:

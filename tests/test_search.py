@@ -7,8 +7,10 @@ from collections.abc import Callable
 import chess
 import numpy as np
 import pytest
+from fake_evaluator import FakeEvaluator, Value, even, material, scattered, scattered_preference
+
 from dejavu.engine.clock import Pace
-from dejavu.engine.evaluator import EvaluationCache, UniformEvaluator, priors
+from dejavu.engine.evaluator import EvaluationCache, Expansion, UniformEvaluator, priors
 from dejavu.engine.options import Config
 from dejavu.engine.search import BestMove, Info, Search, Signals, Task
 from dejavu.engine.session import Game
@@ -17,7 +19,6 @@ from dejavu.engine.tablebase import Tablebases
 from dejavu.engine.tree import DRAWN, LOST, UNPROVEN, WON, Tree
 from dejavu.model.encoding import index_to_move, move_to_index, pack
 from dejavu.model.evaluations import Evaluations
-from fake_evaluator import FakeEvaluator, Value, even, material, scattered, scattered_preference
 
 
 def search(
@@ -125,7 +126,9 @@ def test_tree_is_that_of_the_reference(value: Value, fen: str) -> None:
         assert tree.visits[node] == expected.visits
         assert -tree.value_sum[node] == pytest.approx(expected.total, abs=1e-4)
         seen = {
-            move: child for move, child in zip(expected.moves, expected.children, strict=True) if child is not None
+            move: child
+            for move, child in zip(expected.moves, expected.children, strict=True)
+            if child is not None
         }
         assert len(tree.children[node]) == len(seen)
         for child in tree.children[node]:
@@ -144,7 +147,9 @@ def check_tree(run: Search) -> None:
         assert abs(tree.value_sum[node]) <= tree.visits[node] + 1e-6
         if children:
             assert tree.board[node] is not None
-            assert tree.visits[node] == 1 + sum(tree.visits[child] for child in children)
+            below = sum(tree.visits[child] for child in children)
+            # A visit of a proven draw goes no deeper.
+            assert tree.visits[node] == 1 + below or (tree.proof[node] and tree.visits[node] > below)
             first = tree.first_edge[node]
             likely = tree.edge_prior[first : first + tree.edge_count[node]]
             assert all(a >= b for a, b in itertools.pairwise(likely))
@@ -191,12 +196,18 @@ def test_one_node_plays_the_policys_move() -> None:
 def test_priors_are_a_softmax_with_temperature_per_position() -> None:
     logits = np.array([1.0, 2.0, 3.0, 100.0, 101.0], np.float32)
     answer = Evaluations(
-        np.array([0, 3, 3, 5]), np.array([7, 8, 9, 1, 2], np.uint16), logits, np.full((3, 3), 1 / 3, np.float32)
+        np.array([0, 3, 3, 5]),
+        np.array([7, 8, 9, 1, 2], np.uint16),
+        logits,
+        np.full((3, 3), 1 / 3, np.float32),
     )
     moves, probabilities = priors(answer, 2.0)
     assert moves.tolist() == [9, 8, 7, 2, 1]
     weights = [math.exp(x / 2) for x in (3, 2, 1)]
-    expected = [weight / sum(weights) for weight in weights] + [1 / (1 + math.exp(-0.5)), 1 / (1 + math.exp(0.5))]
+    expected = [weight / sum(weights) for weight in weights] + [
+        1 / (1 + math.exp(-0.5)),
+        1 / (1 + math.exp(0.5)),
+    ]
     assert probabilities.tolist() == pytest.approx(expected, rel=1e-5)
 
 
@@ -204,49 +215,31 @@ def test_priors_are_a_softmax_with_temperature_per_position() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fen", "moves", "mate"),
+    ("fen", "mate"),
     [
-        ("6k1/5ppp/8/8/8/8/5PPP/3R2K1 w - - 0 1", {"d1d8"}, 1),
-        ("r1bqkb1r/pppp1ppp/2n2n2/4p2Q/2B1P3/8/PPPP1PPP/RNB1K1NR w KQkq - 4 4", {"h5f7"}, 1),
-        ("7k/R7/8/8/8/8/8/1R4K1 w - - 0 1", {"b1b8"}, 1),
-        ("6k1/4Rppp/8/8/8/8/5PPP/6K1 w - - 0 1", {"e7e8"}, 1),
-        ("kbK5/pp6/1P6/8/8/8/8/R7 w - - 0 1", {"a1a6"}, 2),
-        ("6k1/pp3ppp/8/8/8/8/r4PPP/1r1R2K1 w - - 0 1", {"d1b1", "d1d8"}, None),
-        ("7k/8/8/8/8/1R6/R7/7K w - - 0 1", {"a2a7", "b3b7"}, 2),
+        ("6k1/5ppp/8/8/8/8/5PPP/3R2K1 w - - 0 1", 1),
+        ("r1bqkb1r/pppp1ppp/2n2n2/4p2Q/2B1P3/8/PPPP1PPP/RNB1K1NR w KQkq - 4 4", 1),
+        ("7k/R7/8/8/8/8/8/1R4K1 w - - 0 1", 1),
+        ("3r2k1/5ppp/8/8/8/8/5PPP/6K1 b - - 0 1", 1),
+        ("kbK5/pp6/1P6/8/8/8/8/R7 w - - 0 1", 2),
+        ("7k/8/8/8/8/1R6/R7/7K w - - 0 1", 2),
     ],
 )
-def test_short_mates_are_found_without_any_knowledge(fen: str, moves: set[str], mate: int | None) -> None:
-    _, best, info = search(fen, 2000)
-    assert best.move in moves
-    if mate is not None:
-        assert info.lines[0].mate == mate
-        assert best.reason == "proven"
-        assert len(info.lines[0].moves) == 2 * mate - 1
+@pytest.mark.parametrize("batch", [1, 16])
+def test_short_mates_are_found_without_any_knowledge(fen: str, mate: int, batch: int) -> None:
+    _, best, info = search(fen, 2000, config=Config(minibatch_size=batch))
+    assert best.reason == "proven"
+    assert info.lines[0].mate == mate
+    board = chess.Board(fen)
+    for move in info.lines[0].moves:
+        board.push_uci(move)
+    assert board.is_checkmate()
+    assert len(info.lines[0].moves) == 2 * mate - 1
 
 
-def test_being_mated_is_seen_and_delayed() -> None:
-    # Either king move is mated: Kh8 by Ra8 at once, or not at all if the rook is blocked for a move.
-    fen = "6k1/5ppp/8/8/8/8/7K/R6R b - - 0 1"
-    _, best, info = search(fen, 3000)
-    assert best.move is not None
-    assert info.lines[0].mate is None or info.lines[0].mate < -1
-
-    lost = "k7/2K5/8/8/8/8/8/1R6 b - - 0 1"
-    _, best, info = search(lost, 500)
+def test_being_mated_is_seen() -> None:
+    _, best, info = search("k7/2K5/8/8/8/8/8/1R6 b - - 0 1", 500)
     assert (best.move, info.lines[0].mate) == ("a8a7", -1)
-
-
-def test_the_longest_resistance_is_chosen() -> None:
-    tree_fen = "7k/1R6/R7/8/8/8/8/6K1 b - - 0 1"
-    run, best, info = search(tree_fen, 1000)
-    assert run.tree.proof[run.root] == WON
-    assert info.lines[0].mate is not None
-    children = run.tree.children[run.root]
-    slowest = max(run.tree.plies_to_mate[child] for child in children)
-    board = run.tree.board[run.root]
-    assert board is not None
-    chosen = child_named(run, str(best.move))
-    assert run.tree.plies_to_mate[chosen] == slowest
 
 
 def test_a_proven_loss_is_avoided_however_much_it_was_liked() -> None:
@@ -262,19 +255,45 @@ def test_a_proven_loss_is_avoided_however_much_it_was_liked() -> None:
     assert run.tree.proof[child_named(run, "g8h8")] == LOST
 
 
-def test_the_shorter_of_two_known_mates_is_played() -> None:
+def tree_of(children: int) -> tuple[Tree, list[int]]:
+    """A root with some legal moves, all of them visited once."""
     tree = Tree(chess.Board(), pack(chess.Board()))
-    answer = UniformEvaluator().evaluate(np.array([tree.key[0]], np.uint64), np.zeros(1, np.uint8))
-    from dejavu.engine.evaluator import expansions
-
-    tree.expand(tree.root, expansions(answer, 1.0)[0])
+    moves = np.arange(children, dtype=np.uint16).tobytes()
+    tree.expand(tree.root, Expansion(moves, np.full(children, 1 / children, np.float32).tobytes(), 0.0, 0.0))
     tree.back_up(tree.root, tree.root, 0.0, 0.0)
-    slow, quick = tree.add_child(tree.root, tree.key[0]), tree.add_child(tree.root, tree.key[0])
+    nodes = [tree.add_child(tree.root, (number, 0, 0, 0)) for number in range(children)]
+    for node in nodes:
+        tree.back_up(node, tree.root, 0.0, 0.0)
+    return tree, nodes
+
+
+def test_the_shorter_of_two_known_mates_is_played() -> None:
+    tree, (slow, quick) = tree_of(2)
+    tree.back_up(slow, tree.root, 1.0, 0.0)
     for node, plies in ((slow, 4), (quick, 2)):
         tree.proof[node], tree.plies_to_mate[node] = WON, plies
-        tree.back_up(node, tree.root, 1.0, 0.0)
-    tree.back_up(slow, tree.root, 1.0, 0.0)
     assert tree.ranked_children(tree.root) == [quick, slow]
+
+
+def test_the_longest_resistance_is_chosen_and_counted() -> None:
+    tree, (quick, slow, other) = tree_of(3)
+    tree.prove(quick, tree.root, LOST, 1)
+    tree.prove(slow, tree.root, LOST, 5)
+    assert tree.ranked_children(tree.root) == [other, slow, quick]
+    assert tree.proof[tree.root] == UNPROVEN
+    tree.prove(other, tree.root, LOST, 3)
+    assert tree.ranked_children(tree.root) == [slow, other, quick]
+    assert (tree.proof[tree.root], tree.plies_to_mate[tree.root]) == (WON, 6)
+    assert tree.value_sum[tree.root] == tree.visits[tree.root] == 4
+
+
+def test_one_drawing_move_makes_a_draw() -> None:
+    tree, (lost, drawn) = tree_of(2)
+    tree.prove(lost, tree.root, LOST, 1)
+    tree.prove(drawn, tree.root, DRAWN, 0)
+    assert tree.proof[tree.root] == DRAWN
+    assert tree.draw_sum[tree.root] == 3
+    assert tree.ranked_children(tree.root) == [drawn, lost]
 
 
 # Draws
@@ -329,7 +348,7 @@ def test_the_winning_side_does_not_repeat() -> None:
     assert best.move not in ("a2a1",)
 
 
-@pytest.mark.parametrize(("clock", "proof"), [(98, UNPROVEN), (99, DRAWN)])
+@pytest.mark.parametrize(("clock", "proof"), [(90, UNPROVEN), (99, DRAWN)])
 def test_fifty_move_rule(clock: int, proof: int) -> None:
     run, _, _ = search(f"7k/8/8/8/8/8/R7/K7 w - - {clock} 90", 60)
     assert run.tree.proof[child_named(run, "a2b2")] == proof
@@ -342,7 +361,7 @@ def test_mate_on_the_hundredth_ply_counts() -> None:
 
 
 def test_insufficient_material_is_a_draw() -> None:
-    run, _, info = search("8/8/8/3k4/8/8/2p5/2K5 w - - 0 1", 400)
+    run, _, _ = search("8/8/8/3k4/8/8/2p5/2K5 w - - 0 1", 400)
     assert run.tree.proof[child_named(run, "c1c2")] == DRAWN
 
 
@@ -403,6 +422,17 @@ def test_spoiled_wins_are_draws_and_running_clocks_are_not_asked() -> None:
 # Other limits
 
 
+def _halfmove_clock(tree: Tree, node: int) -> int:
+    line: list[int] = []
+    while node != tree.root:
+        line.append(tree.move_into(node))
+        node = tree.parent[node]
+    board = chess.Board()
+    for index in reversed(line):
+        board.push(index_to_move(index, board))
+    return board.halfmove_clock
+
+
 def test_a_full_tree_stops_growing() -> None:
     run, best, _ = search(chess.STARTING_FEN, 10**6, memory=2**19)
     assert best.reason == "memory"
@@ -411,16 +441,17 @@ def test_a_full_tree_stops_growing() -> None:
 
 def test_equal_positions_are_evaluated_once() -> None:
     evaluator = FakeEvaluator(scattered, scattered_preference)
-    run, _, _ = search(chess.STARTING_FEN, 3000, evaluator)
-    distinct = {(key, 0) for key in run.tree.key}
-    assert sum(evaluator.batches) < len(run.tree)
-    assert sum(evaluator.batches) >= len(distinct) * 0.5
+    run, _, _ = search(chess.STARTING_FEN, 3000, evaluator, Config(minibatch_size=1))
+    tree = run.tree
+    evaluated = [node for node in range(len(tree)) if tree.first_edge[node] >= 0]
+    # Boards lower down are not kept, so the half-move clock comes from the moves.
+    positions = {(tree.key[node], _halfmove_clock(tree, node)) for node in evaluated}
+    assert sum(evaluator.batches) == len(positions) < len(evaluated)
 
 
 def test_cache_keeps_the_recently_used() -> None:
-    expansions_ = [search(chess.STARTING_FEN, 1)[0].cache]
     cache = EvaluationCache(3 * EvaluationCache.ENTRY_BYTES)
-    entry = next(iter(expansions_[0]._entries.values()))
+    entry = Expansion(b"", b"", 0.0, 0.0)
     keys = [((number, 0, 0, 0), 0) for number in range(4)]
     for key in keys[:3]:
         cache.put(key, entry)

@@ -1,0 +1,201 @@
+"""Time: never lose on it, use it otherwise."""
+
+import time
+
+import chess
+import pytest
+from fake_evaluator import Client, FakeEvaluator, best_move, even, field, last_info, material
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dejavu.engine.clock import Budget, Pace, budget
+from dejavu.engine.limits import Limits
+from dejavu.engine.stoppers import Progress, SmartPruningStopper, TimeStopper
+
+TIMES = st.one_of(st.none(), st.integers(-1000, 10_000_000))
+
+
+@given(
+    TIMES,
+    TIMES,
+    st.integers(-100, 100_000),
+    st.integers(-100, 100_000),
+    st.one_of(st.none(), st.integers(-3, 100)),
+    st.booleans(),
+    st.integers(0, 5000),
+    st.booleans(),
+)
+def test_the_budget_fits_the_clock(
+    wtime: int | None,
+    btime: int | None,
+    winc: int,
+    binc: int,
+    movestogo: int | None,
+    white: bool,
+    overhead: int,
+    only_move: bool,
+) -> None:
+    limits = Limits(wtime=wtime, btime=btime, winc=winc, binc=binc, movestogo=movestogo)
+    result = budget(limits, white, overhead, only_move)
+    own, other = (wtime, btime) if white else (btime, wtime)
+    clock = own if own is not None else other
+    if clock is None:
+        assert result is None
+        return
+    assert result is not None
+    assert 0 <= result.soft <= result.hard
+    assert result.hard <= max(clock - overhead, 0) / 1000 * 0.81
+    if only_move:
+        assert result.hard <= 0.1
+
+
+@given(st.integers(0, 1_000_000), st.integers(0, 5000))
+def test_move_time_is_used_and_kept(movetime: int, overhead: int) -> None:
+    result = budget(Limits(movetime=movetime), True, overhead, only_move=False)
+    assert result is not None
+    assert result.soft == result.hard <= movetime / 1000
+    assert result.soft >= max(movetime - overhead, 0) / 1000
+
+
+@given(st.integers(1000, 600_000), st.integers(0, 10_000), st.integers(40, 80))
+def test_a_whole_game_at_the_soft_limit_never_runs_out(start: int, increment: int, moves: int) -> None:
+    clock = float(start)
+    for _ in range(moves):
+        limits = Limits(wtime=int(clock), winc=increment)
+        result = budget(limits, True, 0, only_move=False)
+        assert result is not None
+        clock -= result.hard * 1000
+        assert clock >= 0
+        clock += increment
+
+
+def test_more_time_or_fewer_moves_to_go_means_longer_thought() -> None:
+    def soft(limits: Limits) -> float:
+        result = budget(limits, True, 100, only_move=False)
+        assert result is not None
+        return result.soft
+
+    assert soft(Limits(wtime=60_000)) > soft(Limits(wtime=30_000))
+    assert soft(Limits(wtime=60_000, winc=1000)) > soft(Limits(wtime=60_000))
+    assert soft(Limits(wtime=60_000, movestogo=5)) > soft(Limits(wtime=60_000, movestogo=20))
+    assert soft(Limits(wtime=60_000, movestogo=1)) > 30
+    assert soft(Limits(wtime=60_000)) < 6
+
+
+def test_other_limits_do_not_limit_time() -> None:
+    assert budget(Limits(nodes=5, depth=3, winc=100), True, 0, only_move=True) is None
+
+
+def test_black_reads_blacks_clock() -> None:
+    result = budget(Limits(wtime=1_000_000, btime=1000), False, 0, only_move=False)
+    assert result is not None
+    assert result.hard < 1
+
+
+# Stoppers
+
+
+def test_the_next_batch_must_fit() -> None:
+    stopper = TimeStopper(Budget(5.0, 5.0, on_clock=False))
+    assert stopper.reason(Progress(elapsed=4.5, batch_seconds=0.4)) is None
+    assert stopper.reason(Progress(elapsed=4.5, batch_seconds=0.6)) == "time"
+
+
+def test_doubt_extends_the_search_to_the_hard_limit() -> None:
+    stopper = TimeStopper(Budget(1.0, 3.0, on_clock=True))
+    assert stopper.reason(Progress(elapsed=1.1)) == "time"
+    assert stopper.reason(Progress(elapsed=1.1, best_has_best_value=False)) is None
+    assert stopper.reason(Progress(elapsed=3.1, best_has_best_value=False)) == "time"
+
+
+def test_time_does_not_run_while_pondering() -> None:
+    seconds = Budget(1.0, 1.0, on_clock=True)
+    progress = Progress(elapsed=10, searching=10, playouts=100, best_visits=90, pondering=True)
+    assert TimeStopper(seconds).reason(progress) is None
+    assert SmartPruningStopper(seconds, 1.33).reason(progress) is None
+
+
+def test_smart_pruning_stops_when_the_second_move_cannot_catch_up() -> None:
+    stopper = SmartPruningStopper(Budget(3.0, 3.0, on_clock=True), 1.0)
+
+    # 100 visits a second and 2 seconds left: 200 visits to come.
+    def reason(lead: int) -> str | None:
+        return stopper.reason(
+            Progress(playouts=100, searching=1.0, elapsed=1.0, best_visits=300 + lead, second_visits=300)
+        )
+
+    assert reason(199) is None
+    assert reason(201) == "decided"
+
+
+def test_pace_remembers_slow_batches_for_a_while() -> None:
+    pace = Pace()
+    assert pace.expected(16) == 0
+    pace.measured(8, 0.08)
+    assert pace.expected(16) == pytest.approx(0.16)
+    assert pace.expected(1) == pytest.approx(0.08)
+    pace.measured(8, 0.01)
+    assert 0.01 < pace.expected(8) < 0.08
+    for _ in range(20):
+        pace.measured(8, 0.01)
+    assert pace.expected(8) == pytest.approx(0.01)
+
+
+# A whole engine with a slow network
+
+
+def seconds_of(client: Client, *lines: str) -> float:
+    client.send(*lines[:-1])
+    client.ready()
+    began = time.monotonic()
+    client.go(lines[-1])
+    return time.monotonic() - began
+
+
+@pytest.fixture
+def slow_client() -> Client:
+    return Client(FakeEvaluator(material, seconds=0.03))
+
+
+def test_a_tiny_clock_is_answered_within_it(slow_client: Client) -> None:
+    assert seconds_of(slow_client, "position startpos", "go wtime 100 btime 100") < 0.1
+    assert seconds_of(slow_client, "position startpos moves e2e4", "go wtime 400 btime 400") < 0.4
+    slow_client.close()
+
+
+def test_move_time_is_kept_to_the_batch(slow_client: Client) -> None:
+    overhead = "setoption name Move Overhead value 0"
+    slow_client.go("position startpos", "go movetime 200")
+    taken = seconds_of(slow_client, "ucinewgame", overhead, "position startpos", "go movetime 400")
+    assert 0.25 < taken < 0.45
+    slow_client.close()
+
+
+def test_the_only_move_is_played_quickly() -> None:
+    client = Client(FakeEvaluator(even, seconds=0.001))
+    fen = "position fen 7k/8/8/8/8/8/1r6/K7 w - - 0 1"
+    assert len(list(chess.Board(fen.removeprefix("position fen ")).legal_moves)) == 1
+    assert seconds_of(client, fen, "go wtime 60000 btime 60000") < 0.4
+    client.close()
+
+
+def test_an_obvious_move_is_played_before_the_soft_limit() -> None:
+    def recapture(board: chess.Board, move: chess.Move) -> float:
+        return 8.0 if board.is_capture(move) else 0.0
+
+    client = Client(FakeEvaluator(material, recapture, seconds=0.002))
+    fen = "position fen r1bqkbnr/pppp1ppp/2n5/4N3/4P3/8/PPPP1PPP/RNBQKB1R b KQkq - 0 3"
+    lines = [fen, "go wtime 60000 btime 60000"]
+    taken = seconds_of(client, *lines)
+    assert taken < 1.5
+    client.send("setoption name SmartPruningFactor value 0", "ucinewgame")
+    taken = seconds_of(client, *lines)
+    assert taken > 1.5
+    client.close()
+
+
+def test_time_is_reported_in_milliseconds(slow_client: Client) -> None:
+    lines = slow_client.go("position startpos", "go movetime 300")
+    assert 100 <= int(field(last_info(lines), "time")) < 400
+    assert best_move(lines)
+    slow_client.close()

@@ -1,0 +1,175 @@
+"""The table of options and everything that derives from it."""
+
+import dataclasses
+
+import pytest
+from fake_evaluator import Client, FakeEvaluator, even, field, last_info
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dejavu.engine.limits import Limits
+from dejavu.engine.options import FIELDS, Config, OptionError, markdown_table, set_option, uci_lines
+from dejavu.engine.uci import parse_go
+
+
+def test_every_field_is_an_option_with_a_default_in_its_range() -> None:
+    assert {name for name, _ in FIELDS.values()} == {each.name for each in dataclasses.fields(Config)}
+    default = Config()
+    for name, option in FIELDS.values():
+        value = getattr(default, name)
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        assert option.parse(text) == value
+
+
+def test_lines_are_what_guis_parse() -> None:
+    for line in uci_lines():
+        words = line.split()
+        kind = words[words.index("type") + 1]
+        assert kind in ("spin", "check", "string", "button")
+        if kind == "spin":
+            assert int(field(line, "min")) <= int(field(line, "default")) <= int(field(line, "max"))
+        assert "  " not in line
+    assert "option name SyzygyPath type string default <empty>" in uci_lines()
+    assert "option name UseMemory type check default true" in uci_lines()
+    assert "option name CPuct type string default 1.745" in uci_lines()
+
+
+def test_the_readme_table_has_a_row_for_each() -> None:
+    rows = markdown_table().splitlines()
+    assert len(rows) == len(uci_lines()) + 2
+    assert any(row.startswith("| `Move Overhead` | `100` | 0 to 10000 |") for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "field_name", "expected"),
+    [
+        ("Threads", "3", "threads", 3),
+        ("threads", " 3 ", "threads", 3),
+        ("UCI_ShowWDL", "TRUE", "show_wdl", True),
+        ("Move Overhead", "0", "move_overhead", 0),
+        ("CPuct", "2.5", "cpuct", 2.5),
+        ("SyzygyPath", "/a folder/x", "syzygy_path", "/a folder/x"),
+        ("SyzygyPath", "<empty>", "syzygy_path", ""),
+    ],
+)
+def test_values_are_understood(name: str, value: str, field_name: str, expected: object) -> None:
+    assert getattr(set_option(Config(), name, value), field_name) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "named"),
+    [
+        ("Threads", "0", "Threads"),
+        ("Threads", "many", "'many'"),
+        ("Threads", "", "Threads"),
+        ("Hash", "99999999", "65536"),
+        ("CPuct", "nan", "CPuct"),
+        ("CPuct", "inf", "CPuct"),
+        ("Ponder", "perhaps", "true or false"),
+        ("Nonsense", "1", "'Nonsense'"),
+        ("Threads", "9" * 5000, "Threads"),
+    ],
+)
+def test_bad_values_are_refused_in_one_sentence(name: str, value: str, named: str) -> None:
+    with pytest.raises(OptionError, match=named) as caught:
+        set_option(Config(), name, value)
+    assert "\n" not in str(caught.value)
+
+
+@given(st.sampled_from(sorted(FIELDS)), st.text(max_size=30))
+def test_any_value_is_taken_or_refused_never_fatal(name: str, value: str) -> None:
+    try:
+        changed = set_option(Config(), name, value)
+    except OptionError:
+        return
+    field_name, option = FIELDS[name]
+    got = getattr(changed, field_name)
+    if option.minimum is not None and option.maximum is not None:
+        assert option.minimum <= got <= option.maximum
+
+
+def test_go_is_parsed() -> None:
+    limits, complaints = parse_go(
+        "searchmoves e2e4 d2d4 wtime 1000 btime -5 winc 10 binc 20 movestogo 3 depth 4 nodes 5 mate 6 ponder"
+    )
+    assert complaints == []
+    assert limits == Limits(
+        wtime=1000,
+        btime=-5,
+        winc=10,
+        binc=20,
+        movestogo=3,
+        depth=4,
+        nodes=5,
+        mate=6,
+        ponder=True,
+        searchmoves=("e2e4", "d2d4"),
+    )
+    assert parse_go("infinite movetime 7")[0] == Limits(infinite=True, movetime=7)
+    limits, complaints = parse_go("wtime btime 5 nodes x bogus depth")
+    assert limits == Limits(btime=5)
+    assert len(complaints) == 4
+
+
+@given(st.text(max_size=60))
+def test_any_go_is_parsed(text: str) -> None:
+    limits, _ = parse_go(text)
+    assert isinstance(limits, Limits)
+
+
+# What the options do
+
+
+def test_node_limit_lets_any_gui_play_at_one_node() -> None:
+    evaluator = FakeEvaluator(even)
+    client = Client(evaluator)
+    client.go("setoption name NodeLimit value 1", "position startpos", "go wtime 60000 btime 60000")
+    client.ready()
+    # One evaluation when the network was loaded, one for the move.
+    assert sum(evaluator.batches) == 2
+    client.close()
+
+
+def test_minibatch_size_is_the_most_at_once() -> None:
+    for size in (1, 5):
+        evaluator = FakeEvaluator(even)
+        client = Client(evaluator)
+        client.go(f"setoption name MinibatchSize value {size}", "position startpos", "go nodes 300")
+        assert max(evaluator.batches) == size
+        client.close()
+
+
+def test_hash_bounds_the_tree_and_says_so() -> None:
+    client = Client()
+    lines = client.go("setoption name Hash value 1", "position startpos", "go nodes 1000000")
+    assert any("Hash" in line for line in lines if line.startswith("info string"))
+    assert int(field(last_info(lines), "hashfull")) >= 750
+    client.close()
+
+
+def test_threads_and_files_reach_the_evaluator() -> None:
+    client = Client()
+    client.send("setoption name Threads value 2", "setoption name WeightsFile value a b.safetensors")
+    client.send("setoption name MemoryFile value <empty>")
+    client.ready()
+    [(weights, memory, threads)] = client.loaded
+    assert (weights.name, memory, threads) == ("a b.safetensors", None, 2)
+    client.close()
+
+
+def test_exploration_options_change_the_search() -> None:
+    def prefer_low(board: object, move: object) -> float:
+        return -getattr(move, "to_square") / 10  # noqa: B009
+
+    def visited(*options: str) -> int:
+        client = Client(FakeEvaluator(even, prefer_low))
+        client.send(*(f"setoption name {option}" for option in options), "setoption name MultiPV value 50")
+        lines = client.go("position startpos", "go nodes 40")
+        client.close()
+        last = max(int(field(line, "nodes")) for line in lines if " nodes " in line)
+        return sum(f"nodes {last} " in line and " multipv " in line for line in lines)
+
+    usual = visited()
+    assert visited("FpuReduction value 5") < usual
+    assert visited("PolicyTemperature value 10") > usual
+    assert visited("CPuct value 0", "CPuctFactor value 0", "FpuReduction value 0.5") == 1

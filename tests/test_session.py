@@ -1,0 +1,319 @@
+"""From move to move: tree reuse, pondering, files that change or fail."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import chess
+import pytest
+from fake_evaluator import Client, FakeEvaluator, best_move, field, last_info, material, scattered_preference
+
+from dejavu.engine.evaluator import Evaluator
+from dejavu.engine.limits import Limits
+from dejavu.engine.loader import Loader
+from dejavu.engine.options import Config
+from dejavu.engine.search import BestMove, Info
+from dejavu.engine.session import Game, PositionError, Session
+
+
+@pytest.fixture
+def client() -> Iterator[Client]:
+    client = Client(FakeEvaluator(material, scattered_preference))
+    yield client
+    client.close()
+
+
+def asked(client: Client) -> int:
+    """Positions the network has been asked about."""
+    evaluator = client.evaluator
+    assert isinstance(evaluator, FakeEvaluator)
+    return sum(evaluator.batches)
+
+
+def test_the_tree_is_kept_from_move_to_move(client: Client) -> None:
+    lines = client.go("position startpos", "go nodes 800")
+    move, reply = best_move(lines), lines[-1].split()[3]
+    before = asked(client)
+    lines = client.go(f"position startpos moves {move} {reply}", "go nodes 10")
+    # The reused subtree is already larger than asked for.
+    assert asked(client) == before
+    assert int(field(last_info(lines), "nodes")) > 10
+    lines = client.go("go nodes 400")
+    assert int(field(last_info(lines), "nodes")) == 400
+    assert 0 < asked(client) - before < 400
+
+
+@pytest.mark.parametrize("forget", ["ucinewgame", "setoption name Clear Hash"])
+def test_forgetting(client: Client, forget: str) -> None:
+    client.go("position startpos", "go nodes 200")
+    before = asked(client)
+    client.go(forget, "position startpos", "go nodes 200")
+    assert asked(client) - before > 100
+
+
+def test_another_game_does_not_reuse_the_tree(client: Client) -> None:
+    client.go("position startpos moves e2e4", "go nodes 300")
+    lines = client.go("position startpos moves d2d4 d7d5", "go nodes 50")
+    assert int(field(last_info(lines), "nodes")) == 50
+    # Back to the first game: the tree of the second must not answer.
+    lines = client.go("position startpos moves e2e4", "go nodes 50")
+    board = chess.Board()
+    board.push_uci("e2e4")
+    assert chess.Move.from_uci(best_move(lines)) in board.legal_moves
+
+
+def test_a_kept_subtree_is_as_good_as_new() -> None:
+    """The subtree has the same numbers as before, and everything else is gone."""
+    session = Session(lambda *_: FakeEvaluator(material, scattered_preference), pytest.fail)
+    answers: list[BestMove] = []
+    infos: list[Info] = []
+
+    def go(moves: list[str], nodes: int) -> None:
+        session.set_position(None, moves)
+        session.go(Limits(nodes=nodes), infos.append, answers.append)
+        assert session._thread is not None
+        session._thread.join()
+
+    go([], 500)
+    tree = session._tree
+    assert tree is not None
+    child = tree.ranked_children(tree.root)[0]
+    reply = tree.ranked_children(child)[0]
+    expected = {
+        (tree.move_into(node), tree.visits[node], round(tree.value_sum[node], 9), tree.proof[node])
+        for node in tree.children[reply]
+    }
+    move, ponder = answers[0].move, answers[0].ponder
+    assert move is not None
+    assert ponder is not None
+    go([move, ponder], 1)
+    kept = session._tree
+    assert kept is not None
+    assert kept is not tree
+    assert len(kept) < len(tree)
+    got = {
+        (kept.move_into(node), kept.visits[node], round(kept.value_sum[node], 9), kept.proof[node])
+        for node in kept.children[kept.root]
+    }
+    assert got == expected
+    assert kept.board[kept.root] is not None
+    assert kept.board[kept.root] == session._game.board
+
+
+def test_a_ponder_hit_keeps_what_was_pondered(client: Client) -> None:
+    lines = client.go("position startpos", "go nodes 300")
+    move, reply = best_move(lines), lines[-1].split()[3]
+    client.send(f"position startpos moves {move} {reply}", "go ponder nodes 2000")
+    client.read_until("info depth")
+    client.quiet(0.5)
+    client.send("ponderhit")
+    lines = client.read_until("bestmove")
+    assert int(field(last_info(lines), "nodes")) > 20
+
+
+def test_a_ponder_miss_keeps_the_tree_of_the_other_reply(client: Client) -> None:
+    lines = client.go("position startpos", "go nodes 1500")
+    move, expected = best_move(lines), lines[-1].split()[3]
+    client.send(f"position startpos moves {move} {expected}", "go ponder nodes 1000")
+    client.read_until("info depth")
+    client.send("stop")
+    client.read_until("bestmove")
+    # Some other reply that was visited before: its subtree is still there.
+    board = chess.Board()
+    board.push_uci(move)
+    kept = []
+    for reply in list(board.legal_moves):
+        if reply.uci() != expected:
+            before = asked(client)
+            client.send(f"position startpos moves {move} {reply}", "go ponder nodes 1")
+            client.read_until("info depth")
+            client.send("stop")
+            client.read_until("bestmove")
+            kept.append(asked(client) == before)
+    assert any(kept)
+
+
+def test_reuse_survives_a_whole_game(client: Client) -> None:
+    board = chess.Board()
+    while not board.is_game_over(claim_draw=True) and board.ply() < 40:
+        moves = " ".join(move.uci() for move in board.move_stack)
+        lines = client.go(f"position startpos moves {moves}", "go nodes 60")
+        assert int(field(last_info(lines), "nodes")) >= 1
+        board.push_uci(best_move(lines))
+    assert board.ply() > 10
+
+
+def test_a_position_that_was_a_drawn_repetition_is_searched_again(client: Client) -> None:
+    # After ... Ng8 the start position stands on the board again: a draw in the tree, but the game goes on.
+    client.go("position startpos moves g1f3 g8f6 f3g1", "go nodes 300")
+    lines = client.go("position startpos moves g1f3 g8f6 f3g1 f6g8", "go nodes 50")
+    assert chess.Move.from_uci(best_move(lines)) in chess.Board().legal_moves
+    assert int(field(last_info(lines), "nodes")) == 50
+
+
+def test_proofs_are_kept_and_the_mate_is_carried_out(client: Client) -> None:
+    fen = "kbK5/pp6/1P6/8/8/8/8/R7 w - - 0 1"
+    lines = client.go(f"position fen {fen}", "go nodes 3000")
+    assert field(last_info(lines), "mate") == "2"
+    move, reply = best_move(lines), lines[-1].split()[3]
+    before = asked(client)
+    lines = client.go(f"position fen {fen} moves {move} {reply}", "go nodes 3000")
+    assert field(last_info(lines), "mate") == "1"
+    assert asked(client) == before
+
+
+# The game
+
+
+def test_history_goes_back_to_the_last_irreversible_move() -> None:
+    game = Game(None, chess960=False)
+    for move in ["g1f3", "g8f6", "f3g1", "f6g8", "g1f3"]:
+        game.play(move)
+    assert len(game.history) == 5
+    assert game.history[0] == game.history[4]
+    game.play("e7e5")
+    assert game.history == []
+
+
+@pytest.mark.parametrize("castling", ["e1g1", "e1h1"])
+def test_both_spellings_of_castling_are_understood(castling: str) -> None:
+    game = Game("4k3/8/8/8/8/8/8/4K2R w K - 0 1", chess960=False)
+    game.play(castling)
+    assert game.board.king(chess.WHITE) == chess.G1
+
+
+def test_harmless_mistakes_in_a_fen_are_mended() -> None:
+    game = Game("4k3/8/8/8/8/8/8/4K3 w KQkq e3 0 1", chess960=False)
+    assert game.board.castling_rights == 0
+    assert game.board.ep_square is None
+    with pytest.raises(PositionError, match="White has no king"):
+        Game("4k3/8/8/8/8/8/8/8 w - - 0 1", chess960=False)
+
+
+# Files
+
+
+class Shop:
+    """Makes evaluators, except from files that are named bad."""
+
+    def __init__(self) -> None:
+        self.orders: list[tuple[str, str | None, int]] = []
+
+    def __call__(self, weights: Path, memory: Path | None, threads: int) -> Evaluator:
+        self.orders.append((weights.name, memory.name if memory else None, threads))
+        for path in (weights, memory):
+            if path is not None and "bad" in path.name:
+                raise ValueError(f"{path.name} is truncated")
+        return FakeEvaluator()
+
+
+def test_loading_happens_once_and_again_only_for_a_change() -> None:
+    shop = Shop()
+    loader = Loader(shop, pytest.fail)
+    assert loader.load(Config())
+    assert not loader.load(Config(cpuct=2.0))
+    assert loader.load(Config(threads=2))
+    assert shop.orders == [
+        ("dejavu.safetensors", "memory.safetensors", 1),
+        ("dejavu.safetensors", "memory.safetensors", 2),
+    ]
+
+
+def test_the_shipped_files_do_not_depend_on_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths: list[Path] = []
+
+    def remember(weights: Path, memory: Path | None, threads: int) -> Evaluator:
+        assert memory is not None
+        paths.extend((weights, memory))
+        return FakeEvaluator()
+
+    monkeypatch.chdir(tmp_path)
+    Loader(remember, pytest.fail).load(Config())
+    assert all(path.is_absolute() and path.parent.name == "shipped" for path in paths)
+    assert tmp_path not in paths[0].parents
+
+
+def test_bad_weights_keep_the_last_good_network() -> None:
+    said: list[str] = []
+    loader = Loader(Shop(), said.append)
+    loader.load(Config())
+    good = loader.evaluator
+    assert not loader.load(Config(weights_file="bad.safetensors"))
+    assert loader.evaluator is good
+    assert said == [
+        "cannot load the weights: bad.safetensors is truncated; the last good network plays on",
+    ]
+    # The same bad file is not tried, or complained about, again.
+    assert not loader.load(Config(weights_file="bad.safetensors"))
+    assert len(said) == 1
+
+
+def test_without_any_weights_every_move_is_alike() -> None:
+    said: list[str] = []
+    loader = Loader(Shop(), said.append)
+    loader.load(Config(weights_file="bad.safetensors"))
+    assert not loader.has_network
+    assert len(said) == 1
+    assert "no network" in said[0]
+    assert loader.evaluator.describe().startswith("no network")
+
+
+def test_a_bad_memory_is_done_without() -> None:
+    said: list[str] = []
+    shop = Shop()
+    loader = Loader(shop, said.append)
+    assert loader.load(Config(memory_file="bad.memory"))
+    assert loader.has_network
+    assert shop.orders[-1] == ("dejavu.safetensors", None, 1)
+    assert said == ["cannot load the memory: bad.memory is truncated; playing without memory"]
+
+
+def test_a_bad_memory_keeps_the_last_good_one() -> None:
+    said: list[str] = []
+    loader = Loader(Shop(), said.append)
+    loader.load(Config())
+    good = loader.evaluator
+    assert not loader.load(Config(memory_file="bad.memory"))
+    assert loader.evaluator is good
+    assert len(said) == 1
+    assert "the last good memory stays" in said[0]
+
+
+def test_switching_the_memory_forgets_evaluations_made_with_it() -> None:
+    evaluator = FakeEvaluator(material)
+    evaluator.use_memory = True
+    client = Client(evaluator)
+    client.go("position startpos", "go nodes 100")
+    before = asked(client)
+    client.go("setoption name UseMemory value false", "go nodes 100")
+    assert not evaluator.use_memory
+    assert asked(client) > before
+    client.close()
+
+
+def test_bad_files_cost_one_line_each_through_uci(tmp_path: Path) -> None:
+    client = Client()
+    client.ready()
+    client.send("setoption name SyzygyPath value /no/such/folder", f"setoption name LogFile value {tmp_path}")
+    said = client.ready()
+    assert len(said) == 2
+    assert any("/no/such/folder" in line for line in said)
+    assert any("log file" in line for line in said)
+    assert client.ready() == []
+    client.close()
+
+
+def test_the_log_file_has_every_line_with_its_time(tmp_path: Path) -> None:
+    path = tmp_path / "with blanks.log"
+    client = Client()
+    client.send(f"setoption name LogFile value {path}")
+    client.go("position startpos", "go nodes 5")
+    client.send("setoption name LogFile value <empty>")
+    client.ready()
+    text = path.read_text(encoding="utf-8")
+    for piece in (">> position startpos", ">> go nodes 5", "<< bestmove ", "<< info depth"):
+        assert piece in text
+    assert text.splitlines()[0][:4].isdigit()
+    client.close()
+    assert "quit" not in path.read_text(encoding="utf-8")

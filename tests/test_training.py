@@ -1,0 +1,265 @@
+"""Training: reproducible batches, masked moves, resuming after a kill, both stages from games to an evaluator."""
+
+from __future__ import annotations
+
+import csv
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import chess
+import chess.pgn
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from dejavu.model.encoding import move_to_index, pack, stack
+from dejavu.model.inference import NetworkEvaluator, load_backbone
+from dejavu.model.neighbours import Retriever
+from dejavu.model.network import Outputs
+from dejavu.model.training.batches import RowOrder, make_batch
+from dejavu.model.training.dataset import MEMORY, TRAIN, Dataset
+from dejavu.model.training.losses import losses
+from dejavu.model.weights import WeightsError, load_weights
+from dejavu.retrieval.memory import Memory, MemoryFileError
+
+SCRIPTS = Path(__file__).parent.parent / "scripts"
+TINY = ["--preset", "tiny", "--batch", "16", "--held-out", "64", "--threads", "1", "--checkpoint-every", "4",
+        "--evaluate-every", "4", "--learning-rate", "0.003"]
+
+
+def run_script(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPTS / name), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def train(*arguments: object) -> None:
+    done = run_script("train.py", *arguments)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of short random games, where the better move always captures if it can."""
+    rng = random.Random(7)
+    folder = tmp_path_factory.mktemp("data")
+    with (folder / "games.pgn").open("w") as file:
+        for _ in range(60):
+            game = chess.pgn.Game()
+            node: chess.pgn.GameNode = game
+            board = game.board()
+            for _ in range(40):
+                moves = list(board.legal_moves)
+                if not moves:
+                    break
+                captures = [move for move in moves if board.is_capture(move)]
+                move = rng.choice(captures or moves)
+                node = node.add_variation(move)
+                board.push(move)
+            game.headers["Result"] = rng.choice(["1-0", "0-1", "1/2-1/2"])
+            print(game, file=file, end="\n\n")
+    out = folder / "data.safetensors"
+    done = run_script("prepare_data.py", folder / "games.pgn", "--out", out, "--memory", "0.4", "--held-out", "0.1")
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture(scope="module")
+def backbone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("stage1")
+    train("backbone", "--data", data, "--run", run, "--steps", 12, *TINY)
+    return run
+
+
+@pytest.fixture(scope="module")
+def memory(data: Path, backbone: Path) -> Path:
+    out = backbone / "memory.safetensors"
+    done = run_script("build_memory.py", "--data", data, "--weights", backbone / "weights.safetensors", "--out", out,
+                      "--work", backbone / "work", "--entries", "400")
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture(scope="module")
+def retrieval(data: Path, backbone: Path, memory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("stage2")
+    train("retrieval", "--data", data, "--run", run, "--weights", backbone / "weights.safetensors", "--memory", memory,
+          "--steps", 12, *TINY[2:])
+    return run
+
+
+def test_rows_depend_on_seed_and_step_alone_and_every_epoch_sees_every_row_once() -> None:
+    sources = {"a": np.arange(100), "b": np.arange(100, 130)}
+    order = RowOrder(sources, {"a": 2, "b": 1}, batch=15, seed=3)
+    again = RowOrder(sources, {"a": 2, "b": 1}, batch=15, seed=3)
+    steps = [order.rows(step) for step in range(10)]
+    assert all(np.array_equal(again.rows(step), steps[step]) for step in reversed(range(10)))
+    assert sorted(row for rows in steps for row in rows if row < 100) == list(range(100))
+    assert not np.array_equal(RowOrder(sources, {"a": 2, "b": 1}, 15, seed=4).rows(0), steps[0])
+
+
+def test_illegal_moves_have_no_part_in_the_policy_loss(data: Path) -> None:
+    dataset = Dataset.open(data)
+    batch = make_batch(dataset, dataset.rows(TRAIN)[:32])
+    policy = torch.randn(32, batch.legal.shape[1])
+    outputs = Outputs(policy, torch.zeros(32, 3))
+    disturbed = Outputs(torch.where(batch.legal, policy, policy + 50), torch.zeros(32, 3))
+    assert torch.equal(losses(outputs, batch).policy, losses(disturbed, batch).policy)
+    assert batch.legal[torch.arange(32), batch.best].all()
+
+
+def test_the_value_loss_is_zero_only_for_the_target(data: Path) -> None:
+    dataset = Dataset.open(data)
+    batch = make_batch(dataset, dataset.rows(TRAIN)[:32])
+    perfect = Outputs(torch.zeros(32, batch.legal.shape[1]), (batch.wdl + 1e-9).log())
+    assert abs(losses(perfect, batch).value.item()) < 1e-5
+    assert losses(perfect._replace(wdl=torch.zeros(32, 3)), batch).value.item() > 0.5
+
+
+def curve(run: Path) -> list[tuple[str, ...]]:
+    """The learning curve without its times."""
+    with (run / "held_out.csv").open(newline="") as file:
+        return [(row["step"], row["policy_loss"], row["value_loss"], row["top1"]) for row in csv.DictReader(file)]
+
+
+def test_a_killed_run_resumes_to_the_same_curve_and_weights(data: Path, backbone: Path, tmp_path: Path) -> None:
+    command = [sys.executable, str(SCRIPTS / "train.py"), "backbone", "--data", str(data), "--run", str(tmp_path),
+               "--steps", "12", *TINY]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+    process.wait()
+    assert not (tmp_path / "weights.safetensors").exists()
+    resumed = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "resumed" in resumed.stdout
+    assert curve(tmp_path) == curve(backbone)
+    expected, found = load_file(backbone / "weights.safetensors"), load_file(tmp_path / "weights.safetensors")
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+    assert (tmp_path / "curves.png").stat().st_size > 1000
+
+
+def test_training_learns(data: Path, tmp_path: Path) -> None:
+    train("backbone", "--data", data, "--run", tmp_path, "--steps", 150, *TINY[:-4], "--evaluate-every", "150",
+          "--learning-rate", "0.003")
+    with (tmp_path / "train.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["50", "100", "150"]
+    assert float(rows[-1]["policy_loss"]) < float(rows[0]["policy_loss"]) - 0.1
+    assert float(rows[-1]["value_loss"]) < float(rows[0]["value_loss"])
+
+
+def test_a_checkpoint_of_another_run_is_refused(data: Path, backbone: Path) -> None:
+    done = run_script("train.py", "backbone", "--data", data, "--run", backbone, "--steps", 13, *TINY)
+    assert done.returncode != 0
+    assert "schedule" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_stage_two_keeps_the_backbone_and_resumes(retrieval: Path, backbone: Path, data: Path, memory: Path) -> None:
+    stage1, stage2 = load_file(backbone / "weights.safetensors"), load_file(retrieval / "weights.safetensors")
+    assert all(torch.equal(stage2[name], value) for name, value in stage1.items())
+    assert stage2["retrieval.layer.attention.out.weight"].abs().sum() > 0
+    (retrieval / "weights.safetensors").unlink()
+    train("retrieval", "--data", data, "--run", retrieval, "--weights", backbone / "weights.safetensors",
+          "--memory", memory, "--steps", 12, *TINY[2:])
+    again = load_file(retrieval / "weights.safetensors")
+    assert all(torch.equal(again[name], value) for name, value in stage2.items())
+
+
+def test_no_position_retrieves_its_own_game(data: Path, backbone: Path, memory: Path) -> None:
+    dataset, opened = Dataset.open(data), Memory.open(memory)
+    network, _ = load_weights(backbone / "weights.safetensors")
+    rows = dataset.rows(MEMORY)
+    embeddings = load_backbone(backbone / "weights.safetensors").embed_chunks(
+        dataset.planes[rows], dataset.clocks[rows]
+    )
+    retriever = Retriever(network.config, opened, threads=1)
+    games = dataset.game[rows]
+    free = opened.game[retriever.search(embeddings).entries[:, 0, 0]]
+    assert (free == games).mean() > 0.5  # these positions are in the memory: unhindered, they find themselves
+    found = retriever.search(embeddings, games).entries
+    assert (found >= 0).all()
+    assert (opened.game[found] != games[:, None, None]).all()
+
+
+def positions(count: int) -> tuple[np.ndarray, np.ndarray, list[chess.Board]]:
+    rng = random.Random(5)
+    boards, board = [], chess.Board()
+    while len(boards) < count:
+        boards.append(board.copy())
+        board.push(rng.choice(list(board.legal_moves)))
+        if board.is_game_over():
+            board.reset()
+    return stack([pack(board) for board in boards]), np.zeros(count, np.uint8), boards
+
+
+def test_the_evaluator_lists_exactly_the_legal_moves(retrieval: Path, memory: Path) -> None:
+    planes, clocks, boards = positions(40)
+    mate = chess.Board("rnb1kbnr/pppp1ppp/8/4p3/6Pq/5P2/PPPPP2P/RNBQKBNR w KQkq - 1 3")
+    planes[7], boards[7] = stack([pack(mate)])[0], mate
+    evaluator = NetworkEvaluator.load(retrieval / "weights.safetensors", memory, threads=1)
+    answer = evaluator.evaluate(planes, clocks)
+    for b, board in enumerate(boards):
+        moves = answer.moves[answer.offsets[b] : answer.offsets[b + 1]].tolist()
+        assert moves == sorted(move_to_index(move, board) for move in board.legal_moves)
+    assert len(answer.logits) == len(answer.moves) == answer.offsets[-1]
+    assert np.allclose(answer.wdl.sum(axis=1), 1, atol=1e-5)
+
+
+def test_memory_off_equals_the_stage_one_evaluator_and_on_differs(
+    backbone: Path, retrieval: Path, memory: Path
+) -> None:
+    planes, clocks, _ = positions(16)
+    stage1 = NetworkEvaluator.load(backbone / "weights.safetensors", None, threads=1).evaluate(planes, clocks)
+    evaluator = NetworkEvaluator.load(retrieval / "weights.safetensors", memory, threads=1)
+    on = evaluator.evaluate(planes, clocks)
+    evaluator.use_memory = False
+    off = evaluator.evaluate(planes, clocks)
+    assert np.array_equal(off.logits, stage1.logits)
+    assert np.array_equal(off.wdl, stage1.wdl)
+    assert not np.array_equal(on.logits, off.logits)
+    evaluator.use_memory = True
+    assert np.array_equal(evaluator.evaluate(planes, clocks).logits, on.logits)
+
+
+def test_kept_encodings_change_nothing(retrieval: Path, memory: Path) -> None:
+    planes, clocks, _ = positions(24)
+    evaluator = NetworkEvaluator.load(retrieval / "weights.safetensors", memory, threads=1)
+    assert evaluator.encodings is not None
+    first = evaluator.evaluate(planes, clocks)
+    second = evaluator.evaluate(planes, clocks)
+    evaluator.encodings.capacity = 24 * 4
+    evaluator.encodings.tokens = None
+    evaluator.encodings.place_of.clear()
+    for start in range(0, 24, 8):
+        part = slice(start, start + 8)
+        small = evaluator.evaluate(planes[part], clocks[part])
+        assert np.allclose(small.wdl, first.wdl[part], atol=0.02)
+    assert np.allclose(first.logits, second.logits, atol=1e-3)
+
+
+def test_neighbours_are_described_by_their_games(retrieval: Path, memory: Path) -> None:
+    planes, clocks, _ = positions(1)
+    evaluator = NetworkEvaluator.load(retrieval / "weights.safetensors", memory, threads=1)
+    described = evaluator.neighbours(planes, clocks)
+    assert len(described) == 4
+    assert [item.distance for item in described] == sorted(item.distance for item in described)
+    assert all("game ? - ?" in item.describe() for item in described)
+
+
+def test_a_memory_of_other_weights_is_refused(data: Path, memory: Path, tmp_path: Path) -> None:
+    train("backbone", "--data", data, "--run", tmp_path, "--steps", 2, "--seed", 9, *TINY)
+    with pytest.raises(MemoryFileError, match="other weights"):
+        NetworkEvaluator.load(tmp_path / "weights.safetensors", memory, threads=1)
+
+
+def test_a_data_set_or_memory_in_place_of_weights_is_refused(data: Path, memory: Path) -> None:
+    for path in (data, memory):
+        with pytest.raises(WeightsError, match=path.name):
+            NetworkEvaluator.load(path, None, threads=1)
