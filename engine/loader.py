@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import importlib.resources
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from dejavu.engine.evaluator import EvaluationError, Evaluator, UniformEvaluator, expansions
+from dejavu.engine.evaluator import Evaluator, UniformEvaluator, expansions
 from dejavu.engine.options import SHIPPED, Config
 from dejavu.model.encoding import clock_byte, pack, stack
 
 EvaluatorFactory = Callable[[Path, "Path | None", int], Evaluator]
 """(weights, memory or None, threads) -> evaluator; raises ValueError or OSError with one sentence."""
+
+
+_log = logging.getLogger("dejavu")
 
 
 class Wanted(NamedTuple):
@@ -68,6 +72,11 @@ class Loader:
         """False if every move would be chosen without a network."""
         return self._good is not None
 
+    @property
+    def has_memory(self) -> bool:
+        """Whether a memory is loaded, in use or not."""
+        return self._good is not None and self._good.memory is not None
+
     def load(self, config: Config) -> bool:
         """Load what `config` asks for, unless that was done; True if positions may now be judged otherwise.
 
@@ -85,16 +94,19 @@ class Loader:
         return changed
 
     def _replace(self, target: Wanted) -> bool:
+        # Whatever a damaged file makes a library raise must end as a sentence, not as a dead engine.
         try:
             self._accept(self._checked(target), target)
             return True
-        except (ValueError, OSError, EvaluationError, ImportError) as error:
+        except Exception as error:
+            _log.debug("cannot load %s", target, exc_info=True)
             problem = error
         if target.memory is not None:
             without = target._replace(memory=None)
             try:
                 evaluator = self._checked(without)
-            except (ValueError, OSError, EvaluationError, ImportError) as error:
+            except Exception as error:
+                _log.debug("cannot load %s", without, exc_info=True)
                 problem = error
             else:
                 return self._memory_is_bad(evaluator, without, _sentence(problem, target.memory))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -212,9 +213,14 @@ class Session:
         """Run `work` in the search thread, then the answer it returns: by then the search is over."""
 
         def run() -> None:
+            # A tree has no reference cycles, but many objects: looking for cycles in them costs up to a
+            # tenth of a second at the worst moment. Frozen objects are never looked at again.
+            gc.disable()
             answer = work()
             self.searching = False
             answer()
+            gc.freeze()
+            gc.enable()
 
         self._signals = signals
         self.searching = True
@@ -242,7 +248,7 @@ class Session:
         clocks = np.array([clock_byte(board.halfmove_clock, repeated)], np.uint8)
         lines = [evaluator.describe()]
         remembered = evaluator.use_memory
-        for use_memory in (True, False):
+        for use_memory in (True, False) if self._loader.has_memory else (False,):
             evaluator.use_memory = use_memory
             try:
                 expansion = expansions(evaluator.evaluate(planes, clocks), 1.0)[0]

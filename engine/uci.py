@@ -136,8 +136,10 @@ class UciLoop:
         self._debug = rest != "off"
 
     def _is_ready(self, _: str) -> None:
-        self.session.prepare()
-        self.send("readyok")
+        try:
+            self.session.prepare()
+        finally:
+            self.send("readyok")
 
     def _set_option(self, rest: str) -> None:
         words = rest.split()

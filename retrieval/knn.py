@@ -21,7 +21,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavu.retrieval.memory import Memory
+from dejavu.retrieval.memory import KEY_LIMIT, Memory
 
 if sys.platform != "linux":
     os.environ.setdefault("KMP_DUPLICATE_LIB_OK", "TRUE")
@@ -72,7 +72,7 @@ class ExactIndex:
             np.einsum("nd,nd->n", block, block, out=self._norms[start : start + len(block)])
 
     def _blocks(self, queries: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """All keys, some [m, D] and the first one's number at a time: distances of `queries` must fit, too."""
+        """(first entry, keys [m, D]) of block after block, sized so that distances of `queries` fit, too."""
         converted = 0 if self._keys.dtype == np.float32 else self._keys.shape[1]
         rows = max(1, _BLOCK_BYTES // (4 * max(1, converted + queries)))
         for start in range(0, len(self._keys), rows):
@@ -121,7 +121,8 @@ class ClusteredIndex:
     """An inverted file (faiss IndexIVF) over k-means clusters: searches only those nearest to a query.
 
     The clusters come with the keys, so that opening copies each cluster's keys next to each other and trains
-    nothing. Keys stay int8; distances to the entries looked at are exact.
+    nothing. Keys stay int8, and faiss compares them with queries cut to int8, too: for queries as
+    `memory.project` makes them, distances to the entries looked at are exact.
     """
 
     def __init__(
@@ -189,8 +190,9 @@ class ClusteredIndex:
     def _fetch(self, queries: NDArray[np.float32], fetch: int, probes: int) -> Neighbours:
         parameters = faiss.SearchParametersIVF()
         parameters.nprobe = probes
+        rounded = np.clip(np.rint(queries), -KEY_LIMIT, KEY_LIMIT)  # faiss would let larger ones wrap around
         with _faiss_threads(self._threads):
-            found, entries = self._index.search(np.ascontiguousarray(queries), fetch, params=parameters)
+            found, entries = self._index.search(np.ascontiguousarray(rounded), fetch, params=parameters)
         return found, entries
 
 

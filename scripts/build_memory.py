@@ -18,14 +18,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
 from dejavu.model.inference import load_backbone
 from dejavu.model.training.dataset import SPLITS, Dataset, DatasetError
 from dejavu.model.weights import WeightsError
 from dejavu.retrieval.build import BuildError, BuildOptions, Positions, build_memory
 from dejavu.retrieval.knn import ExactIndex, position_index, recall
 from dejavu.retrieval.memory import CONTINUATION_PLIES, NO_MOVE, Memory, MemoryFileError, Provenance
-from numpy.typing import NDArray
-from tqdm import tqdm
 
 ROWS_A_BATCH = 65536
 MEASURED_QUERIES = 256

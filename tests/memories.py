@@ -11,12 +11,12 @@ from dejavu.retrieval.memory import NO_MOVE, Memory, Provenance, encode_names
 PLIES_A_GAME = 20
 
 
-def grouped_keys(entries: int, numbers: int, spread: float = 10, seed: int = 0) -> NDArray[np.int8]:
+def grouped_keys(entries: int, numbers: int, seed: int = 0) -> NDArray[np.int8]:
     """Keys [n, D] like those of games: PLIES_A_GAME in a row lie around one centre."""
     generator = np.random.default_rng(seed)
     centres = generator.normal(scale=30, size=(-(-entries // PLIES_A_GAME), numbers))
     keys = centres.repeat(PLIES_A_GAME, axis=0)[:entries] + generator.normal(
-        scale=spread, size=(entries, numbers)
+        scale=10, size=(entries, numbers)
     )
     return np.clip(np.rint(keys), -127, 127).astype(np.int8)
 

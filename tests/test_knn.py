@@ -1,8 +1,9 @@
-"""Nearest neighbours: the exact index against a slow loop, the clustered one against the exact one, no leakage."""
+"""Nearest neighbours: the exact index equals a slow loop, the clustered one is close, and nothing leaks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import faiss
 import numpy as np
@@ -39,7 +40,8 @@ def queries() -> NDArray[np.float32]:
     """Positions near those of some games, as a search meets them."""
     generator = np.random.default_rng(5)
     rows = generator.permutation(ENTRIES)[:200]
-    return np.rint(KEYS[rows] + generator.normal(scale=10, size=(200, NUMBERS))).astype(np.float32)
+    near = np.rint(KEYS[rows] + generator.normal(scale=10, size=(200, NUMBERS)))
+    return np.clip(near, -127, 127).astype(np.float32)
 
 
 def exact_over(keys: NDArray[np.int8], games: NDArray[np.int32]) -> Index:
@@ -52,6 +54,10 @@ def clustered_over(keys: NDArray[np.int8], games: NDArray[np.int32]) -> Index:
 
 BOTH = pytest.mark.parametrize("make", [exact_over, clustered_over])
 Make = Callable[[NDArray[np.int8], NDArray[np.int32]], Index]
+
+
+def slow_distance(a: NDArray[Any], b: NDArray[Any]) -> float:
+    return sum((float(x) - float(y)) ** 2 for x, y in zip(a, b, strict=True))
 
 
 @settings(deadline=None, max_examples=60)
@@ -78,14 +84,12 @@ def test_exact_index_equals_a_slow_loop(
         distances, indices = ExactIndex(keys, games).search(queries, k, excluded)
     assert distances.shape == indices.shape == (3, k)
     for row, query in enumerate(queries):
-        allowed = [i for i in range(entries) if excluded is None or games[i] != excluded[row]]
-        true = {
-            i: sum((float(a) - float(b)) ** 2 for a, b in zip(query, keys[i], strict=True)) for i in allowed
-        }
+        allowed = [entry for entry in range(entries) if excluded is None or games[entry] != excluded[row]]
+        true = {entry: slow_distance(keys[entry], query) for entry in allowed}
         found = indices[row][indices[row] >= 0].tolist()
         assert len(set(found)) == len(found) == min(k, len(allowed))
         expected = sorted(true.values())[: len(found)]
-        np.testing.assert_allclose([true[i] for i in found], expected, rtol=1e-4, atol=0.05)
+        np.testing.assert_allclose([true[entry] for entry in found], expected, rtol=1e-4, atol=0.05)
         np.testing.assert_allclose(distances[row][: len(found)], expected, rtol=1e-4, atol=0.05)
         assert np.isinf(distances[row][len(found) :]).all()
         assert (indices[row][len(found) :] == -1).all()
@@ -103,7 +107,7 @@ def test_clustered_recall_without_own_game(clustered: ClusteredIndex, queries: N
     exact = ExactIndex(KEYS, GAMES)
     found, expected = clustered.search(queries, 4), exact.search(queries, 4)
     assert recall(found, expected) >= 0.9
-    # Asking for a position's neighbours in other games: the hard case, since its nearest cluster is its own game.
+    # Neighbours in other games are the hard case: a position's nearest cluster is its own game.
     own = GAMES[expected[1][:, 0]]
     found, expected = clustered.search(queries, 4, own), exact.search(queries, 4, own)
     assert recall(found, expected) >= 0.9
@@ -117,6 +121,15 @@ def test_clustered_distances_are_true_and_sorted(
     true = ((KEYS[indices].astype(np.float64) - queries[:, None]) ** 2).sum(axis=2)
     np.testing.assert_array_equal(distances, true)
     assert (np.diff(distances, axis=1) >= 0).all()
+
+
+def test_clustered_queries_past_int8_are_cut(clustered: ClusteredIndex) -> None:
+    query = KEYS[:1].astype(np.float32)
+    query[0, :2] = 300, -200.4
+    cut = query.copy()
+    cut[0, :2] = 127, -127
+    for found, expected in zip(clustered.search(query, 3), clustered.search(cut, 3), strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_an_entry_finds_itself(clustered: ClusteredIndex) -> None:

@@ -145,9 +145,8 @@ def test_flipped_bits_are_refused_or_harmless(path: Path, data: st.DataObject) -
     flipped.write_bytes(content)
     try:
         opened = Memory.open(flipped, MEMORY.fingerprint)
-    except MemoryFileError as error:
-        assert str(flipped) in str(error)
-        assert "\n" not in str(error)
+    except MemoryFileError:
+        refusal(flipped, MEMORY.fingerprint)
     else:
         assert_equal(opened, MEMORY)
 

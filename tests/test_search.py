@@ -419,6 +419,38 @@ def test_spoiled_wins_are_draws_and_running_clocks_are_not_asked() -> None:
     assert tables.result(chess.Board("8/8/8/8/3k4/8/1r6/1R4K1 w - - 0 1")) is None
 
 
+def test_the_root_keeps_the_moves_the_tables_keep() -> None:
+    def rook_wins(board: chess.Board) -> int:
+        mine, theirs = (
+            bool(board.rooks & board.occupied_co[colour]) for colour in (board.turn, not board.turn)
+        )
+        return 2 * (mine - theirs)
+
+    board = chess.Board("8/8/8/8/3k4/8/1r6/1R4K1 w - - 0 1")
+    assert Tables(4, rook_wins).root_moves(board) == [chess.Move.from_uci("b1b2")]
+    # Rook against king: every move that keeps the rook wins, and the fake says that all are equally near.
+    board = chess.Board("8/8/8/8/3k4/8/8/1R4K1 w - - 4 9")
+    assert len(Tables(3, rook_wins).root_moves(board)) == board.legal_moves.count()
+    assert Tables(2, rook_wins).root_moves(board) == []
+
+
+def test_of_winning_moves_the_nearest_to_zeroing_are_kept() -> None:
+    tables = Tables(3, lambda board: -2)
+    board = chess.Board("8/8/8/8/3k4/8/8/1R4K1 w - - 4 9")
+
+    def rank(board: chess.Board) -> tuple[int, int]:
+        rook = next(iter(board.pieces(chess.ROOK, chess.WHITE)))
+        return 2, chess.square_rank(rook)
+
+    tables._rank = rank  # type: ignore[method-assign]
+    kept = tables.root_moves(board)
+    assert kept
+    for move in kept:
+        after = board.copy()
+        after.push(move)
+        assert rank(after)[1] == 0
+
+
 # Other limits
 
 

@@ -203,6 +203,8 @@ class Shop:
         for path in (weights, memory):
             if path is not None and "bad" in path.name:
                 raise ValueError(f"{path.name} is truncated")
+            if path is not None and "worse" in path.name:
+                raise KeyError("layers.0\nweight")
         return FakeEvaluator()
 
 
@@ -257,6 +259,16 @@ def test_without_any_weights_every_move_is_alike() -> None:
     assert len(said) == 1
     assert "no network" in said[0]
     assert loader.evaluator.describe().startswith("no network")
+
+
+def test_an_unforeseen_error_is_one_sentence_that_names_the_file() -> None:
+    said: list[str] = []
+    loader = Loader(Shop(), said.append)
+    loader.load(Config(weights_file="/some/worse.safetensors"))
+    assert not loader.has_network
+    assert len(said) == 1
+    assert "/some/worse.safetensors" in said[0]
+    assert "\n" not in said[0]
 
 
 def test_a_bad_memory_is_done_without() -> None:

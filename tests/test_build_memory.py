@@ -1,0 +1,395 @@
+"""Building a memory: what is kept, what the keys mean, and that a killed build ends like any other."""
+
+from __future__ import annotations
+
+import importlib.util
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import chess
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from dejavu.model.config import PRESETS
+from dejavu.model.encoding import clock_byte, index_to_move, move_to_index, pack, stack, unpack
+from dejavu.model.inference import load_backbone
+from dejavu.model.network import Network
+from dejavu.model.training.dataset import MEMORY, TRAIN, Dataset
+from dejavu.model.weights import save_weights
+from dejavu.retrieval import build as build_module
+from dejavu.retrieval.build import BuildError, BuildOptions, BuildReport, Positions, build_memory
+from dejavu.retrieval.knn import ExactIndex, position_index
+from dejavu.retrieval.memory import NO_MOVE, Memory, Provenance, project
+
+ROOT = Path(__file__).resolve().parent.parent
+PROVENANCE = Provenance("games.pgn", "build_memory.py", "2026-01-01")
+CHUNKS, SIZE = 2, 12
+
+
+def embed(planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """A backbone's stand-in: a smooth function of the bits, of rank 4 in every chunk."""
+    bits = np.unpackbits(planes.view(np.uint8), axis=1).astype(np.float32)
+    weights = np.random.default_rng(0).normal(size=(256, CHUNKS, 4)).astype(np.float32)
+    mix = np.random.default_rng(1).normal(size=(CHUNKS, 4, SIZE)).astype(np.float32)
+    low_rank = np.einsum("bi,ilr,lrd->bld", bits, weights, mix, optimize=True)
+    return (low_rank + 5).astype(np.float32)
+
+
+def some_positions(count: int, seed: int = 0) -> Positions:
+    generator = np.random.default_rng(seed)
+    continuations = generator.integers(0, 4168, (count, 8), dtype=np.uint16)
+    continuations[:, 3:] = NO_MOVE
+    wdl = generator.dirichlet([1, 1, 1], count).astype(np.float32)
+    return Positions(
+        planes=generator.integers(0, 2**64, (count, 4), dtype=np.uint64),
+        clocks=generator.integers(0, 101, count).astype(np.uint8),
+        continuations=continuations,
+        wdl=wdl,
+        game=np.sort(generator.integers(0, 10, count)).astype(np.int32),
+    )
+
+
+def build(
+    folder: Path,
+    positions: list[Positions],
+    options: BuildOptions | None = None,
+    embed: Callable[[NDArray[np.uint64], NDArray[np.uint8]], NDArray[np.float32]] = embed,
+    provenance: Provenance = PROVENANCE,
+) -> tuple[Memory, BuildReport]:
+    report = build_memory(
+        positions,
+        embed,
+        "game number {}".format,
+        "00ff",
+        provenance,
+        folder / "memory",
+        folder / "work",
+        options or BuildOptions(key_size=8),
+        lambda stage, done, total: None,
+    )
+    return Memory.open(folder / "memory", "00ff"), report
+
+
+def test_everything_arrives(tmp_path: Path) -> None:
+    positions = some_positions(700)
+    first, rest = np.arange(300), np.arange(300, 700)
+    memory, report = build(tmp_path, [positions.take(first), positions.take(rest)])
+    assert (report.entries, report.duplicates) == (700, 0)
+    assert report.bytes_an_entry == (tmp_path / "memory").stat().st_size / 700
+    np.testing.assert_array_equal(memory.boards, positions.planes)
+    np.testing.assert_array_equal(memory.clocks, positions.clocks)
+    np.testing.assert_array_equal(memory.continuations, positions.continuations)
+    np.testing.assert_array_equal(memory.game, positions.game)
+    np.testing.assert_allclose(memory.wdl / 255, positions.wdl, atol=0.5 / 255)
+    assert memory.game_name(int(positions.game[-1])) == f"game number {positions.game[-1]}"
+    assert memory.provenance == PROVENANCE
+    queries = memory.project(embed(positions.planes, positions.clocks))
+    np.testing.assert_array_equal(queries, memory.keys)
+    found = position_index(memory).search(queries.reshape(700, -1), 1)
+    assert not found[0].any()
+    assert not (tmp_path / "work").exists()
+
+
+def test_distances_between_keys_are_those_between_embeddings(tmp_path: Path) -> None:
+    positions = some_positions(400)
+    memory, _ = build(tmp_path, [positions])
+    embeddings = embed(positions.planes, positions.clocks).reshape(400, -1)
+    keys = memory.position_keys.astype(float)
+    rows = np.random.default_rng(0).integers(0, 400, (2, 500))
+    between_embeddings = np.linalg.norm(embeddings[rows[0]] - embeddings[rows[1]], axis=1)
+    between_keys = np.linalg.norm(keys[rows[0]] - keys[rows[1]], axis=1)
+    different = between_embeddings > 0
+    ratio = between_keys[different] / between_embeddings[different]
+    assert ratio.std() / ratio.mean() < 0.02
+    # Four numbers a chunk hold all there is, and one in a thousand may be cut.
+    assert 0 < (np.abs(memory.keys) == 127).mean() < 0.004
+
+
+def test_equal_positions_are_kept_once_with_the_longest_continuation(tmp_path: Path) -> None:
+    positions = some_positions(100)
+    planes, continuations = positions.planes, positions.continuations
+    planes[[50, 60, 70]] = planes[20]
+    continuations[60, 3:6] = 17  # twice as long as the others
+    continuations[80] = continuations[60]
+    planes[90] = planes[80]
+    continuations[90] = continuations[80]
+    memory, report = build(tmp_path, [positions])
+    assert (report.entries, report.duplicates) == (96, 4)
+    assert len(np.unique(memory.boards, axis=0)) == 96
+    kept = np.setdiff1d(np.arange(100), [20, 50, 70, 90])  # of equally long ones the first stays
+    np.testing.assert_array_equal(memory.boards, planes[kept])
+    np.testing.assert_array_equal(memory.clocks, positions.clocks[kept])
+
+
+def test_a_limited_number_of_entries_comes_from_all_games(tmp_path: Path) -> None:
+    positions = some_positions(2000)
+    memory, report = build(tmp_path, [positions], BuildOptions(entries=300, key_size=8))
+    assert report.entries == len(memory) == 300
+    assert len(np.unique(memory.game)) == 10
+    assert len(np.unique(memory.boards, axis=0)) == 300
+    index = {planes.tobytes(): row for row, planes in enumerate(positions.planes)}
+    rows = [index[planes.tobytes()] for planes in memory.boards]
+    assert rows == sorted(rows)
+    np.testing.assert_array_equal(memory.game, positions.game[rows])
+
+
+def test_unused_games_have_no_name_but_keep_their_number(tmp_path: Path) -> None:
+    positions = some_positions(50)
+    positions.game[:] = 3
+    memory, _ = build(tmp_path, [positions])
+    assert [memory.game_name(game) for game in range(4)] == ["", "", "", "game number 3"]
+    assert (memory.game == 3).all()
+
+
+def test_what_cannot_be_built_is_refused(tmp_path: Path) -> None:
+    positions = some_positions(50)
+
+    def constant(planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.ones((len(planes), CHUNKS, SIZE), dtype=np.float32)
+
+    def broken(planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.full((len(planes), CHUNKS, SIZE), np.nan, dtype=np.float32)
+
+    with pytest.raises(BuildError, match="no positions"):
+        build(tmp_path / "a", [])
+    with pytest.raises(BuildError, match="are equal"):
+        build(tmp_path / "b", [positions], embed=constant)
+    with pytest.raises(BuildError, match="not finite"):
+        build(tmp_path / "c", [positions], embed=broken)
+    for size in (1, 26):
+        with pytest.raises(BuildError, match=f"keys of {size} numbers cannot be made"):
+            build(tmp_path / f"d{size}", [positions], BuildOptions(key_size=size))
+
+
+def test_a_work_folder_serves_one_build_only(tmp_path: Path) -> None:
+    def interrupted(planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        raise KeyboardInterrupt
+
+    positions = some_positions(50)
+    with pytest.raises(KeyboardInterrupt):
+        build(tmp_path, [positions], embed=interrupted)
+    with pytest.raises(BuildError, match="belongs to another build"):
+        build(tmp_path, [some_positions(50, seed=1)])
+    with pytest.raises(BuildError, match="belongs to another build"):
+        build(tmp_path, [positions], BuildOptions(key_size=8, seed=1))
+    later = Provenance("games.pgn", "build_memory.py", "2026-01-02")
+    memory, _ = build(tmp_path, [positions], provenance=later)
+    assert memory.provenance == PROVENANCE  # of the day the build began
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "build.json").write_text("{")
+    with pytest.raises(BuildError, match="is damaged"):
+        build(tmp_path, [positions])
+
+
+def test_files_of_others_in_the_work_folder_stay(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "notes.txt").write_text("keep me")
+    build(tmp_path, [some_positions(50)])
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["notes.txt"]
+
+
+def test_interrupted_anywhere_it_ends_with_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build_module, "_SHARD_ROWS", 128)
+    positions = some_positions(600)
+    calls = 0
+
+    def interrupted(planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        nonlocal calls
+        calls += 1
+        if calls % 2 == 0:
+            raise KeyboardInterrupt
+        return embed(planes, clocks)
+
+    starts = 0
+    while not (tmp_path / "broken" / "memory").exists():
+        starts += 1
+        try:
+            # The sample is one batch here, so that every start gets one batch further.
+            build(tmp_path / "broken", [positions], BuildOptions(key_size=8, sample=256), embed=interrupted)
+        except KeyboardInterrupt:
+            continue
+    assert starts > 4
+    build(tmp_path / "whole", [positions], BuildOptions(key_size=8, sample=256))
+    assert (tmp_path / "broken" / "memory").read_bytes() == (tmp_path / "whole" / "memory").read_bytes()
+
+
+KILLED_BUILD = """
+import sys, time
+from pathlib import Path
+import test_build_memory as tests
+from dejavu.retrieval import build
+
+build._SHARD_ROWS = 64
+delay = float(sys.argv[2])
+
+def slow(planes, clocks):
+    time.sleep(delay)
+    return tests.embed(planes, clocks)
+
+tests.build(Path(sys.argv[1]), [tests.some_positions(1000)], embed=slow)
+"""
+
+
+def test_killed_and_started_again_it_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    def start(folder: Path, delay: float) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", KILLED_BUILD, str(folder), str(delay)]
+        return subprocess.Popen(command, cwd=Path(__file__).parent)
+
+    process = start(tmp_path / "killed", 0.1)
+    work = tmp_path / "killed" / "work"
+    deadline = time.monotonic() + 120
+    while len(list(work.glob("keys-*.npy"))) < 3:
+        assert process.poll() is None, "the build ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    done = {path.name: path.stat().st_mtime_ns for path in work.glob("keys-*.npy")}
+    assert 3 <= len(done) < 16
+    assert not (tmp_path / "killed" / "memory").exists()
+
+    changed = False
+    second = start(tmp_path / "killed", 0.01)
+    whole = start(tmp_path / "whole", 0)
+    while second.poll() is None:
+        for name, modified in done.items():
+            path = work / name
+            try:
+                changed |= path.stat().st_mtime_ns != modified
+            except FileNotFoundError:  # the build is over
+                break
+    assert (second.wait(), whole.wait()) == (0, 0)
+    assert not changed  # finished shards were not made again
+    assert (tmp_path / "killed" / "memory").read_bytes() == (tmp_path / "whole" / "memory").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("build_memory_script", ROOT / "scripts" / "build_memory.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    """Thirty random games; players found the best move four times in five; even games are for the memory."""
+    chooser = random.Random(4)
+    planes, clocks, best, played, game = [], [], [], [], []
+    for number in range(30):
+        board = chess.Board()
+        for _ in range(chooser.randrange(20, 60)):
+            moves = list(board.legal_moves)
+            if not moves:
+                break
+            better, move = chooser.choice(moves), chooser.choice(moves)
+            if chooser.random() < 0.8:
+                move = better
+            planes.append(pack(board))
+            clocks.append(clock_byte(board.halfmove_clock, False))
+            best.append(move_to_index(better, board))
+            played.append(move_to_index(move, board))
+            game.append(number)
+            board.push(move)
+    names = [f"White {number} - Black {number}, Test, 2026, Opening\n".encode() for number in range(30)]
+    count = len(planes)
+    return Dataset(
+        planes=stack(planes),
+        clocks=np.array(clocks, dtype=np.uint8),
+        best=np.array(best, dtype=np.uint16),
+        played=np.array(played, dtype=np.uint16),
+        centipawns=np.random.default_rng(0).integers(-300, 300, count).astype(np.int16),
+        result=np.zeros(count, dtype=np.int8),
+        game=np.array(game, dtype=np.int32),
+        split=np.array([MEMORY, TRAIN] * 15, dtype=np.uint8),
+        source=np.zeros(30, dtype=np.uint8),
+        names=np.frombuffer(b"".join(names), dtype=np.uint8),
+        name_offsets=np.cumsum([0, *map(len, names)], dtype=np.int64),
+        source_names=np.frombuffer(b"random.pgn\n", dtype=np.uint8),
+    )
+
+
+def test_continuations_follow_best_play_as_far_as_the_game_does(script: ModuleType, dataset: Dataset) -> None:
+    rows = np.arange(len(dataset))
+    plies = script.continuations(dataset, rows)
+    lengths = set()
+    for row in rows.tolist():
+        expected = [int(dataset.best[row])]
+        at = row
+        while (
+            len(expected) < 8
+            and dataset.played[at] == dataset.best[at]
+            and at + 1 < len(dataset)
+            and dataset.game[at + 1] == dataset.game[at]
+        ):
+            at += 1
+            expected.append(int(dataset.best[at]))
+        lengths.add(len(expected))
+        assert plies[row].tolist() == expected + [NO_MOVE] * (8 - len(expected))
+    assert lengths == set(range(1, 9))
+    some = rows[3::7]
+    np.testing.assert_array_equal(script.continuations(dataset, some), plies[some])
+
+
+def run_script(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "scripts" / "build_memory.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_from_data_set_and_weights_to_memory(tmp_path: Path, dataset: Dataset) -> None:
+    data, weights, out = tmp_path / "data", tmp_path / "weights", tmp_path / "new" / "memory.safetensors"
+    dataset.save(data)
+    torch.manual_seed(0)
+    save_weights(weights, Network(PRESETS["tiny"], retrieval=False), PRESETS["tiny"], {})
+    options = ["--data", data, "--weights", weights, "--out", out, "--threads", 1]
+    run = run_script(*options, "--entries", 250)
+    assert run.returncode == 0, run.stderr
+    assert "250 entries of" in run.stdout
+    assert "recall@4" in run.stdout
+
+    backbone = load_backbone(weights)
+    memory = Memory.open(out, backbone.fingerprint)
+    assert len(memory) == 250
+    assert (dataset.split[memory.game] == MEMORY).all()
+    assert memory.provenance.sources == "random.pgn"
+    assert memory.game_name(int(memory.game[0])).startswith(f"White {memory.game[0]} - Black")
+    for entry in range(0, 250, 10):
+        board = unpack(memory.boards[entry], int(memory.clocks[entry]))
+        for ply in memory.continuations[entry]:
+            if ply == NO_MOVE:
+                break
+            move = index_to_move(int(ply), board)
+            assert board.is_legal(move)
+            board.push(move)
+    queries = project(
+        backbone.embed_chunks(memory.boards, memory.clocks), memory.key_mean, memory.key_projection
+    ).reshape(250, -1)
+    # Batches of another size may round differently in bfloat16; an entry is its own nearest all the same.
+    nearest = ExactIndex(memory.position_keys).search(queries, 1)[1][:, 0]
+    assert (nearest == np.arange(250)).mean() > 0.9
+
+
+def test_bad_input_gets_one_sentence(tmp_path: Path, dataset: Dataset) -> None:
+    data = tmp_path / "data"
+    dataset.save(data)
+    missing = tmp_path / "missing"
+    for arguments, name in (
+        (["--data", missing, "--weights", missing], "data set"),
+        (["--data", data, "--weights", missing], "weights file"),
+    ):
+        run = run_script(*arguments, "--out", tmp_path / "out")
+        assert run.returncode == 1
+        assert run.stderr.startswith(f"build_memory: {name} {missing}")
+        assert run.stderr.count("\n") == 1
+    assert run_script("--data", data, "--weights", data, "--out", data, "--entries", 0).returncode == 2
