@@ -110,9 +110,7 @@ def expansions(evaluations: Evaluations, temperature: float) -> list[Expansion]:
     offsets = evaluations.offsets.tolist()
     return [
         Expansion(move_bytes[2 * start : 2 * end], prior_bytes[4 * start : 4 * end], win - loss, draw)
-        for start, end, (win, draw, loss) in zip(
-            offsets[:-1], offsets[1:], evaluations.wdl.tolist(), strict=True
-        )
+        for start, end, (win, draw, loss) in zip(offsets[:-1], offsets[1:], evaluations.wdl.tolist(), strict=True)
     ]
 
 

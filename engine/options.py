@@ -101,9 +101,7 @@ class Config:
         "Megabytes for the search tree and the cache of evaluations; a full tree stops growing.",
     )
     multi_pv: int = _spin("MultiPV", 1, 1, 256, "How many of the best moves to report, each with its line.")
-    ponder: bool = _check(
-        "Ponder", False, "Tells the engine that the GUI may let it think on the opponent's time."
-    )
+    ponder: bool = _check("Ponder", False, "Tells the engine that the GUI may let it think on the opponent's time.")
     move_overhead: int = _spin(
         "Move Overhead",
         100,
@@ -114,22 +112,16 @@ class Config:
     show_wdl: bool = _check(
         "UCI_ShowWDL", False, "Adds the chances of win, draw and loss, in thousandths, to each score."
     )
-    chess960: bool = _check(
-        "UCI_Chess960", False, "Plays Chess960: castling is spelled as king takes own rook."
-    )
+    chess960: bool = _check("UCI_Chess960", False, "Plays Chess960: castling is spelled as king takes own rook.")
     syzygy_path: str = _string(
         "SyzygyPath", "", "Folders with Syzygy endgame tables, separated as in PATH (`:`, or `;` on Windows)."
     )
     weights_file: str = _string("WeightsFile", SHIPPED, "The network's weights, a safetensors file.")
     memory_file: str = _string("MemoryFile", SHIPPED, "The memory of games that the network retrieves from.")
     use_memory: bool = _check("UseMemory", True, "Retrieves from the memory; off, the backbone plays alone.")
-    minibatch_size: int = _spin(
-        "MinibatchSize", 16, 1, 1024, "The most positions the network evaluates at once."
-    )
+    minibatch_size: int = _spin("MinibatchSize", 16, 1, 1024, "The most positions the network evaluates at once.")
     cpuct: float = _real("CPuct", 1.745, 0.0, 100.0, "Exploration: the larger, the wider the search.")
-    cpuct_base: float = _real(
-        "CPuctBase", 38739.0, 1.0, 1e9, "Visits at which exploration has begun to grow."
-    )
+    cpuct_base: float = _real("CPuctBase", 38739.0, 1.0, 1e9, "Visits at which exploration has begun to grow.")
     cpuct_factor: float = _real("CPuctFactor", 3.894, 0.0, 1000.0, "How fast exploration grows with visits.")
     fpu_reduction: float = _real(
         "FpuReduction",
@@ -186,8 +178,6 @@ def markdown_table() -> str:
     rows = ["| option | default | range | |", "|---|---|---|---|"]
     for field, option in FIELDS.values():
         limits = "" if option.minimum is None else f"{option.minimum:.10g} to {option.maximum:.10g}"
-        rows.append(
-            f"| `{option.name}` | `{_spell(getattr(default, field))}` | {limits} | {option.sentence} |"
-        )
+        rows.append(f"| `{option.name}` | `{_spell(getattr(default, field))}` | {limits} | {option.sentence} |")
     rows.append(f"| `{CLEAR_HASH.name}` | | button | {CLEAR_HASH.sentence} |")
     return "\n".join(rows)

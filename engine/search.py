@@ -480,12 +480,8 @@ class Search:
         unvisited = len(children) < tree.edge_count[root]
         if unvisited and (not children or tree.proof[children[0]] == LOST):
             # Anything unseen is better than a proven loss. Its score is the root's own evaluation.
-            move = index_to_move(
-                tree.edge_move[tree.first_edge[root] + len(tree.children[root])], self._root_board
-            )
-            unseen = Line(
-                (move.uci(),), *self._score(-self._value(root), tree.draw_sum[root], tree.visits[root])
-            )
+            move = index_to_move(tree.edge_move[tree.first_edge[root] + len(tree.children[root])], self._root_board)
+            unseen = Line((move.uci(),), *self._score(-self._value(root), tree.draw_sum[root], tree.visits[root]))
             return [unseen, *(self._line(child) for child in children[: count - 1])]
         return [self._line(child) for child in children[:count]]
 

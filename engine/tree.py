@@ -250,8 +250,7 @@ class Tree:
         tree.board = [self.board[old] for old in order]
         tree.boards = sum(board is not None for board in tree.board)
         tree.children = [
-            [new_number[child] for child in self.children[old]] if self.children[old] else _NO_CHILDREN
-            for old in order
+            [new_number[child] for child in self.children[old]] if self.children[old] else _NO_CHILDREN for old in order
         ]
         tree.first_edge = []
         for old in order:

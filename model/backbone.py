@@ -76,9 +76,7 @@ class FeedForward(nn.Module):
 class Layer(nn.Module):
     """Self-attention and feed-forward, each on a normalised copy and added back. [B, n, d] -> [B, n, d]"""
 
-    def __init__(
-        self, width: int, heads: int, tokens: int, feed_forward_ratio: int, attack_width: int = 0
-    ) -> None:
+    def __init__(self, width: int, heads: int, tokens: int, feed_forward_ratio: int, attack_width: int = 0) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(width)
         self.attention = SelfAttention(width, heads, tokens, attack_width)

@@ -136,8 +136,7 @@ def index_to_move(index: int, board: chess.Board) -> chess.Move:
     from_square ^= flip
     to_square ^= flip
     castles = (
-        board.kings & chess.BB_SQUARES[from_square]
-        and board.occupied_co[board.turn] & chess.BB_SQUARES[to_square]
+        board.kings & chess.BB_SQUARES[from_square] and board.occupied_co[board.turn] & chess.BB_SQUARES[to_square]
     )
     if castles and not board.chess960:
         kingside = to_square > from_square

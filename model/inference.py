@@ -15,8 +15,8 @@ from dejavu.model.backbone import as_inputs
 from dejavu.model.encoding import NO_MOVE, index_to_move, unpack
 from dejavu.model.evaluations import Evaluations
 from dejavu.model.features import features
-from dejavu.model.network import Network
 from dejavu.model.neighbours import EncodingCache, Retriever
+from dejavu.model.network import Network
 from dejavu.model.weights import fingerprint, load_weights
 from dejavu.retrieval.memory import Memory, MemoryFileError
 

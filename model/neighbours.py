@@ -50,9 +50,7 @@ class Retriever:
             chunk_indexes(memory, threads) if self.by_chunk else [position_index(memory, threads)]
         )
 
-    def search(
-        self, embeddings: NDArray[np.float32], exclude_game: NDArray[np.int32] | None = None
-    ) -> Neighbours:
+    def search(self, embeddings: NDArray[np.float32], exclude_game: NDArray[np.int32] | None = None) -> Neighbours:
         """Neighbours for chunk embeddings [B, l, m * d]; never from a position's own game `exclude_game` [B]."""
         keys = self.memory.project(embeddings)  # [B, l, key size]
         queries = keys.transpose(1, 0, 2) if self.by_chunk else keys.reshape(1, len(keys), -1)  # [L, B, D]

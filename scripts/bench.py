@@ -1,6 +1,9 @@
 """Measure how fast parts of Dejavu are on this machine.
 
+    python scripts/bench.py engine --json runs/bench-engine.json
     python scripts/bench.py knn --json runs/bench-knn.json
+
+engine  The shipped net and memory: start-up, positions a second, nodes a second with memory and without.
 
 knn  The comparison of the article "Retrieval Transformer Enhanced Reinforcement Learning": one query for the
      nearest of n embeddings of 20 x 20 numbers, row by row against one matrix product. The article measured
@@ -14,16 +17,24 @@ import argparse
 import heapq
 import json
 import os
+import random
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import chess
 import numpy as np
 from numpy.typing import NDArray
 
+from dejavu.engine.loader import wanted
+from dejavu.engine.options import Config
+from dejavu.model.encoding import clock_byte, pack, stack
+from dejavu.model.inference import NetworkEvaluator
 from dejavu.retrieval.knn import ClusteredIndex, ExactIndex, Neighbours, recall, train_clusters
 from dejavu.retrieval.memory import KEY_LIMIT
 
@@ -33,6 +44,11 @@ ARTICLE_MATRIX_MS = 14_500.0
 ARTICLE_ROWS_MS = 33_000.0
 NEIGHBOURS = 4
 REPEATS = 5
+
+EVALUATOR_BATCHES = (1, 16, 64)
+EVALUATOR_SECONDS = 3.0
+EVALUATED_POSITIONS = 4096
+SEARCH_NODES = 400
 
 CLUSTERED_ENTRIES = 150_000
 CLUSTERED_NUMBERS = 96
@@ -145,7 +161,107 @@ def bench_knn() -> dict[str, Any]:
     return {"article": rows, "times_as_fast_as_article": against, "clustered": clustered}
 
 
-BENCHES: dict[str, Callable[[], dict[str, Any]]] = {"knn": bench_knn}
+class EngineProcess:
+    """The engine as a GUI runs it: lines in, lines out."""
+
+    def __init__(self) -> None:
+        self.began = time.perf_counter()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "dejavu.engine"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def ask(self, commands: str, until: str) -> tuple[str, float]:
+        """Send `commands`; -> the first line that starts with `until`, and milliseconds since the start."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(commands + "\n")
+        self.process.stdin.flush()
+        for line in self.process.stdout:
+            if line.startswith(until):
+                return line.strip(), (time.perf_counter() - self.began) * 1e3
+        raise SystemExit(f"bench: the engine ended before it said {until!r}")
+
+    def peak_megabytes(self) -> float | None:
+        """Largest resident set so far, where the system tells (Linux)."""
+        status = Path(f"/proc/{self.process.pid}/status")
+        if not status.exists():
+            return None
+        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(peak.split()[1]) / 1024
+
+    def quit(self) -> None:
+        self.process.communicate("quit\n")
+
+
+def random_positions(count: int) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
+    """Packed positions and clock bytes of random games: every one new, so that no cache helps."""
+    rng = random.Random(0)
+    packed, clocks, board = [], [], chess.Board()
+    while len(packed) < count:
+        board.push(rng.choice(list(board.legal_moves)))
+        if board.is_game_over():
+            board.reset()
+        packed.append(pack(board))
+        clocks.append(clock_byte(board.halfmove_clock, repeated=False))
+    return stack(packed), np.array(clocks, dtype=np.uint8)
+
+
+def evaluator_speed(evaluator: NetworkEvaluator, batch: int) -> float:
+    """Positions a second in batches of `batch`, over some seconds."""
+    planes, clocks = random_positions(EVALUATED_POSITIONS)
+    evaluator.evaluate(planes[:batch], clocks[:batch])
+    done, start = 0, time.perf_counter()
+    while time.perf_counter() - start < EVALUATOR_SECONDS:
+        first = done % (EVALUATED_POSITIONS - batch)
+        evaluator.evaluate(planes[first : first + batch], clocks[first : first + batch])
+        done += batch
+    return done / (time.perf_counter() - start)
+
+
+def search_speed(engine: EngineProcess, use_memory: bool) -> float:
+    """Nodes a second of the engine's own `bench`."""
+    switch = f"setoption name UseMemory value {str(use_memory).lower()}\nsetoption name Clear Hash\nisready"
+    engine.ask(switch, "readyok")
+    line, _ = engine.ask(f"bench {SEARCH_NODES}", "info string bench")
+    return float(line.split(",")[-1].split()[0])
+
+
+def bench_engine() -> dict[str, Any]:
+    """Measure start-up, evaluator and search of the shipped net and memory."""
+    engine = EngineProcess()
+    _, uciok_ms = engine.ask("uci", "uciok")
+    _, readyok_ms = engine.ask("isready", "readyok")
+    files = wanted(Config())
+    evaluator = NetworkEvaluator.load(files.weights, files.memory, files.threads)
+    speeds: dict[str, dict[str, float]] = {}
+    for name, use_memory in (("evaluator_per_second", True), ("evaluator_per_second_no_memory", False)):
+        evaluator.use_memory = use_memory
+        speeds[name] = {str(batch): evaluator_speed(evaluator, batch) for batch in EVALUATOR_BATCHES}
+    numbers: dict[str, Any] = {
+        "uciok_ms": uciok_ms,
+        "readyok_ms": readyok_ms,
+        **speeds,
+        "nps": search_speed(engine, use_memory=True),
+        "nps_no_memory": search_speed(engine, use_memory=False),
+        "rss_mb": engine.peak_megabytes(),
+        "memory_bytes": files.memory.stat().st_size if files.memory else None,
+        "weights_bytes": files.weights.stat().st_size,
+    }
+    engine.quit()
+    print(f"{evaluator.describe()}, {files.threads} thread(s)")
+    print(f"start to uciok {uciok_ms:.0f} ms, to readyok {readyok_ms:.0f} ms, peak memory {numbers['rss_mb']:.0f} MB")
+    print(f"{'positions a second, batch':28}" + "".join(f"{batch:>8}" for batch in EVALUATOR_BATCHES))
+    for name, label in (("evaluator_per_second", "with memory"), ("evaluator_per_second_no_memory", "without")):
+        print(f"{label:28}" + "".join(f"{speed:>8.0f}" for speed in speeds[name].values()))
+    ratio = numbers["nps"] / numbers["nps_no_memory"]
+    print(
+        f"search: {numbers['nps']:.0f} nodes a second with memory, {numbers['nps_no_memory']:.0f} without "
+        f"(ratio {ratio:.2f})"
+    )
+    return numbers
+
+
+BENCHES: dict[str, Callable[[], dict[str, Any]]] = {"engine": bench_engine, "knn": bench_knn}
 
 
 def main() -> None:

@@ -96,8 +96,10 @@ def main() -> None:
         means, errors = values.mean(axis=0), values.std(axis=0) / len(values) ** 0.5
         cells = (f"{mean:+.4f} +- {error:.4f}" for mean, error in zip(means, errors, strict=True))
         print(f"{name:14}" + "".join(f"{cell:>22}" for cell in cells))
-        summary[name] = {key: {"mean": mean, "standard_error": error}
-                         for key, mean, error in zip(MEASURES, means.tolist(), errors.tolist(), strict=True)}
+        summary[name] = {
+            key: {"mean": mean, "standard_error": error}
+            for key, mean, error in zip(MEASURES, means.tolist(), errors.tolist(), strict=True)
+        }
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps({"positions": len(rows), **summary}, indent=2) + "\n")

@@ -102,9 +102,7 @@ def read_games(path: Path, opponent: str, settings: str) -> list[Game]:
                 raise GauntletError(f"{where} is between {players[0]} and {players[1]}; choose another --out")
             if headers.get("Event") != settings:
                 played = headers.get("Event")
-                raise GauntletError(
-                    f"{where} was played at '{played}', not '{settings}'; choose another --out"
-                )
+                raise GauntletError(f"{where} was played at '{played}', not '{settings}'; choose another --out")
             ending, white_points = ending_of(game), POINTS.get(headers.get("Result", "*"))
             if ending == "unterminated" or white_points is None:
                 continue
@@ -168,9 +166,7 @@ def score_interval(score: float, games: int) -> tuple[float, float]:
     """
     z2 = NORMAL_QUANTILE**2
     centre = (score + z2 / (2 * games)) / (1 + z2 / games)
-    half_width = (NORMAL_QUANTILE / (1 + z2 / games)) * math.sqrt(
-        score * (1 - score) / games + z2 / (4 * games**2)
-    )
+    half_width = (NORMAL_QUANTILE / (1 + z2 / games)) * math.sqrt(score * (1 - score) / games + z2 / (4 * games**2))
     # Rounded, as 0 and 1 shall come out as such.
     return round(max(0.0, centre - half_width), 12), round(min(1.0, centre + half_width), 12)
 
@@ -235,9 +231,7 @@ def check_engine(name: str, command: list[str], options: Iterable[str]) -> None:
         raise GauntletError(f"{name} does not start as `{command_line}`: {error or 'no answer'}") from error
 
 
-def engine_arguments(
-    name: str, command: Sequence[str], options: Iterable[str], pace: Iterable[str]
-) -> list[str]:
+def engine_arguments(name: str, command: Sequence[str], options: Iterable[str], pace: Iterable[str]) -> list[str]:
     """Return fastchess's description of one engine; `pace` is its time control or node limit."""
     arguments = ["-engine", f"name={name}", f"cmd={command[0]}", *pace]
     if len(command) > 1:
@@ -256,9 +250,7 @@ def is_news(line: str) -> bool:
     )
 
 
-def play(
-    fastchess: str, players: tuple[list[str], list[str]], batch: Batch, out: Path, args: list[str]
-) -> None:
+def play(fastchess: str, players: tuple[list[str], list[str]], batch: Batch, out: Path, args: list[str]) -> None:
     """Let fastchess play a batch of games; GauntletError if it ends with a failure."""
     openings = out / "remaining.epd"
     # The operation makes it an EPD: without a semicolon, fastchess would read a six-field FEN.
@@ -285,9 +277,7 @@ def play(
             process.terminate()
             raise
     if process.returncode != 0:
-        raise GauntletError(
-            f"fastchess ended with status {process.returncode} ({last}); see {out / LOG_NAME}"
-        )
+        raise GauntletError(f"fastchess ended with status {process.returncode} ({last}); see {out / LOG_NAME}")
 
 
 def option(text: str) -> str:
@@ -306,9 +296,7 @@ def positive(text: str) -> int:
 
 def parse_arguments() -> argparse.Namespace:
     """Parse the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     pace = parser.add_mutually_exclusive_group(required=True)
     pace.add_argument("--tc", help="time control of both sides, SECONDS+INCREMENT, such as 5+0.1")
     pace.add_argument("--nodes", type=positive, help="fixed nodes a move for Dejavu, instead of a clock")
@@ -328,9 +316,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--concurrency", type=positive, default=1, help="games played at the same time (1)")
     parser.add_argument("--out", type=Path, default=Path("runs/gauntlet"), help="folder (runs/gauntlet)")
-    parser.add_argument(
-        "--engine", metavar="CMD", help="Dejavu's command (this Python with -m dejavu.engine)"
-    )
+    parser.add_argument("--engine", metavar="CMD", help="Dejavu's command (this Python with -m dejavu.engine)")
     parser.add_argument(
         "--option",
         type=option,

@@ -130,17 +130,13 @@ def positive(text: str) -> int:
 
 def main() -> int:
     """Run the command line; exit status 0 however many were solved, 2 for bad input."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nodes", type=positive, default=800, help="nodes a position (800)")
     parser.add_argument(
         "--mates", type=Path, default=ROOT / "tests" / "positions" / "mates.epd", help="EPD file of mates"
     )
     parser.add_argument("--engine", metavar="CMD", help="the engine (this Python with -m dejavu.engine)")
-    parser.add_argument(
-        "--option", type=option, action="append", default=[], metavar="NAME=VALUE", help="UCI option"
-    )
+    parser.add_argument("--option", type=option, action="append", default=[], metavar="NAME=VALUE", help="UCI option")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures and every move there")
     args = parser.parse_args()
     command = [sys.executable, "-m", "dejavu.engine"]

@@ -28,7 +28,7 @@ import zstandard
 from tqdm import tqdm
 
 from dejavu.model.training.dataset import HELD_OUT, MEMORY, TRAIN, Dataset
-from dejavu.model.training.games import BrokenGame, GamePositions, read_game, split_games
+from dejavu.model.training.games import BrokenGameError, GamePositions, read_game, split_games
 
 GAMES_A_TASK = 64
 TASKS_AHEAD = 8
@@ -53,7 +53,7 @@ def _read_games(texts: list[str]) -> list[GamePositions | str]:
     for text in texts:
         try:
             games.append(read_game(text))
-        except BrokenGame as error:
+        except BrokenGameError as error:
             games.append(str(error))
     return games
 

@@ -34,22 +34,22 @@ HELD_OUT_BATCH = 256
 
 
 def parse_sources(text: str) -> dict[str, float]:
-    """"teacher=2,tcec=1" -> parts of game-file names and their weights in a batch."""
+    """ "teacher=2,tcec=1" -> parts of game-file names and their weights in a batch."""
     try:
         return {name: float(weight) for name, weight in (part.split("=") for part in text.split(","))}
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=WEIGHT,NAME=WEIGHT,...") from None
 
 
-def held_out_batches(
-    dataset: Dataset, source: str | None, positions: int, device: torch.device
-) -> list[Batch]:
+def held_out_batches(dataset: Dataset, source: str | None, positions: int, device: torch.device) -> list[Batch]:
     """The same random held-out positions in every evaluation."""
     rows = dataset.rows(HELD_OUT, source)
     if not len(rows):
         raise DatasetError("the data set has no held-out positions" + (f" from {source}" if source else ""))
     chosen = np.random.default_rng(0).permutation(rows)[:positions]
-    return [make_batch(dataset, chosen[i : i + HELD_OUT_BATCH]).to(device) for i in range(0, len(chosen), HELD_OUT_BATCH)]
+    return [
+        make_batch(dataset, chosen[i : i + HELD_OUT_BATCH]).to(device) for i in range(0, len(chosen), HELD_OUT_BATCH)
+    ]
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,8 +58,12 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
-    parser.add_argument("--sources", type=parse_sources, metavar="NAME=WEIGHT,...",
-                        help="shares of the game files in a batch, by a part of their name (default: all alike)")
+    parser.add_argument(
+        "--sources",
+        type=parse_sources,
+        metavar="NAME=WEIGHT,...",
+        help="shares of the game files in a batch, by a part of their name (default: all alike)",
+    )
     parser.add_argument("--held-out", type=int, default=8192, help="held-out positions evaluated")
     parser.add_argument("--held-out-source", help="only those of game files with this in their name")
     parser.add_argument("--evaluate-every", type=int, default=1000, metavar="STEPS")
@@ -77,9 +81,7 @@ def row_order(arguments: argparse.Namespace, dataset: Dataset) -> RowOrder:
 
 
 def run_of(arguments: argparse.Namespace) -> Run:
-    return Run(
-        arguments.run, evaluate_every=arguments.evaluate_every, checkpoint_every=arguments.checkpoint_every
-    )
+    return Run(arguments.run, evaluate_every=arguments.evaluate_every, checkpoint_every=arguments.checkpoint_every)
 
 
 def train_backbone(arguments: argparse.Namespace) -> None:
@@ -106,9 +108,14 @@ def train_backbone(arguments: argparse.Namespace) -> None:
         {"config": config.to_json(), "schedule": str(schedule), "sources": str(arguments.sources)},
     )
     save_weights(
-        arguments.run / "weights.safetensors", network, config,
-        {"command": " ".join(sys.argv), "samples": str(schedule.steps * schedule.batch),
-         "held_out": f"policy loss {policy:.4f}, value loss {value:.4f}, top-1 {top1:.4f}"},
+        arguments.run / "weights.safetensors",
+        network,
+        config,
+        {
+            "command": " ".join(sys.argv),
+            "samples": str(schedule.steps * schedule.batch),
+            "held_out": f"policy loss {policy:.4f}, value loss {value:.4f}, top-1 {top1:.4f}",
+        },
     )
     print(f"wrote {arguments.run / 'weights.safetensors'} and {plot_run(arguments.run)}")
 
@@ -118,8 +125,11 @@ def train_retrieval(arguments: argparse.Namespace) -> None:
     dataset = Dataset.open(arguments.data)
     device = torch.device(arguments.device)
     stage1, _ = load_weights(arguments.weights)
-    changes = {"neighbours": arguments.neighbours, "retrieve_by": arguments.retrieve_by,
-               "shifted": False if arguments.unshifted else None}
+    changes = {
+        "neighbours": arguments.neighbours,
+        "retrieve_by": arguments.retrieve_by,
+        "shifted": False if arguments.unshifted else None,
+    }
     config = replace(stage1.config, **{name: value for name, value in changes.items() if value is not None})
     memory = Memory.open(arguments.memory, fingerprint(stage1))
     torch.manual_seed(arguments.seed)
@@ -133,9 +143,7 @@ def train_retrieval(arguments: argparse.Namespace) -> None:
 
     order = row_order(arguments, dataset)
     retriever = Retriever(config, memory, arguments.threads)
-    shards = NeighbourShards(
-        arguments.run / "neighbours", order.rows, arguments.steps, dataset, network, retriever
-    )
+    shards = NeighbourShards(arguments.run / "neighbours", order.rows, arguments.steps, dataset, network, retriever)
     shards.compute()
     held_out = [
         add_neighbours(batch, shards.search(batch.rows), memory).to(device)
@@ -164,14 +172,23 @@ def train_retrieval(arguments: argparse.Namespace) -> None:
         held_out,
         schedule,
         run_of(arguments),
-        {"config": config.to_json(), "schedule": str(schedule), "sources": str(arguments.sources),
-         "backbone": fingerprint(stage1)},
+        {
+            "config": config.to_json(),
+            "schedule": str(schedule),
+            "sources": str(arguments.sources),
+            "backbone": fingerprint(stage1),
+        },
     )
     save_weights(
-        arguments.run / "weights.safetensors", network, config,
-        {"command": " ".join(sys.argv), "samples": str(schedule.steps * schedule.batch),
-         "held_out": f"policy loss {policy:.4f}, value loss {value:.4f}, top-1 {top1:.4f}",
-         "held_out_without_memory": "policy loss {:.4f}, value loss {:.4f}, top-1 {:.4f}".format(*off)},
+        arguments.run / "weights.safetensors",
+        network,
+        config,
+        {
+            "command": " ".join(sys.argv),
+            "samples": str(schedule.steps * schedule.batch),
+            "held_out": f"policy loss {policy:.4f}, value loss {value:.4f}, top-1 {top1:.4f}",
+            "held_out_without_memory": "policy loss {:.4f}, value loss {:.4f}, top-1 {:.4f}".format(*off),
+        },
     )
     print(f"wrote {arguments.run / 'weights.safetensors'} and {plot_run(arguments.run)}")
 
@@ -189,8 +206,9 @@ def main() -> None:
     retrieval.add_argument("--memory", type=Path, required=True, help="memory built with these weights")
     retrieval.add_argument("--neighbours", type=int, metavar="K", help="neighbours a chunk attends")
     retrieval.add_argument("--retrieve-by", choices=["position", "chunk"])
-    retrieval.add_argument("--unshifted", action="store_const", const=True,
-                           help="let every chunk attend its own neighbours (an ablation)")
+    retrieval.add_argument(
+        "--unshifted", action="store_const", const=True, help="let every chunk attend its own neighbours (an ablation)"
+    )
     retrieval.set_defaults(stage=train_retrieval)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

@@ -15,9 +15,7 @@ def grouped_keys(entries: int, numbers: int, seed: int = 0) -> NDArray[np.int8]:
     """Keys [n, D] like those of games: PLIES_A_GAME in a row lie around one centre."""
     generator = np.random.default_rng(seed)
     centres = generator.normal(scale=30, size=(-(-entries // PLIES_A_GAME), numbers))
-    keys = centres.repeat(PLIES_A_GAME, axis=0)[:entries] + generator.normal(
-        scale=10, size=(entries, numbers)
-    )
+    keys = centres.repeat(PLIES_A_GAME, axis=0)[:entries] + generator.normal(scale=10, size=(entries, numbers))
     return np.clip(np.rint(keys), -127, 127).astype(np.int8)
 
 

@@ -195,9 +195,7 @@ def test_files_of_others_in_the_work_folder_stay(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["notes.txt"]
 
 
-def test_interrupted_anywhere_it_ends_with_the_same_bytes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_anywhere_it_ends_with_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build_module, "_SHARD_ROWS", 128)
     positions = some_positions(600)
     calls = 0

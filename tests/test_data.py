@@ -16,7 +16,7 @@ import zstandard
 
 from dejavu.model.encoding import move_to_index, pack, stack
 from dejavu.model.training.dataset import MATE, NO_EVALUATION, NO_RESULT, Dataset, DatasetError
-from dejavu.model.training.games import BrokenGame, read_game, split_games
+from dejavu.model.training.games import BrokenGameError, read_game, split_games
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "prepare_data.py"
 
@@ -91,7 +91,7 @@ def test_a_game_without_evaluations_keeps_its_result() -> None:
     ],
 )
 def test_a_broken_game_says_why(text: str, reason: str) -> None:
-    with pytest.raises(BrokenGame, match=reason):
+    with pytest.raises(BrokenGameError, match=reason):
         read_game(text)
 
 

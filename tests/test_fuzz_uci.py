@@ -49,11 +49,7 @@ def test_nothing_stops_the_engine() -> None:
     client = Client(FakeEvaluator(even))
     # Few nodes, or the searches that are found among the rubbish would take minutes.
     client.send("setoption name NodeLimit value 2")
-    lines = [
-        line
-        for line in (fuzzed_line(rng) for _ in range(LINES))
-        if not {"quit", "NodeLimit"} & set(line.split())
-    ]
+    lines = [line for line in (fuzzed_line(rng) for _ in range(LINES)) if not {"quit", "NodeLimit"} & set(line.split())]
     assert len(lines) > 0.9 * LINES
     output: list[str] = []
     for start in range(0, len(lines), 500):

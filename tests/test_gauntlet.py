@@ -113,9 +113,7 @@ def program(folder: Path, name: str, source: str) -> Path:
     windows = sys.platform == "win32"
     launcher = folder / (f"{name}.bat" if windows else name)
     launcher.write_text(
-        f'@"{sys.executable}" "{script}" %*\n'
-        if windows
-        else f'#!/bin/sh\nexec "{sys.executable}" "{script}" "$@"\n',
+        f'@"{sys.executable}" "{script}" %*\n' if windows else f'#!/bin/sh\nexec "{sys.executable}" "{script}" "$@"\n',
         encoding="utf-8",
     )
     launcher.chmod(0o755)

@@ -114,9 +114,7 @@ def test_clustered_recall_without_own_game(clustered: ClusteredIndex, queries: N
     assert not (GAMES[found[1]] == own[:, None]).any()
 
 
-def test_clustered_distances_are_true_and_sorted(
-    clustered: ClusteredIndex, queries: NDArray[np.float32]
-) -> None:
+def test_clustered_distances_are_true_and_sorted(clustered: ClusteredIndex, queries: NDArray[np.float32]) -> None:
     distances, indices = clustered.search(queries, 6)
     true = ((KEYS[indices].astype(np.float64) - queries[:, None]) ** 2).sum(axis=2)
     np.testing.assert_array_equal(distances, true)
@@ -139,9 +137,7 @@ def test_an_entry_finds_itself(clustered: ClusteredIndex) -> None:
     assert not distances.any()
 
 
-def test_a_batch_answers_as_its_queries_alone(
-    clustered: ClusteredIndex, queries: NDArray[np.float32]
-) -> None:
+def test_a_batch_answers_as_its_queries_alone(clustered: ClusteredIndex, queries: NDArray[np.float32]) -> None:
     for index in (clustered, ExactIndex(KEYS, GAMES)):
         together = index.search(queries[:20], 4)
         for row in range(20):
@@ -177,9 +173,7 @@ def test_fewer_than_k_outside_the_own_game(make: Make) -> None:
     assert np.isinf(distances[0, 2:]).all()
     assert (games[indices[1]] == 0).all()
     assert indices[2, 0] == 3
-    _, indices = make(keys, np.zeros(500, dtype=np.int32)).search(
-        keys[:1].astype(np.float32), 4, excluded[:1]
-    )
+    _, indices = make(keys, np.zeros(500, dtype=np.int32)).search(keys[:1].astype(np.float32), 4, excluded[:1])
     assert (indices == -1).all()
 
 
@@ -195,9 +189,7 @@ def test_more_neighbours_than_entries(make: Make) -> None:
 @BOTH
 def test_no_queries(make: Make) -> None:
     keys = grouped_keys(30, 4)
-    distances, indices = make(keys, np.zeros(30, dtype=np.int32)).search(
-        np.empty((0, 4), dtype=np.float32), 5
-    )
+    distances, indices = make(keys, np.zeros(30, dtype=np.int32)).search(np.empty((0, 4), dtype=np.float32), 5)
     assert distances.shape == indices.shape == (0, 5)
 
 
@@ -230,12 +222,8 @@ def test_indexes_of_a_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         chunks = chunk_indexes(memory)
         assert [type(chunk) for chunk in chunks] == [kind] * 3
         for number, chunk in enumerate(chunks):
-            distances, indices = chunk.search(
-                memory.keys[row, number].astype(np.float32), 2, memory.game[row]
-            )
-            true = ((memory.keys[indices[0], number].astype(float) - memory.keys[37, number]) ** 2).sum(
-                axis=1
-            )
+            distances, indices = chunk.search(memory.keys[row, number].astype(np.float32), 2, memory.game[row])
+            true = ((memory.keys[indices[0], number].astype(float) - memory.keys[37, number]) ** 2).sum(axis=1)
             np.testing.assert_array_equal(distances[0], true)
             assert (memory.game[indices] != memory.game[37]).all()
 

@@ -57,9 +57,7 @@ def forces_mate(board: chess.Board, moves: int) -> bool:
     replies = after_each(board)
     if not replies:
         return board.is_check()
-    return moves > 0 and all(
-        any(forces_mate(after, moves - 1) for after in after_each(reply)) for reply in replies
-    )
+    return moves > 0 and all(any(forces_mate(after, moves - 1) for after in after_each(reply)) for reply in replies)
 
 
 def after_each(board: chess.Board) -> list[chess.Board]:

@@ -87,9 +87,7 @@ def test_an_entry_finds_its_own_key(path: Path) -> None:
     opened = Memory.open(path)
     embeddings = np.random.default_rng(1).normal(scale=3, size=(50, 2, 6)).astype(np.float32)
     queries = opened.project(embeddings)
-    expected = np.stack(
-        [(embeddings[:, u] - opened.key_mean[u]) @ opened.key_projection[u] for u in range(2)], axis=1
-    )
+    expected = np.stack([(embeddings[:, u] - opened.key_mean[u]) @ opened.key_projection[u] for u in range(2)], axis=1)
     assert np.abs(expected).max() > 127  # some are cut
     assert np.abs(queries - np.clip(expected, -127, 127)).max() <= 0.5
     np.testing.assert_array_equal(queries, queries.astype(np.int8))

@@ -50,15 +50,15 @@ def randomised(module: torch.nn.Module) -> None:
 def slow_chunked_cross_attention(layer: ChunkedCrossAttention, x: Tensor, given: EncodedNeighbours) -> Tensor:
     """Token by token, head by head, written from the definition in the design."""
     batch, n, d = x.shape
-    l, h = layer.chunks, layer.heads
-    m, e = n // l, d // h
+    chunks, h = layer.chunks, layer.heads
+    m, e = n // chunks, d // h
     out = torch.zeros_like(x)
     for b in range(batch):
         for token in range(n):
             if token < m - 1:
                 continue  # the first m - 1 tokens attend nothing
             if token == n - 1:
-                u = l - 1  # the very last token attends the last chunk's neighbours
+                u = chunks - 1  # the very last token attends the last chunk's neighbours
             elif token % m == m - 1:
                 u = token // m  # the last token of chunk u
             else:

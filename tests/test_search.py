@@ -125,11 +125,7 @@ def test_tree_is_that_of_the_reference(value: Value, fen: str) -> None:
         compared += 1
         assert tree.visits[node] == expected.visits
         assert -tree.value_sum[node] == pytest.approx(expected.total, abs=1e-4)
-        seen = {
-            move: child
-            for move, child in zip(expected.moves, expected.children, strict=True)
-            if child is not None
-        }
+        seen = {move: child for move, child in zip(expected.moves, expected.children, strict=True) if child is not None}
         assert len(tree.children[node]) == len(seen)
         for child in tree.children[node]:
             compare(child, seen[index_to_move(tree.move_into(child), expected.board)])
@@ -421,9 +417,7 @@ def test_spoiled_wins_are_draws_and_running_clocks_are_not_asked() -> None:
 
 def test_the_root_keeps_the_moves_the_tables_keep() -> None:
     def rook_wins(board: chess.Board) -> int:
-        mine, theirs = (
-            bool(board.rooks & board.occupied_co[colour]) for colour in (board.turn, not board.turn)
-        )
+        mine, theirs = (bool(board.rooks & board.occupied_co[colour]) for colour in (board.turn, not board.turn))
         return 2 * (mine - theirs)
 
     board = chess.Board("8/8/8/8/3k4/8/1r6/1R4K1 w - - 0 1")

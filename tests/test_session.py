@@ -220,9 +220,7 @@ def test_loading_happens_once_and_again_only_for_a_change() -> None:
     ]
 
 
-def test_the_shipped_files_do_not_depend_on_the_working_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_shipped_files_do_not_depend_on_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths: list[Path] = []
 
     def remember(weights: Path, memory: Path | None, threads: int) -> Evaluator:

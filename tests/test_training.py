@@ -28,8 +28,22 @@ from dejavu.model.weights import WeightsError, load_weights
 from dejavu.retrieval.memory import Memory, MemoryFileError
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
-TINY = ["--preset", "tiny", "--batch", "16", "--held-out", "64", "--threads", "1", "--checkpoint-every", "4",
-        "--evaluate-every", "4", "--learning-rate", "0.003"]
+TINY = [
+    "--preset",
+    "tiny",
+    "--batch",
+    "16",
+    "--held-out",
+    "64",
+    "--threads",
+    "1",
+    "--checkpoint-every",
+    "4",
+    "--evaluate-every",
+    "4",
+    "--learning-rate",
+    "0.003",
+]
 
 
 def run_script(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -78,8 +92,19 @@ def backbone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def memory(data: Path, backbone: Path) -> Path:
     out = backbone / "memory.safetensors"
-    done = run_script("build_memory.py", "--data", data, "--weights", backbone / "weights.safetensors", "--out", out,
-                      "--work", backbone / "work", "--entries", "400")
+    done = run_script(
+        "build_memory.py",
+        "--data",
+        data,
+        "--weights",
+        backbone / "weights.safetensors",
+        "--out",
+        out,
+        "--work",
+        backbone / "work",
+        "--entries",
+        "400",
+    )
     assert done.returncode == 0, done.stderr
     return out
 
@@ -87,8 +112,20 @@ def memory(data: Path, backbone: Path) -> Path:
 @pytest.fixture(scope="module")
 def retrieval(data: Path, backbone: Path, memory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("stage2")
-    train("retrieval", "--data", data, "--run", run, "--weights", backbone / "weights.safetensors", "--memory", memory,
-          "--steps", 12, *TINY[2:])
+    train(
+        "retrieval",
+        "--data",
+        data,
+        "--run",
+        run,
+        "--weights",
+        backbone / "weights.safetensors",
+        "--memory",
+        memory,
+        "--steps",
+        12,
+        *TINY[2:],
+    )
     return run
 
 
@@ -127,8 +164,18 @@ def curve(run: Path) -> list[tuple[str, ...]]:
 
 
 def test_a_killed_run_resumes_to_the_same_curve_and_weights(data: Path, backbone: Path, tmp_path: Path) -> None:
-    command = [sys.executable, str(SCRIPTS / "train.py"), "backbone", "--data", str(data), "--run", str(tmp_path),
-               "--steps", "12", *TINY]
+    command = [
+        sys.executable,
+        str(SCRIPTS / "train.py"),
+        "backbone",
+        "--data",
+        str(data),
+        "--run",
+        str(tmp_path),
+        "--steps",
+        "12",
+        *TINY,
+    ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not (tmp_path / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
@@ -145,8 +192,20 @@ def test_a_killed_run_resumes_to_the_same_curve_and_weights(data: Path, backbone
 
 
 def test_training_learns(data: Path, tmp_path: Path) -> None:
-    train("backbone", "--data", data, "--run", tmp_path, "--steps", 150, *TINY[:-4], "--evaluate-every", "150",
-          "--learning-rate", "0.003")
+    train(
+        "backbone",
+        "--data",
+        data,
+        "--run",
+        tmp_path,
+        "--steps",
+        150,
+        *TINY[:-4],
+        "--evaluate-every",
+        "150",
+        "--learning-rate",
+        "0.003",
+    )
     with (tmp_path / "train.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["50", "100", "150"]
@@ -166,8 +225,20 @@ def test_stage_two_keeps_the_backbone_and_resumes(retrieval: Path, backbone: Pat
     assert all(torch.equal(stage2[name], value) for name, value in stage1.items())
     assert stage2["retrieval.layer.attention.out.weight"].abs().sum() > 0
     (retrieval / "weights.safetensors").unlink()
-    train("retrieval", "--data", data, "--run", retrieval, "--weights", backbone / "weights.safetensors",
-          "--memory", memory, "--steps", 12, *TINY[2:])
+    train(
+        "retrieval",
+        "--data",
+        data,
+        "--run",
+        retrieval,
+        "--weights",
+        backbone / "weights.safetensors",
+        "--memory",
+        memory,
+        "--steps",
+        12,
+        *TINY[2:],
+    )
     again = load_file(retrieval / "weights.safetensors")
     assert all(torch.equal(again[name], value) for name, value in stage2.items())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from pathlib import Path
 
@@ -84,11 +85,10 @@ def test_a_flipped_bit_is_refused_wherever_it_changes_a_tensor_or_the_config(sav
         damaged = bytearray(data)
         damaged[place] ^= 1 << rng.randrange(8)
         path.write_bytes(damaged)
-        try:
+        with contextlib.suppress(WeightsError):
             network, _ = load_weights(path)
-        except WeightsError as error:
-            assert "\n" not in str(error)
-            assert path.name in str(error)
-        else:  # a flip inside a free text of the metadata
+            # Let through: a flip inside a free text of the metadata.
             assert place < header
             assert all(torch.equal(network.state_dict()[name], value) for name, value in original.items())
+            continue
+        refusal(path)

@@ -98,8 +98,11 @@ class Dataset:
     def save(self, path: Path) -> None:
         """Write the file, atomically."""
         partial = path.with_name(path.name + ".partial")
-        save_file({field.name: np.ascontiguousarray(getattr(self, field.name)) for field in fields(self)}, partial,
-                  {"format": FORMAT})
+        save_file(
+            {field.name: np.ascontiguousarray(getattr(self, field.name)) for field in fields(self)},
+            partial,
+            {"format": FORMAT},
+        )
         os.replace(partial, path)
 
     @classmethod

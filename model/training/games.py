@@ -25,7 +25,7 @@ _WHITE_RESULT = {"1-0": 1, "0-1": -1, "1/2-1/2": 0}
 MAX_CENTIPAWNS = 20000
 
 
-class BrokenGame(ValueError):
+class BrokenGameError(ValueError):
     """A game that cannot be played through; the message says why."""
 
 
@@ -102,11 +102,11 @@ class _Collector(chess.pgn.BaseVisitor[GamePositions]):
     def end_headers(self) -> None:
         variant = self.headers.get("Variant", "Standard").lower()
         if variant not in ("standard", "chess", "normal", "from position", "chess960", "fischerandom"):
-            raise BrokenGame(f"variant {variant!r} is not standard chess")
+            raise BrokenGameError(f"variant {variant!r} is not standard chess")
 
     def visit_board(self, board: chess.Board) -> None:
         if not self.packed and not self.depth and not board.is_valid():
-            raise BrokenGame(f"start position is not legal: {board.fen()}")
+            raise BrokenGameError(f"start position is not legal: {board.fen()}")
 
     def visit_move(self, board: chess.Board, move: chess.Move) -> None:
         index = move_to_index(move, board)
@@ -137,7 +137,7 @@ class _Collector(chess.pgn.BaseVisitor[GamePositions]):
         self.has_better_move = True
 
     def handle_error(self, error: Exception) -> None:
-        raise BrokenGame(str(error))
+        raise BrokenGameError(str(error))
 
     def result(self) -> GamePositions:
         sign = np.where(self.turns, 1, -1).astype(np.int16)
@@ -161,12 +161,12 @@ def read_game(text: str) -> GamePositions:
     """Positions of one game of PGN text, none if it has no moves.
 
     Raises:
-        BrokenGame: an illegal or unreadable move, a start position that cannot be, a variant of chess.
+        BrokenGameError: an illegal or unreadable move, a start position that cannot be, a variant of chess.
     """
     try:
         game = chess.pgn.read_game(io.StringIO(text), Visitor=_Collector)
     except (ValueError, AssertionError) as error:
-        raise BrokenGame(str(error)) from None
+        raise BrokenGameError(str(error)) from None
     if game is None:
-        raise BrokenGame("no game in the text")
+        raise BrokenGameError("no game in the text")
     return game

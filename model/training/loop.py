@@ -77,7 +77,9 @@ class Log:
         self.seconds = float(rows[-1]["seconds"]) if rows else 0.0
 
     def write(self, **values: float) -> None:
-        self.writer.writerow({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in values.items()})
+        self.writer.writerow(
+            {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in values.items()}
+        )
         self.file.flush()
 
 
@@ -120,8 +122,14 @@ def train(
         masters.use_averages()
         network.eval()
         policy, value, top1 = evaluate(forward, held_out)
-        evaluations.write(step=step, samples=step * schedule.batch, seconds=time.monotonic() - start,
-                          policy_loss=policy, value_loss=value, top1=top1)
+        evaluations.write(
+            step=step,
+            samples=step * schedule.batch,
+            seconds=time.monotonic() - start,
+            policy_loss=policy,
+            value_loss=value,
+            top1=top1,
+        )
         tqdm.write(f"step {step}: held-out policy loss {policy:.4f}, value loss {value:.4f}, top-1 {top1:.2%}")
         return policy, value, top1
 
@@ -137,9 +145,16 @@ def train(
         progress.update()
         if done % run.log_every == 0 or done == schedule.steps:
             policy, value, top1 = average.means()
-            log.write(step=done, samples=done * schedule.batch, seconds=time.monotonic() - start,
-                      learning_rate=schedule.rate(step), gradient_norm=norm, policy_loss=policy, value_loss=value,
-                      top1=top1)
+            log.write(
+                step=done,
+                samples=done * schedule.batch,
+                seconds=time.monotonic() - start,
+                learning_rate=schedule.rate(step),
+                gradient_norm=norm,
+                policy_loss=policy,
+                value_loss=value,
+                top1=top1,
+            )
             progress.set_postfix(policy=f"{policy:.3f}", value=f"{value:.3f}", top1=f"{top1:.1%}")
             average = Average()
         if done % run.evaluate_every == 0 and done < schedule.steps:

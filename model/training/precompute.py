@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from dejavu.model.backbone import as_inputs
 from dejavu.model.features import features
-from dejavu.model.network import Network
 from dejavu.model.neighbours import Neighbours, Retriever
+from dejavu.model.network import Network
 from dejavu.model.training.dataset import Dataset
 
 STEPS_A_SHARD = 32
