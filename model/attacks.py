@@ -77,7 +77,7 @@ _DIAGONAL = _pairs(lambda a, b: int(0 not in _step(a, b))).astype(bool)
 def piece_codes(planes: Planes) -> NDArray[np.uint8]:
     """Planes [B, 4] -> the 4-bit code of every square, [B, 64]."""
     bits = to_squares(planes)
-    codes: NDArray[np.uint8] = bits[:, 0] | bits[:, 1] << 1 | bits[:, 2] << 2 | bits[:, 3] << 3
+    codes: NDArray[np.uint8] = np.bitwise_or.reduce(bits << np.arange(4, dtype=np.uint8)[:, None], axis=1)
     return codes
 
 
@@ -150,7 +150,8 @@ def _merge(bitboards: Bitboards) -> Bitboards:
 
 def king_squares(codes: NDArray[np.uint8]) -> NDArray[np.intp]:
     """[B] the mover's king; a1 where there is none."""
-    return np.argmax(codes == 6, axis=1)
+    squares: NDArray[np.intp] = np.argmax(codes == 6, axis=1)
+    return squares
 
 
 def checkers(sets: Attacks, king: NDArray[np.intp]) -> Bitboards:
@@ -239,9 +240,3 @@ def _add_castling(
     unpinned = free[row, rook] == _ALL
     legal = (check[row] == 0) & (in_the_way == 0) & (attacked == 0) & unpinned & (home < 8) & (rook < 8)
     np.bitwise_or.at(targets, (row[legal], home[legal]), _BIT[rook[legal]])  # both sides may be legal at once
-
-
-def in_check(planes: Planes) -> NDArray[np.bool_]:
-    """[B] whether the mover's king is attacked."""
-    sets = attacks(planes)
-    return checkers(sets, king_squares(sets.codes)) != 0

@@ -21,14 +21,14 @@ from dejavu.model.config import NetworkConfig
 
 
 class EncodedNeighbours(NamedTuple):
-    """The encoded neighbours of B positions. Chunks that share theirs are one view, not copies."""
+    """The encoded neighbours of B positions: L = l where each chunk has its own, L = 1 where all share them."""
 
     tokens: Tensor
-    """E [B, l, k, r, c]"""
+    """E [B, L, k, r, c]"""
     distances: Tensor
-    """[B, l, k] squared distances between the keys, in key units."""
+    """[B, L, k] squared distances between the keys, in key units."""
     present: Tensor
-    """[B, l, k] bool; an absent neighbour is never attended."""
+    """[B, L, k] bool; an absent neighbour is never attended."""
 
 
 class ChunkedCrossAttention(nn.Module):
@@ -40,7 +40,6 @@ class ChunkedCrossAttention(nn.Module):
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        self.chunks = config.chunks
         self.heads = config.heads
         self.shift = config.chunk_size - 1 if config.shifted else 0
         self.query = nn.Linear(config.width, config.width)
@@ -56,28 +55,29 @@ class ChunkedCrossAttention(nn.Module):
     def forward(self, x: Tensor, neighbours: EncodedNeighbours) -> Tensor:
         batch, n, d = x.shape
         e = d // self.heads
+        groups = neighbours.tokens.shape[1]  # L; where the chunks share E, they attend it as one long chunk
         # Shift by m - 1: the attending chunks become plain chunks, the last one padded behind its only token.
         attending = F.pad(x[:, self.shift :], (0, 0, 0, self.shift))
-        q = self.query(attending).view(batch, self.chunks, -1, self.heads, e).transpose(2, 3)  # [B, l, h, m, e]
+        q = self.query(attending).view(batch, groups, -1, self.heads, e).transpose(2, 3)  # [B, L, h, n / L, e]
 
-        tokens = neighbours.tokens.flatten(2, 3)  # [B, l, k * r, c]
-        tokens = torch.cat([self.null.expand(batch, self.chunks, 1, -1), tokens], dim=2)  # [B, l, 1 + k * r, c]
-        key_value = self.key_value(tokens).view(batch, self.chunks, -1, 2, self.heads, e)
-        k, v = key_value.permute(3, 0, 1, 4, 2, 5)  # each [B, l, h, 1 + k * r, e]
+        tokens = neighbours.tokens.flatten(2, 3)  # [B, L, k * r, c]
+        tokens = torch.cat([self.null.expand(batch, groups, 1, -1), tokens], dim=2)  # [B, L, 1 + k * r, c]
+        key_value = self.key_value(tokens).view(batch, groups, -1, 2, self.heads, e)
+        k, v = key_value.permute(3, 0, 1, 4, 2, 5)  # each [B, L, h, 1 + k * r, e]
 
-        scores = q * e**-0.5 @ k.transpose(-2, -1)  # [B, l, h, m, 1 + k * r]
+        scores = q * e**-0.5 @ k.transpose(-2, -1)  # [B, L, h, n / L, 1 + k * r]
         scores = scores + self._bias(neighbours, x.dtype)[:, :, :, None]
         mixed = (scores.softmax(dim=-1) @ v).transpose(2, 3).reshape(batch, n, d)
         taken = self.out(mixed)
         return F.pad(taken[:, : n - self.shift], (0, 0, self.shift, 0))
 
     def _bias(self, neighbours: EncodedNeighbours, dtype: torch.dtype) -> Tensor:
-        """[B, l, h, 1 + k * r]: 0 for the null; by distance for a neighbour; minus infinity where there is none."""
+        """[B, L, h, 1 + k * r]: 0 for the null; by distance for a neighbour; minus infinity where there is none."""
         distances = neighbours.distances
         nearness = torch.stack([torch.log1p(distances) / 8, (distances == 0).to(distances.dtype)], dim=-1)
-        bias = self.distance_bias(nearness.to(dtype))  # [B, l, k, h]
+        bias = self.distance_bias(nearness.to(dtype))  # [B, L, k, h]
         bias = bias.masked_fill(~neighbours.present[..., None], float("-inf"))
-        bias = bias.repeat_interleave(neighbours.tokens.shape[3], dim=2)  # [B, l, k * r, h]
+        bias = bias.repeat_interleave(neighbours.tokens.shape[3], dim=2)  # [B, L, k * r, h]
         return F.pad(bias, (0, 0, 1, 0)).transpose(2, 3)
 
 

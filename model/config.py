@@ -26,28 +26,28 @@ def token_squares(layout: Layout) -> list[list[int]]:
 class NetworkConfig:
     """Every number that decides a tensor's shape."""
 
-    layout: Layout = "ranks"
+    layout: Layout = "squares"
     """How the board is cut into tokens: 64 squares, 16 patches of 2x2, or 8 ranks."""
-    width: int = 512
+    width: int = 128
     """d: numbers a token."""
     layers: int = 6
     """Transformer layers of the backbone."""
-    heads: int = 8
+    heads: int = 4
     """Attention heads of the backbone and of the chunked cross-attention."""
-    attack_width: int = 0
+    attack_width: int = 32
     """Numbers a square sends along the board's attacks in every layer, to the squares it attacks and to those
     that attack it; 0 for none. Needs the layout of squares."""
     feed_forward_ratio: int = 1
     """Hidden width of a feed-forward block over the token width."""
-    policy_width: int = 64
+    policy_width: int = 32
     """Numbers a square in the source-destination product of the policy head."""
     value_width: int = 128
     """Hidden width of the value head."""
-    chunks: int = 4
+    chunks: int = 8
     """l: chunks the tokens are cut into for retrieval; each has its own key and neighbours."""
     neighbours: int = 4
     """k: neighbours a chunk attends."""
-    neighbour_width: int = 128
+    neighbour_width: int = 64
     """Numbers a token of an encoded neighbour."""
     neighbour_layers: int = 2
     """Transformer layers of the neighbour encoder."""
@@ -95,12 +95,17 @@ class NetworkConfig:
 
 
 PRESETS: dict[str, NetworkConfig] = {
-    "tiny": NetworkConfig(width=64, layers=2, heads=2, policy_width=16, value_width=32, neighbour_width=32),
+    # What ships: made to be trained and to play on a CPU.
     "small": NetworkConfig(),
-    "small-narrow": NetworkConfig(width=384, layers=8, heads=6),
-    "squares-128": NetworkConfig(layout="squares", width=128, heads=4, policy_width=32, chunks=8, attack_width=32),
-    "squares-192": NetworkConfig(layout="squares", width=192, heads=6, policy_width=64, chunks=8, attack_width=32),
-    "small-patches": NetworkConfig(layout="patches", width=256, heads=4, feed_forward_ratio=2, policy_width=32),
-    "small-squares": NetworkConfig(layout="squares", width=128, heads=4, policy_width=32, chunks=8),
-    "base": NetworkConfig(layout="squares", width=256, layers=8, heads=8, policy_width=128, chunks=8),
+    # The other layouts at about the same cost a position, to compare with.
+    "small-patches": NetworkConfig(
+        layout="patches", width=256, attack_width=0, feed_forward_ratio=2, policy_width=32, chunks=4
+    ),
+    "small-ranks": NetworkConfig(layout="ranks", width=512, heads=8, attack_width=0, policy_width=64, chunks=4),
+    # For a GPU.
+    "base": NetworkConfig(width=256, layers=8, heads=8, policy_width=128, neighbour_width=128),
+    # For tests.
+    "tiny": NetworkConfig(
+        width=32, layers=2, heads=2, attack_width=8, policy_width=8, value_width=16, neighbour_width=16, chunks=4
+    ),
 }

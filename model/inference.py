@@ -28,7 +28,7 @@ CACHED_ENCODINGS = 16384
 
 def native_dtype() -> torch.dtype:
     """bfloat16 where the processor multiplies it, else float32 (emulated bfloat16 is slower than that)."""
-    capable = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # type: ignore[no-untyped-call]
+    capable = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return torch.bfloat16 if capable else torch.float32
 
 
@@ -125,7 +125,7 @@ class NetworkEvaluator:
             if self.use_memory and self.retriever is not None and self.encodings is not None:
                 embeddings = self.network.chunk_embeddings(hidden).float().numpy()
                 found = self.retriever.search(embeddings)
-                encoded = self.encodings.encode(found, self.network.config.chunks)
+                encoded = self.encodings.encode(found)
             outputs = self.network.heads(hidden, encoded)
             logits = outputs.policy[torch.from_numpy(position), torch.from_numpy(moves)].float().numpy()
             wdl = outputs.wdl.float().softmax(dim=1).numpy()
@@ -151,7 +151,7 @@ class NetworkEvaluator:
 def _describe(memory: Memory, entry: int, distance: float) -> NeighbourDescription:
     board = unpack(memory.boards[entry], int(memory.clocks[entry]))
     fen = board.fen()
-    moves = []
+    moves: list[str] = []
     for index in memory.continuations[entry].tolist():
         if index == NO_MOVE:
             break

@@ -74,14 +74,13 @@ def read_records(memory: Memory, entries: NDArray[np.int64]) -> Records:
     )
 
 
-def arrange(tokens: Tensor, places: Tensor, neighbours: Neighbours, chunks: int) -> EncodedNeighbours:
+def arrange(tokens: Tensor, places: Tensor, neighbours: Neighbours) -> EncodedNeighbours:
     """Encodings [U, r, c] of distinct entries, and where each neighbour's is, places [B, L, k] -> E."""
-    device = tokens.device
-    shape = (-1, chunks, -1)
-    present = torch.from_numpy(neighbours.entries >= 0).to(device).expand(*shape)
-    distances = torch.from_numpy(neighbours.distances).to(device).expand(*shape)
-    encoded = tokens[places.to(device)].expand(-1, chunks, -1, -1, -1)  # [B, l, k, r, c]
-    return EncodedNeighbours(encoded, distances, present)
+    return EncodedNeighbours(
+        tokens=tokens[places.to(tokens.device)],
+        distances=torch.from_numpy(neighbours.distances).to(tokens.device),
+        present=torch.from_numpy(neighbours.entries >= 0).to(tokens.device),
+    )
 
 
 class EncodingCache:
@@ -95,7 +94,7 @@ class EncodingCache:
         self.tokens: Tensor | None = None
         """[capacity, r, c], made with the first encodings."""
 
-    def encode(self, neighbours: Neighbours, chunks: int) -> EncodedNeighbours:
+    def encode(self, neighbours: Neighbours) -> EncodedNeighbours:
         """E for `neighbours`, encoding only the entries that are not kept."""
         wanted, inverse = np.unique(neighbours.entries, return_inverse=True)
         absent = int(len(wanted) > 0 and wanted[0] < 0)
@@ -111,7 +110,7 @@ class EncodingCache:
             self._fill([0])
         assert self.tokens is not None
         where = torch.tensor(places)[torch.from_numpy(inverse.reshape(neighbours.entries.shape))]
-        return arrange(self.tokens, where, neighbours, chunks)
+        return arrange(self.tokens, where, neighbours)
 
     def _fill(self, entries: list[int]) -> None:
         encoded = self.encoder(read_records(self.memory, np.array(entries)))

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config
-from dejavu.model.encoding import clock_byte, pack, stack
+from dejavu.model.encoding import Packed, clock_byte, pack, stack
 from dejavu.model.inference import NetworkEvaluator
 from dejavu.retrieval.knn import ClusteredIndex, ExactIndex, Neighbours, recall, train_clusters
 from dejavu.retrieval.memory import KEY_LIMIT
@@ -196,7 +196,9 @@ class EngineProcess:
 def random_positions(count: int) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
     """Packed positions and clock bytes of random games: every one new, so that no cache helps."""
     rng = random.Random(0)
-    packed, clocks, board = [], [], chess.Board()
+    packed: list[Packed] = []
+    clocks: list[int] = []
+    board = chess.Board()
     while len(packed) < count:
         board.push(rng.choice(list(board.legal_moves)))
         if board.is_game_over():

@@ -127,6 +127,7 @@ def train_retrieval(arguments: argparse.Namespace) -> None:
     stage1, _ = load_weights(arguments.weights)
     changes = {
         "neighbours": arguments.neighbours,
+        "neighbour_width": arguments.neighbour_width,
         "retrieve_by": arguments.retrieve_by,
         "shifted": False if arguments.unshifted else None,
     }
@@ -158,7 +159,7 @@ def train_retrieval(arguments: argparse.Namespace) -> None:
         with torch.no_grad():
             hidden = network.backbone(batch.inputs)
         tokens = retrieval.encoder(batch.neighbours.records)
-        encoded = arrange(tokens, batch.neighbours.places, batch.neighbours.found, config.chunks)
+        encoded = arrange(tokens, batch.neighbours.places, batch.neighbours.found)
         return network.heads(hidden, encoded)
 
     schedule = Schedule(arguments.steps, arguments.batch, arguments.learning_rate)
@@ -205,6 +206,7 @@ def main() -> None:
     retrieval.add_argument("--weights", type=Path, required=True, help="weights of stage 1")
     retrieval.add_argument("--memory", type=Path, required=True, help="memory built with these weights")
     retrieval.add_argument("--neighbours", type=int, metavar="K", help="neighbours a chunk attends")
+    retrieval.add_argument("--neighbour-width", type=int, metavar="C", help="numbers a token of an encoded neighbour")
     retrieval.add_argument("--retrieve-by", choices=["position", "chunk"])
     retrieval.add_argument(
         "--unshifted", action="store_const", const=True, help="let every chunk attend its own neighbours (an ablation)"

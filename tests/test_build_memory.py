@@ -210,6 +210,7 @@ def test_interrupted_anywhere_it_ends_with_the_same_bytes(tmp_path: Path, monkey
     starts = 0
     while not (tmp_path / "broken" / "memory").exists():
         starts += 1
+        assert starts < 20, "a start did not get further than the one before"
         try:
             # The sample is one batch here, so that every start gets one batch further.
             build(tmp_path / "broken", [positions], BuildOptions(key_size=8, sample=256), embed=interrupted)

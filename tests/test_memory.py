@@ -210,6 +210,16 @@ def test_an_empty_memory_is_refused(tmp_path: Path) -> None:
         empty.write(tmp_path / "memory")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not replace a mapped file")
+def test_an_opened_memory_survives_its_file_being_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "memory"
+    MEMORY.write(path)
+    opened = Memory.open(path)
+    small_memory(seed=1).write(path)
+    assert_equal(opened, MEMORY)
+    assert_equal(Memory.open(path), small_memory(seed=1))
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "memory"
     MEMORY.write(path)

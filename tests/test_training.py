@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import random
 import signal
 import subprocess
@@ -334,3 +335,22 @@ def test_a_data_set_or_memory_in_place_of_weights_is_refused(data: Path, memory:
     for path in (data, memory):
         with pytest.raises(WeightsError, match=path.name):
             NetworkEvaluator.load(path, None, threads=1)
+
+
+def test_evaluate_reports_on_off_and_their_difference(data: Path, retrieval: Path, memory: Path, tmp_path: Path) -> None:
+    out = tmp_path / "numbers.json"
+    done = run_script(
+        "evaluate.py", "--data", data, "--weights", retrieval / "weights.safetensors", "--memory", memory, "--positions", 64, "--json", out
+    )
+    assert done.returncode == 0, done.stderr
+    numbers = json.loads(out.read_text())
+    on, off = numbers["memory on"], numbers["memory off"]
+    assert numbers["on minus off"]["value_loss"]["mean"] == pytest.approx(
+        on["value_loss"]["mean"] - off["value_loss"]["mean"], abs=1e-9
+    )
+    trained = load_weights(retrieval / "weights.safetensors")[1]["training.held_out"]
+    assert f"top-1 {on['top1']['mean']:.4f}" in trained  # the same positions, measured by the training
+    missing = run_script("evaluate.py", "--data", data, "--weights", tmp_path / "nowhere")
+    assert missing.returncode != 0
+    assert "does not exist" in missing.stderr
+    assert "Traceback" not in missing.stderr

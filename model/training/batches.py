@@ -59,8 +59,14 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device) -> Batch:
         inputs = Inputs(*(tensor.to(device, non_blocking=True) for tensor in self.inputs))
-        targets = (tensor.to(device, non_blocking=True) for tensor in (self.legal, self.best, self.wdl))
-        return Batch(self.rows, inputs, *targets, self.neighbours and self.neighbours.to(device))
+        return Batch(
+            rows=self.rows,
+            inputs=inputs,
+            legal=self.legal.to(device, non_blocking=True),
+            best=self.best.to(device, non_blocking=True),
+            wdl=self.wdl.to(device, non_blocking=True),
+            neighbours=self.neighbours and self.neighbours.to(device),
+        )
 
 
 class RowOrder:

@@ -120,5 +120,4 @@ class Dataset:
 
 
 def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    positive: NDArray[np.float32] = 1 / (1 + np.exp(-np.clip(x, -60, 60)))
-    return positive
+    return (1 / (1 + np.exp(-np.clip(x, -60, 60)))).astype(np.float32)

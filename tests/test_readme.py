@@ -1,0 +1,39 @@
+"""The README says what is so: its option table, its scripts, the size of what ships."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dejavu.engine.options import markdown_table
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_option_table_is_the_engines_own() -> None:
+    assert markdown_table() in README
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "scripts").glob("*.py")))
+def test_every_script_is_mentioned_and_explains_itself(script: str) -> None:
+    assert f"scripts/{script}" in README
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / script), "--help"], capture_output=True, text=True, check=True
+    )
+    assert "usage" in done.stdout
+
+
+def test_every_option_a_readme_command_uses_exists() -> None:
+    commands = re.findall(r"python (scripts/\w+\.py(?:[^\n`]*\\\n)*[^\n`]*)", README)
+    assert len(commands) > 5
+    for command in commands:
+        words = command.replace("\\\n", " ").split()
+        parts = [ROOT / words[0], *(word for word in words[1:2] if word in ("backbone", "retrieval")), "--help"]
+        shown = subprocess.run([sys.executable, *map(str, parts)], capture_output=True, text=True, check=True).stdout
+        for option in re.findall(r"(?<= )--[a-z0-9-]+", command):
+            assert option in shown, f"{command}: {option}"
