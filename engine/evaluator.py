@@ -9,7 +9,7 @@ import chess
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavu.model.encoding import Packed, move_to_index, unpack
+from dejavu.model.encoding import NO_MOVE, Packed, move_to_index, unpack
 from dejavu.model.evaluations import Evaluations
 
 CacheKey = tuple[Packed, int]
@@ -61,7 +61,11 @@ class UniformEvaluator:
             offsets.append(len(moves))
         wdl = np.tile(np.array([0.25, 0.5, 0.25], np.float32), (len(planes), 1))
         return Evaluations(
-            np.array(offsets, np.int64), np.array(moves, np.uint16), np.zeros(len(moves), np.float32), wdl
+            offsets=np.array(offsets, np.int64),
+            moves=np.array(moves, np.uint16),
+            logits=np.zeros(len(moves), np.float32),
+            mating=np.full(len(planes), NO_MOVE, np.uint16),
+            wdl=wdl,
         )
 
     def describe(self) -> str:
@@ -72,13 +76,15 @@ class Expansion(NamedTuple):
     """What the tree stores of one evaluated position."""
 
     moves: bytes
-    """uint16 policy indices, the likeliest move first."""
+    """uint16 policy indices: a move that mates at once, then the likeliest move first."""
     priors: bytes
     """float32 P of those moves; their sum is 1."""
     value: float
     """Win minus loss probability, from the side to move."""
     draw: float
     """Draw probability."""
+    mates: bool = False
+    """The first move mates at once."""
 
 
 def priors(evaluations: Evaluations, temperature: float) -> tuple[NDArray[np.uint16], NDArray[np.float32]]:
@@ -105,12 +111,19 @@ def expansions(evaluations: Evaluations, temperature: float) -> list[Expansion]:
     if not (np.isfinite(evaluations.logits).all() and np.isfinite(evaluations.wdl).all()):
         raise EvaluationError("the network's answer is not a number: its weights file is damaged")
     moves, probabilities = priors(evaluations, temperature)
+    offsets = evaluations.offsets
+    mates = evaluations.mating != NO_MOVE
+    for b in np.flatnonzero(mates):
+        part = slice(offsets[b], offsets[b + 1])
+        order = np.argsort(moves[part] != evaluations.mating[b], kind="stable")
+        moves[part], probabilities[part] = moves[part][order], probabilities[part][order]
     move_bytes = moves.astype(np.uint16).tobytes()
     prior_bytes = probabilities.tobytes()
-    offsets = evaluations.offsets.tolist()
     return [
-        Expansion(move_bytes[2 * start : 2 * end], prior_bytes[4 * start : 4 * end], win - loss, draw)
-        for start, end, (win, draw, loss) in zip(offsets[:-1], offsets[1:], evaluations.wdl.tolist(), strict=True)
+        Expansion(move_bytes[2 * start : 2 * end], prior_bytes[4 * start : 4 * end], win - loss, draw, mate)
+        for start, end, (win, draw, loss), mate in zip(
+            offsets[:-1].tolist(), offsets[1:].tolist(), evaluations.wdl.tolist(), mates.tolist(), strict=True
+        )
     ]
 
 

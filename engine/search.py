@@ -405,6 +405,11 @@ class Search:
             board = self._make_board(node)
             tree.prove(node, self.root, *((WON, 0) if board.is_check() else (DRAWN, 0)))
         self._count(node, depth, -expansion.value, expansion.draw)
+        limit, root = self.task.node_limit, self.root
+        if expansion.mates and (limit is None or tree.visits[root] + tree.in_flight[root] < limit):
+            mate = self._add_child(node)
+            tree.prove(mate, root, WON, 0)
+            self._count(mate, depth + 1, 0.0, 0.0)
 
     def _count(self, node: int, depth: int, value: float, draw: float) -> None:
         """Phase 4: one visit. The value of a proven node is the tree's affair."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import chess
 import numpy as np
@@ -65,6 +66,10 @@ _LEAPERS[9] = chess.BB_PAWN_ATTACKS[chess.BLACK]
 _LEAPERS[[2, 10]] = chess.BB_KNIGHT_ATTACKS
 _LEAPERS[[6, 14]] = chess.BB_KING_ATTACKS
 
+# Where the mover's such pieces attack a square from: a pawn looks the other way. [16, 64]
+_REVERSED_LEAPERS = _LEAPERS.copy()
+_REVERSED_LEAPERS[1] = _LEAPERS[9]
+
 _SLIDES_STRAIGHT = np.isin(np.arange(16), (4, 5, 7, 12, 13, 15))
 _SLIDES_DIAGONALLY = np.isin(np.arange(16), (3, 5, 11, 13))
 
@@ -105,6 +110,17 @@ class Attacks:
     """[B, 64] squares with a piece of the mover."""
     is_opponent: NDArray[np.bool_]
     """[B, 64]"""
+    slides: Bitboards
+    """[2, B, 64] squares a rook (first) or bishop (second) on each square would attack."""
+
+    def attacked_from(
+        self, code: NDArray[np.integer[Any]], square: NDArray[np.intp], row: NDArray[np.intp]
+    ) -> Bitboards:
+        """Squares from which the mover's piece `code` [M] attacks `square` [M] in position `row` [M]."""
+        squares = _REVERSED_LEAPERS[code, square]
+        squares |= np.where(_SLIDES_STRAIGHT[code], self.slides[0, row, square], _NONE)
+        squares |= np.where(_SLIDES_DIAGONALLY[code], self.slides[1, row, square], _NONE)
+        return squares
 
 
 def attacks(planes: Planes) -> Attacks:
@@ -139,6 +155,7 @@ def attacks(planes: Planes) -> Attacks:
         opponent=opponent,
         is_own=(codes > 0) & (codes < 8),
         is_opponent=codes > 8,
+        slides=slides,
     )
 
 
@@ -152,6 +169,14 @@ def king_squares(codes: NDArray[np.uint8]) -> NDArray[np.intp]:
     """[B] the mover's king; a1 where there is none."""
     squares: NDArray[np.intp] = np.argmax(codes == 6, axis=1)
     return squares
+
+
+def discoverers(sets: Attacks, king: NDArray[np.intp]) -> Bitboards:
+    """[B] the mover's pieces that alone stand between a slider of theirs and the opposing `king` [B]."""
+    aligned = (_SLIDES_STRAIGHT[sets.codes] & _STRAIGHT[king]) | (_SLIDES_DIAGONALLY[sets.codes] & _DIAGONAL[king])
+    shield = _BETWEEN[king] & sets.occupied[:, None]
+    alone = sets.is_own & aligned & (shield & (shield - _ONE) == 0)
+    return _merge(np.where(alone, shield & sets.own[:, None], _NONE))
 
 
 def checkers(sets: Attacks, king: NDArray[np.intp]) -> Bitboards:

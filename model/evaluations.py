@@ -18,5 +18,7 @@ class Evaluations:
     """[M] every legal move as a policy index (see `encoding.index_to_move`), in ascending index order."""
     logits: NDArray[np.float32]
     """[M] policy logits of those moves, before any softmax or temperature."""
+    mating: NDArray[np.uint16]
+    """[B] a legal move that mates at once, NO_MOVE where none is seen."""
     wdl: NDArray[np.float32]
     """[B, 3] probabilities of win, draw, loss from the side to move."""

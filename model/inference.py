@@ -15,6 +15,7 @@ from dejavu.model.backbone import as_inputs
 from dejavu.model.encoding import NO_MOVE, index_to_move, unpack
 from dejavu.model.evaluations import Evaluations
 from dejavu.model.features import features
+from dejavu.model.mates import mating_moves
 from dejavu.model.neighbours import EncodingCache, Retriever
 from dejavu.model.network import Network
 from dejavu.model.weights import fingerprint, load_weights
@@ -117,7 +118,8 @@ class NetworkEvaluator:
         if torch.get_num_threads() != self.threads:  # a setting of the calling thread
             torch.set_num_threads(self.threads)
         sets = attacks(planes)
-        position, moves = np.nonzero(legal_mask(planes, sets))
+        legal = legal_mask(planes, sets)
+        position, moves = np.nonzero(legal)
         inputs = as_inputs(features(planes, clocks, sets), _CPU)
         with torch.inference_mode():
             hidden = self.network.backbone(inputs)
@@ -133,6 +135,7 @@ class NetworkEvaluator:
             offsets=np.searchsorted(position, np.arange(len(planes) + 1)),
             moves=moves.astype(np.uint16),
             logits=logits,
+            mating=mating_moves(planes, sets, legal),
             wdl=wdl,
         )
 

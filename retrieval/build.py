@@ -217,9 +217,7 @@ def _fit(
     chunks, size = embeddings.shape[1:]
     kept = options.key_size // chunks
     if not 0 < kept <= size:
-        raise BuildError(
-            f"keys of {options.key_size} numbers cannot be made of {chunks} embeddings of {size} numbers"
-        )
+        raise BuildError(f"keys of {options.key_size} numbers cannot be made of {chunks} embeddings of {size} numbers")
     mean = embeddings.mean(axis=0, dtype=np.float64)
     components = np.empty((chunks, size, kept))
     projected = np.empty((len(embeddings), chunks, kept))

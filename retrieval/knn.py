@@ -46,9 +46,7 @@ Neighbours = tuple[NDArray[np.float32], NDArray[np.int64]]
 class Index(Protocol):
     """What both indexes do."""
 
-    def search(
-        self, queries: NDArray[np.float32], k: int, exclude_game: NDArray[np.int32] | None = None
-    ) -> Neighbours:
+    def search(self, queries: NDArray[np.float32], k: int, exclude_game: NDArray[np.int32] | None = None) -> Neighbours:
         """The k nearest entries of every query [B, D]; those of game `exclude_game` [B] are passed over.
 
         A query that no game is to be excluded for has -1 there.
@@ -78,9 +76,7 @@ class ExactIndex:
         for start in range(0, len(self._keys), rows):
             yield start, self._keys[start : start + rows].astype(np.float32, copy=False)
 
-    def search(
-        self, queries: NDArray[np.float32], k: int, exclude_game: NDArray[np.int32] | None = None
-    ) -> Neighbours:
+    def search(self, queries: NDArray[np.float32], k: int, exclude_game: NDArray[np.int32] | None = None) -> Neighbours:
         """See `Index.search`. Entries at equal distance come in any order."""
         distances = np.full((len(queries), k), np.inf, dtype=np.float32)
         indices = np.full((len(queries), k), -1, dtype=np.int64)
@@ -131,7 +127,7 @@ class ClusteredIndex:
         centroids: NDArray[np.float32],
         cluster: NDArray[np.uint16],
         games: NDArray[np.int32] | None = None,
-        probes: int = 24,
+        probes: int = 64,
         threads: int = 1,
     ) -> None:
         """Index keys [n, D] with centroids [C, D] and the cluster [n] of each key, looking into `probes`."""
@@ -143,9 +139,7 @@ class ClusteredIndex:
         self._coarse.add(np.ascontiguousarray(centroids))
         # This quantizer stores x + 128 in a byte and has nothing to train.
         code = faiss.ScalarQuantizer.QT_8bit_direct_signed
-        self._index = faiss.IndexIVFScalarQuantizer(
-            self._coarse, size, len(centroids), code, faiss.METRIC_L2, False
-        )
+        self._index = faiss.IndexIVFScalarQuantizer(self._coarse, size, len(centroids), code, faiss.METRIC_L2, False)
         self._index.is_trained = True
         order = np.argsort(cluster, kind="stable").astype(np.int64)
         codes = np.ascontiguousarray(keys)[order].view(np.uint8) ^ np.uint8(128)
@@ -160,9 +154,7 @@ class ClusteredIndex:
                 )
         self._index.ntotal = len(keys)
 
-    def search(
-        self, queries: NDArray[np.float32], k: int, exclude_game: NDArray[np.int32] | None = None
-    ) -> Neighbours:
+    def search(self, queries: NDArray[np.float32], k: int, exclude_game: NDArray[np.int32] | None = None) -> Neighbours:
         """See `Index.search`. Approximate, but always k entries if there are k outside the excluded game.
 
         Entries of the excluded game are fetched and dropped; a query that is left with fewer than k is asked
@@ -225,9 +217,7 @@ def position_index(memory: Memory, threads: int = 1) -> Index:
     """The index of whole positions: exact for a small memory, clustered for a large one."""
     if len(memory) <= EXACT_LIMIT:
         return ExactIndex(memory.position_keys.astype(np.float32), memory.game)
-    return ClusteredIndex(
-        memory.position_keys, memory.centroids, memory.cluster, memory.game, threads=threads
-    )
+    return ClusteredIndex(memory.position_keys, memory.centroids, memory.cluster, memory.game, threads=threads)
 
 
 def chunk_indexes(memory: Memory, threads: int = 1) -> list[Index]:

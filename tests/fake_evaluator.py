@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from dejavu.engine.evaluator import Evaluator
 from dejavu.engine.uci import UciLoop
-from dejavu.model.encoding import move_to_index, unpack
+from dejavu.model.encoding import NO_MOVE, move_to_index, unpack
 from dejavu.model.evaluations import Evaluations
 
 PIECE_VALUES = {chess.PAWN: 1, chess.KNIGHT: 3, chess.BISHOP: 3, chess.ROOK: 5, chess.QUEEN: 9}
@@ -88,6 +88,7 @@ class FakeEvaluator:
             np.array(offsets, np.int64),
             np.array(moves, np.uint16),
             np.array(logits, np.float32),
+            np.full(len(planes), NO_MOVE, np.uint16),
             np.array(wdl, np.float32),
         )
 

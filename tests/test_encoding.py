@@ -11,6 +11,7 @@ import pytest
 
 from dejavu.model.attacks import attacks, checkers, king_squares, legal_mask
 from dejavu.model.encoding import (
+    NO_MOVE,
     POLICY_SIZE,
     clock_byte,
     index_to_move,
@@ -19,6 +20,7 @@ from dejavu.model.encoding import (
     stack,
     unpack,
 )
+from dejavu.model.mates import mating_moves
 
 PERFT_FENS = [
     "r3k2r/p1ppqpb1/bn2pnp1/3PN3/1p2P3/2N2Q1p/PPPBBPPP/R3K2R w KQkq - 0 1",
@@ -107,3 +109,30 @@ def test_an_unplayable_en_passant_square_does_not_change_the_position() -> None:
 def test_the_clock_byte_keeps_the_half_move_clock_and_the_repetition_apart() -> None:
     assert clock_byte(37, repeated=False) == 37
     assert clock_byte(250, repeated=True) == 128 + 100
+
+
+def test_mating_moves_are_found_and_nothing_else_is() -> None:
+    boards = [board.copy(stack=False) for board in all_positions()]
+    planes = stack([pack(board) for board in boards])
+    sets = attacks(planes)
+    found = mating_moves(planes, sets, legal_mask(planes, sets))
+    mates = 0
+    for board, index in zip(boards, found.tolist(), strict=True):
+        expected = set()
+        for move in board.legal_moves:
+            pushed_two = (
+                board.piece_type_at(move.from_square) == chess.PAWN and abs(move.to_square - move.from_square) == 16
+            )
+            looked_at = not board.is_castling(move) and not board.is_en_passant(move) and not pushed_two
+            if looked_at and move.promotion in (None, chess.QUEEN) and board.gives_check(move):
+                board.push(move)
+                if board.is_checkmate():
+                    expected.add(move)
+                board.pop()
+        mates += bool(expected)
+        if expected:
+            assert index != NO_MOVE, board.fen()
+            assert index_to_move(index, board) in expected, board.fen()
+        else:
+            assert index == NO_MOVE, board.fen()
+    assert mates > 30

@@ -17,7 +17,7 @@ from dejavu.engine.session import Game
 from dejavu.engine.stoppers import MemoryStopper, NodesStopper, ProvenStopper
 from dejavu.engine.tablebase import Tablebases
 from dejavu.engine.tree import DRAWN, LOST, UNPROVEN, WON, Tree
-from dejavu.model.encoding import index_to_move, move_to_index, pack
+from dejavu.model.encoding import NO_MOVE, index_to_move, move_to_index, pack
 from dejavu.model.evaluations import Evaluations
 
 
@@ -195,6 +195,7 @@ def test_priors_are_a_softmax_with_temperature_per_position() -> None:
         np.array([0, 3, 3, 5]),
         np.array([7, 8, 9, 1, 2], np.uint16),
         logits,
+        np.full(3, NO_MOVE, np.uint16),
         np.full((3, 3), 1 / 3, np.float32),
     )
     moves, probabilities = priors(answer, 2.0)

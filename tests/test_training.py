@@ -337,10 +337,22 @@ def test_a_data_set_or_memory_in_place_of_weights_is_refused(data: Path, memory:
             NetworkEvaluator.load(path, None, threads=1)
 
 
-def test_evaluate_reports_on_off_and_their_difference(data: Path, retrieval: Path, memory: Path, tmp_path: Path) -> None:
+def test_evaluate_reports_on_off_and_their_difference(
+    data: Path, retrieval: Path, memory: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "numbers.json"
     done = run_script(
-        "evaluate.py", "--data", data, "--weights", retrieval / "weights.safetensors", "--memory", memory, "--positions", 64, "--json", out
+        "evaluate.py",
+        "--data",
+        data,
+        "--weights",
+        retrieval / "weights.safetensors",
+        "--memory",
+        memory,
+        "--positions",
+        64,
+        "--json",
+        out,
     )
     assert done.returncode == 0, done.stderr
     numbers = json.loads(out.read_text())
