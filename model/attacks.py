@@ -117,7 +117,7 @@ class Attacks:
         self, code: NDArray[np.integer[Any]], square: NDArray[np.intp], row: NDArray[np.intp]
     ) -> Bitboards:
         """Squares from which the mover's piece `code` [M] attacks `square` [M] in position `row` [M]."""
-        squares = _REVERSED_LEAPERS[code, square]
+        squares: Bitboards = _REVERSED_LEAPERS[code, square]
         squares |= np.where(_SLIDES_STRAIGHT[code], self.slides[0, row, square], _NONE)
         squares |= np.where(_SLIDES_DIAGONALLY[code], self.slides[1, row, square], _NONE)
         return squares

@@ -3,11 +3,13 @@
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import chess
 import numpy as np
 import pytest
 from fake_evaluator import FakeEvaluator, Value, even, material, scattered, scattered_preference
+from numpy.typing import NDArray
 
 from dejavu.engine.clock import Pace
 from dejavu.engine.evaluator import EvaluationCache, Expansion, UniformEvaluator, priors
@@ -17,8 +19,10 @@ from dejavu.engine.session import Game
 from dejavu.engine.stoppers import MemoryStopper, NodesStopper, ProvenStopper
 from dejavu.engine.tablebase import Tablebases
 from dejavu.engine.tree import DRAWN, LOST, UNPROVEN, WON, Tree
+from dejavu.model.attacks import attacks, legal_mask
 from dejavu.model.encoding import NO_MOVE, index_to_move, move_to_index, pack
 from dejavu.model.evaluations import Evaluations
+from dejavu.model.mates import mating_moves
 
 
 def search(
@@ -487,3 +491,40 @@ def test_cache_keeps_the_recently_used() -> None:
     assert cache.get(keys[0]) is entry
     assert cache.get(keys[1]) is None
     assert len(cache) == 3
+
+
+class MateSeeing(FakeEvaluator):
+    """Tells the moves that mate at once, as the network's evaluator does."""
+
+    def evaluate(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> Evaluations:
+        """See `dejavu.engine.evaluator.Evaluator`."""
+        sets = attacks(planes)
+        return replace(super().evaluate(planes, clocks), mating=mating_moves(planes, sets, legal_mask(planes, sets)))
+
+
+@pytest.mark.parametrize("nodes", [60, 61, 62, 63, 64, 400])
+def test_a_mate_the_evaluator_sees_is_proven_without_a_visit_and_the_limit_is_kept(nodes: int) -> None:
+    fen = "8/8/8/8/8/2k5/7r/K7 b - - 0 1"  # 1... Kb3 2. Kb1 Rh1#
+    seeing, _, info = search(fen, nodes, MateSeeing())
+    blind, _, _ = search(fen, nodes, FakeEvaluator())
+    assert info.nodes <= nodes
+    assert seeing.tree.visits[seeing.root] <= blind.tree.visits[blind.root] <= nodes
+
+
+def test_a_mate_in_two_is_proven_as_soon_as_every_reply_is_seen() -> None:
+    fen = "8/8/8/8/8/2k5/7r/K7 b - - 0 1"
+    seeing, best, info = search(fen, 2000, MateSeeing())
+    blind, _, _ = search(fen, 2000, FakeEvaluator())
+    assert best.move == "c3b3"
+    assert info.lines[0].mate == 2
+    assert info.lines[0].moves == ("c3b3", "a1b1", "h2h1")
+    assert seeing.tree.visits[seeing.root] < blind.tree.visits[blind.root]
+
+
+def test_the_mating_move_is_played_whatever_the_policy_says() -> None:
+    board = chess.Board("6k1/5ppp/8/8/8/8/5PPP/R5K1 w - - 0 1")
+    evaluator = MateSeeing(logit=lambda _, move: -9.0 if move == chess.Move.from_uci("a1a8") else 0.0)
+    for nodes in (1, 2, 50):
+        _, best, info = search(board.fen(), nodes, evaluator)
+        assert best.move == "a1a8"
+        assert info.nodes <= min(nodes, 2)
