@@ -24,6 +24,7 @@ import numpy as np
 
 from dejavu.engine.clock import Pace
 from dejavu.engine.evaluator import EvaluationCache, Evaluator, Expansion, expansions
+from dejavu.engine.lines import BestMove, Info, Line, mate_in, value, variations
 from dejavu.engine.options import Config
 from dejavu.engine.stoppers import Progress, Stopper, first_reason
 from dejavu.engine.tablebase import Tablebases
@@ -45,45 +46,6 @@ REPORT_SECONDS = 1.0
 
 QUIET_SECONDS = 0.1
 """... and at most this often."""
-
-CENTIPAWN_SCALE, CENTIPAWN_SLOPE = 90.0, 1.5637541897
-"""lc0's centipawn curve: cp = 90 tan(1.5637541897 Q)."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """One principal variation; the score is for the side to move at the root."""
-
-    moves: tuple[str, ...]
-    centipawns: int
-    mate: int | None
-    """Moves to mate, negative if the side to move is mated; None if no mate is proven."""
-    wdl: tuple[int, int, int]
-    """Thousandths; their sum is 1000."""
-
-
-@dataclass(frozen=True)
-class Info:
-    """Everything an `info` line tells."""
-
-    depth: int
-    selective_depth: int
-    milliseconds: int
-    nodes: int
-    nodes_per_second: int
-    hash_permille: int
-    tablebase_hits: int
-    lines: tuple[Line, ...]
-
-
-class BestMove(NamedTuple):
-    """The answer to `go`."""
-
-    move: str | None
-    """None if the game is over."""
-    ponder: str | None
-    reason: str
-    """Why the search ended, in a word or two."""
 
 
 @dataclass
@@ -433,21 +395,13 @@ class Search:
         progress.proven = tree.proof[root] != UNPROVEN
         children = tree.ranked_children(root)
         self._best_child = children[0] if children else NO_NODE
-        progress.mate_in = self._mate_in(children[0]) if children else None
+        progress.mate_in = mate_in(tree, children[0]) if children else None
         counts = [tree.visits[child] for child in children if tree.proof[child] != LOST]
         progress.best_visits = counts[0] if counts else 0
         progress.second_visits = max(counts[1:], default=0)
-        progress.best_has_best_value = not children or children[0] == max(children, key=self._value)
-
-    def _value(self, node: int) -> float:
-        return self.tree.value_sum[node] / self.tree.visits[node]
-
-    def _mate_in(self, child: int) -> int | None:
-        """Moves to mate after the root move to `child`, negative if we are mated; None if not proven."""
-        proof, plies = self.tree.proof[child], self.tree.plies_to_mate[child]
-        if plies >= TABLEBASE_PLIES or proof not in (WON, LOST):
-            return None
-        return (plies + 2) // 2 if proof == WON else -((plies + 1) // 2)
+        progress.best_has_best_value = not children or children[0] == max(
+            children, key=lambda child: value(tree, child)
+        )
 
     def _report_if_new(self) -> None:
         since = time.perf_counter() - max(self._reported_at, self._began)
@@ -479,44 +433,7 @@ class Search:
         self.report(info)
 
     def _variations(self, count: int) -> list[Line]:
-        """The best `count` root moves, each with its line; at least one, visited or not."""
-        tree, root = self.tree, self.root
-        children = tree.ranked_children(root)
-        unvisited = len(children) < tree.edge_count[root]
-        if unvisited and (not children or tree.proof[children[0]] == LOST):
-            # Anything unseen is better than a proven loss. Its score is the root's own evaluation.
-            move = index_to_move(tree.edge_move[tree.first_edge[root] + len(tree.children[root])], self._root_board)
-            unseen = Line((move.uci(),), *self._score(-self._value(root), tree.draw_sum[root], tree.visits[root]))
-            return [unseen, *(self._line(child) for child in children[: count - 1])]
-        return [self._line(child) for child in children[:count]]
-
-    def _line(self, child: int) -> Line:
-        tree = self.tree
-        board = self._root_board.copy(stack=False)
-        moves: list[str] = []
-        node = child
-        while True:
-            move = index_to_move(tree.move_into(node), board)
-            moves.append(move.uci())
-            board.push(move)
-            ranked = tree.ranked_children(node)
-            if not ranked:
-                break
-            node = ranked[0]
-        centipawns, _, wdl = self._score(self._value(child), tree.draw_sum[child], tree.visits[child])
-        return Line(tuple(moves), centipawns, self._mate_in(child), wdl)
-
-    @staticmethod
-    def _score(value: float, draw_sum: float, visits: int) -> tuple[int, None, tuple[int, int, int]]:
-        """Centipawns, no mate, and win, draw, loss in thousandths."""
-        value = min(1.0, max(-1.0, value))
-        draw = min(1.0 - abs(value), max(0.0, draw_sum / visits))
-        win, loss = round(500 * (1 + value - draw)), round(500 * (1 - value - draw))
-        return (
-            round(CENTIPAWN_SCALE * math.tan(CENTIPAWN_SLOPE * value)),
-            None,
-            (win, max(0, 1000 - win - loss), loss),
-        )
+        return variations(self.tree, self.root, self._root_board, count)
 
 
 def _restricted(expansion: Expansion, allowed: set[int]) -> Expansion:

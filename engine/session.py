@@ -13,9 +13,10 @@ import numpy as np
 from dejavu.engine.clock import Budget, Pace, budget
 from dejavu.engine.evaluator import EvaluationCache, EvaluationError, Remembering, expansions
 from dejavu.engine.limits import Limits
+from dejavu.engine.lines import BestMove, Info, Line
 from dejavu.engine.loader import EvaluatorFactory, Loader
 from dejavu.engine.options import Config
-from dejavu.engine.search import BestMove, Info, Line, Search, Signals, Task
+from dejavu.engine.search import Search, Signals, Task
 from dejavu.engine.stoppers import (
     DepthStopper,
     MateStopper,

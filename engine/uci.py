@@ -15,8 +15,8 @@ from dejavu.engine.log import Log, LogError
 from dejavu.engine.options import CLEAR_HASH, Config, OptionError, set_option, uci_lines
 
 if TYPE_CHECKING:
+    from dejavu.engine.lines import BestMove, Info, Line
     from dejavu.engine.loader import EvaluatorFactory
-    from dejavu.engine.search import BestMove, Info, Line
     from dejavu.engine.session import Session
 
 NAME = "Dejavu 0.1.0"

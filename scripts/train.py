@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from dejavu.model.config import PRESETS
 from dejavu.model.neighbours import Retriever, arrange
@@ -80,8 +82,36 @@ def row_order(arguments: argparse.Namespace, dataset: Dataset) -> RowOrder:
     return RowOrder(rows, weights, arguments.batch, arguments.seed)
 
 
-def run_of(arguments: argparse.Namespace) -> Run:
-    return Run(arguments.run, evaluate_every=arguments.evaluate_every, checkpoint_every=arguments.checkpoint_every)
+def train_and_save(
+    arguments: argparse.Namespace,
+    network: Network,
+    forward: Callable[[Batch], Outputs],
+    parameters: dict[str, nn.Parameter],
+    batch_of: Callable[[int], Batch],
+    held_out: list[Batch],
+    settings: dict[str, str],
+) -> None:
+    """Run either stage to its end, from its checkpoint if it has one; write weights and curves.
+
+    `settings` are what a resumed run must share with the first, beside the config, the schedule and the sources.
+    """
+    schedule = Schedule(arguments.steps, arguments.batch, arguments.learning_rate)
+    run = Run(arguments.run, evaluate_every=arguments.evaluate_every, checkpoint_every=arguments.checkpoint_every)
+    settings = {
+        "config": network.config.to_json(),
+        "schedule": str(schedule),
+        "sources": str(arguments.sources),
+        **settings,
+    }
+    policy, value, top1 = train(network, forward, parameters, batch_of, held_out, schedule, run, settings)
+    weights = arguments.run / "weights.safetensors"
+    training = {
+        "command": " ".join(sys.argv),
+        "samples": str(schedule.steps * schedule.batch),
+        "held_out": f"policy loss {policy:.4f}, value loss {value:.4f}, top-1 {top1:.4f}",
+    }
+    save_weights(weights, network, network.config, training)
+    print(f"wrote {weights} and {plot_run(arguments.run)}")
 
 
 def train_backbone(arguments: argparse.Namespace) -> None:
@@ -96,28 +126,15 @@ def train_backbone(arguments: argparse.Namespace) -> None:
     network.to(device, torch.bfloat16)
     compute = torch.compile(network) if arguments.compile else network
     order = row_order(arguments, dataset)
-    schedule = Schedule(arguments.steps, arguments.batch, arguments.learning_rate)
-    policy, value, top1 = train(
+    train_and_save(
+        arguments,
         network,
         lambda batch: compute(batch.inputs),
         dict(network.named_parameters()),
         lambda step: make_batch(dataset, order.rows(step)),
         held_out_batches(dataset, arguments.held_out_source, arguments.held_out, device),
-        schedule,
-        run_of(arguments),
-        {"config": config.to_json(), "schedule": str(schedule), "sources": str(arguments.sources)},
+        {},
     )
-    save_weights(
-        arguments.run / "weights.safetensors",
-        network,
-        config,
-        {
-            "command": " ".join(sys.argv),
-            "samples": str(schedule.steps * schedule.batch),
-            "held_out": f"policy loss {policy:.4f}, value loss {value:.4f}, top-1 {top1:.4f}",
-        },
-    )
-    print(f"wrote {arguments.run / 'weights.safetensors'} and {plot_run(arguments.run)}")
 
 
 def train_retrieval(arguments: argparse.Namespace) -> None:
@@ -162,36 +179,17 @@ def train_retrieval(arguments: argparse.Namespace) -> None:
         encoded = arrange(tokens, batch.neighbours.places, batch.neighbours.found)
         return network.heads(hidden, encoded)
 
-    schedule = Schedule(arguments.steps, arguments.batch, arguments.learning_rate)
     off = evaluate(without_memory, held_out)
     print("held-out without memory: policy loss {:.4f}, value loss {:.4f}, top-1 {:.2%}".format(*off))
-    policy, value, top1 = train(
+    train_and_save(
+        arguments,
         network,
         with_memory,
         parameters,
         lambda step: add_neighbours(make_batch(dataset, order.rows(step)), shards.of_step(step), memory),
         held_out,
-        schedule,
-        run_of(arguments),
-        {
-            "config": config.to_json(),
-            "schedule": str(schedule),
-            "sources": str(arguments.sources),
-            "backbone": fingerprint(stage1),
-        },
+        {"backbone": fingerprint(stage1)},
     )
-    save_weights(
-        arguments.run / "weights.safetensors",
-        network,
-        config,
-        {
-            "command": " ".join(sys.argv),
-            "samples": str(schedule.steps * schedule.batch),
-            "held_out": f"policy loss {policy:.4f}, value loss {value:.4f}, top-1 {top1:.4f}",
-            "held_out_without_memory": "policy loss {:.4f}, value loss {:.4f}, top-1 {:.4f}".format(*off),
-        },
-    )
-    print(f"wrote {arguments.run / 'weights.safetensors'} and {plot_run(arguments.run)}")
 
 
 def main() -> None:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from dejavu.engine.clock import Pace
 from dejavu.engine.evaluator import EvaluationCache, Expansion, UniformEvaluator, priors
+from dejavu.engine.lines import BestMove, Info
 from dejavu.engine.options import Config
-from dejavu.engine.search import BestMove, Info, Search, Signals, Task
+from dejavu.engine.search import Search, Signals, Task
 from dejavu.engine.session import Game
 from dejavu.engine.stoppers import MemoryStopper, NodesStopper, ProvenStopper
 from dejavu.engine.tablebase import Tablebases

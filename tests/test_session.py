@@ -9,9 +9,9 @@ from fake_evaluator import Client, FakeEvaluator, best_move, field, last_info, m
 
 from dejavu.engine.evaluator import Evaluator
 from dejavu.engine.limits import Limits
+from dejavu.engine.lines import BestMove, Info
 from dejavu.engine.loader import Loader
 from dejavu.engine.options import Config
-from dejavu.engine.search import BestMove, Info
 from dejavu.engine.session import Game, PositionError, Session
 
 

@@ -1,0 +1,102 @@
+"""What a search tells its user: principal variations with their scores, info lines, the best move."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import chess
+
+from dejavu.engine.tree import LOST, TABLEBASE_PLIES, WON, Tree
+from dejavu.model.encoding import index_to_move
+
+CENTIPAWN_SCALE, CENTIPAWN_SLOPE = 90.0, 1.5637541897
+"""lc0's centipawn curve: cp = 90 tan(1.5637541897 Q)."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One principal variation; the score is for the side to move at the root."""
+
+    moves: tuple[str, ...]
+    centipawns: int
+    mate: int | None
+    """Moves to mate, negative if the side to move is mated; None if no mate is proven."""
+    wdl: tuple[int, int, int]
+    """Thousandths; their sum is 1000."""
+
+
+@dataclass(frozen=True)
+class Info:
+    """Everything an `info` line tells."""
+
+    depth: int
+    selective_depth: int
+    milliseconds: int
+    nodes: int
+    nodes_per_second: int
+    hash_permille: int
+    tablebase_hits: int
+    lines: tuple[Line, ...]
+
+
+class BestMove(NamedTuple):
+    """The answer to `go`."""
+
+    move: str | None
+    """None if the game is over."""
+    ponder: str | None
+    reason: str
+    """Why the search ended, in a word or two."""
+
+
+def value(tree: Tree, node: int) -> float:
+    """Q of a visited node, for the player who moved into it."""
+    return tree.value_sum[node] / tree.visits[node]
+
+
+def mate_in(tree: Tree, child: int) -> int | None:
+    """Moves to mate after the root move to `child`, negative if we are mated; None if not proven."""
+    proof, plies = tree.proof[child], tree.plies_to_mate[child]
+    if plies >= TABLEBASE_PLIES or proof not in (WON, LOST):
+        return None
+    return (plies + 2) // 2 if proof == WON else -((plies + 1) // 2)
+
+
+def variations(tree: Tree, root: int, board: chess.Board, count: int) -> list[Line]:
+    """The best `count` moves of `root`, which has `board`, each with its line; at least one, visited or not."""
+    children = tree.ranked_children(root)
+    unvisited = len(children) < tree.edge_count[root]
+    if unvisited and (not children or tree.proof[children[0]] == LOST):
+        # Anything unseen is better than a proven loss. Its score is the root's own evaluation.
+        move = index_to_move(tree.edge_move[tree.first_edge[root] + len(tree.children[root])], board)
+        centipawns, wdl = _score(-value(tree, root), tree.draw_sum[root] / tree.visits[root])
+        unseen = Line((move.uci(),), centipawns, None, wdl)
+        return [unseen, *(_line(tree, child, board) for child in children[: count - 1])]
+    return [_line(tree, child, board) for child in children[:count]]
+
+
+def _line(tree: Tree, child: int, root_board: chess.Board) -> Line:
+    """The variation of the root move to `child`: always the best child, down to the end of the tree."""
+    board = root_board.copy(stack=False)
+    moves: list[str] = []
+    node = child
+    while True:
+        move = index_to_move(tree.move_into(node), board)
+        moves.append(move.uci())
+        board.push(move)
+        ranked = tree.ranked_children(node)
+        if not ranked:
+            break
+        node = ranked[0]
+    centipawns, wdl = _score(value(tree, child), tree.draw_sum[child] / tree.visits[child])
+    return Line(tuple(moves), centipawns, mate_in(tree, child), wdl)
+
+
+def _score(value: float, draw: float) -> tuple[int, tuple[int, int, int]]:
+    """Centipawns, and win, draw, loss in thousandths."""
+    value = min(1.0, max(-1.0, value))
+    draw = min(1.0 - abs(value), max(0.0, draw))
+    win, loss = round(500 * (1 + value - draw)), round(500 * (1 - value - draw))
+    return round(CENTIPAWN_SCALE * math.tan(CENTIPAWN_SLOPE * value)), (win, max(0, 1000 - win - loss), loss)
