@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from dejavu.engine.limits import Limits
 
-MOVES_LEFT = 30
+MOVES_LEFT = 20
 """Moves a sudden-death game is assumed to go on for: each move takes about this part of what is left."""
 
 INCREMENT_SHARE = 0.75
@@ -47,7 +47,7 @@ class Pace:
 
     def measured(self, size: int, seconds: float) -> None:
         """A minibatch of `size` leaves took so long, tree and network together."""
-        faded = self.expected(size) * self.FORGETTING
+        faded = self._seconds * self.FORGETTING
         self._seconds, self._size = max(seconds, faded), max(size, 1)
 
     def expected(self, size: int) -> float:

@@ -31,10 +31,6 @@ from dejavu.engine.tablebase import Tablebases
 from dejavu.engine.tree import DRAWN, LOST, NO_NODE, TABLEBASE_PLIES, UNPROVEN, WON, Tree
 from dejavu.model.encoding import Packed, clock_byte, index_to_move, move_to_index, pack, stack
 
-VISITS_PER_LEAF = 4
-"""A minibatch has at most one leaf for so many visits of the root: a young tree knows too little to send
-many walks at once. Chosen by hand."""
-
 MAX_COLLISIONS = 32
 """Walks of one minibatch that may end at a leaf already waiting (lc0's collision limit)."""
 
@@ -213,7 +209,8 @@ class Search:
 
     def _next_batch_size(self) -> int:
         visits = self.tree.visits[self.root]
-        size = min(self.config.minibatch_size, max(1, visits // VISITS_PER_LEAF))
+        # A young tree knows too little to send many walks at once: each batch at most doubles it.
+        size = min(self.config.minibatch_size, max(1, visits))
         if self.task.node_limit is not None:
             size = min(size, self.task.node_limit - visits)
         return size

@@ -123,10 +123,13 @@ class SmartPruningStopper:
     factor: float
 
     MINIMUM_SECONDS = 0.1
-    """Before this the speed is not known well enough."""
+    MINIMUM_PLAYOUTS = 100
+    """Before both, neither the speed nor the moves are known well enough."""
 
     def reason(self, progress: Progress) -> str | None:
         if progress.pondering or progress.searching < self.MINIMUM_SECONDS:
+            return None
+        if progress.playouts < self.MINIMUM_PLAYOUTS:
             return None
         speed = progress.playouts / progress.searching
         to_come = speed * max(self.budget.soft - progress.elapsed, 0.0)
