@@ -183,7 +183,7 @@ def test_an_obvious_move_is_played_before_the_soft_limit() -> None:
     def recapture(board: chess.Board, move: chess.Move) -> float:
         return 8.0 if board.is_capture(move) else 0.0
 
-    client = Client(FakeEvaluator(material, recapture, seconds=0.002))
+    client = Client(FakeEvaluator(even, recapture, seconds=0.002))
     fen = "position fen r1bqkbnr/pppp1ppp/2n5/4N3/4P3/8/PPPP1PPP/RNBQKB1R b KQkq - 0 3"
     lines = [fen, "go wtime 60000 btime 60000"]
     decided = seconds_of(client, *lines)
