@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from dejavu.engine.limits import Limits
 
-MOVES_LEFT = 20
-"""Moves a sudden-death game is assumed to go on for: each move takes about this part of what is left."""
+MOVES_LEFT = 14
+"""Each move may take about this part of what is left; many take less, decided early, and leave the rest to later ones."""
 
 INCREMENT_SHARE = 0.75
 """Part of the increment that is spent at once; the rest refills the clock."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +15,17 @@ from numpy.typing import NDArray
 from dejavu.model.attacks import Planes, attacks, legal_mask
 from dejavu.model.backbone import as_inputs
 from dejavu.model.encoding import NO_MOVE, index_to_move, unpack
-from dejavu.model.evaluations import Evaluations
+from dejavu.model.evaluations import Evaluations, join
 from dejavu.model.features import features
 from dejavu.model.mates import mating_moves
 from dejavu.model.neighbours import EncodingCache, Retriever
 from dejavu.model.network import Network
 from dejavu.model.weights import fingerprint, load_weights
 from dejavu.retrieval.memory import Memory, MemoryFileError
+
+SMALLEST_PART = 4
+"""A batch is cut for several threads into parts of at least so many positions. Each part runs on one thread: the
+operations of a small network are too short for several threads to share one."""
 
 _CPU = torch.device("cpu")
 
@@ -82,6 +88,8 @@ class NetworkEvaluator:
     def __init__(self, network: Network, description: str, memory: Memory | None, threads: int) -> None:
         """Raises MemoryFileError if the memory does not fit the network."""
         self.threads = threads
+        self._workers = ThreadPoolExecutor(threads)
+        self._encoding = threading.Lock()
         self.network = network.to(native_dtype())
         self.description = description
         self.retriever: Retriever | None = None
@@ -89,7 +97,7 @@ class NetworkEvaluator:
         if memory is not None:
             if network.retrieval is None:
                 raise MemoryFileError("the weights have no retrieval part, so a memory is of no use to them")
-            self.retriever = Retriever(network.config, memory, threads)
+            self.retriever = Retriever(network.config, memory, threads=1)
             self.encodings = EncodingCache(network.retrieval.encoder, memory, CACHED_ENCODINGS)
         self.use_memory = self.retriever is not None
 
@@ -115,8 +123,16 @@ class NetworkEvaluator:
 
     def evaluate(self, planes: Planes, clocks: NDArray[np.uint8]) -> Evaluations:
         """Evaluate packed positions: planes [B, 4], clock bytes [B]."""
-        if torch.get_num_threads() != self.threads:  # a setting of the calling thread
-            torch.set_num_threads(self.threads)
+        parts = min(self.threads, max(1, len(planes) // SMALLEST_PART))
+        if parts == 1:
+            return self._evaluate(planes, clocks)
+        pairs = zip(np.array_split(planes, parts), np.array_split(clocks, parts), strict=True)
+        return join(list(self._workers.map(lambda pair: self._evaluate(*pair), pairs)))
+
+    def _evaluate(self, planes: Planes, clocks: NDArray[np.uint8]) -> Evaluations:
+        """Evaluate a part of a batch, on the calling thread alone."""
+        if torch.get_num_threads() != 1:  # a setting of the calling thread
+            torch.set_num_threads(1)
         sets = attacks(planes)
         legal = legal_mask(planes, sets)
         position, moves = np.nonzero(legal)
@@ -127,7 +143,8 @@ class NetworkEvaluator:
             if self.use_memory and self.retriever is not None and self.encodings is not None:
                 embeddings = self.network.chunk_embeddings(hidden).float().numpy()
                 found = self.retriever.search(embeddings)
-                encoded = self.encodings.encode(found)
+                with self._encoding:
+                    encoded = self.encodings.encode(found)
             outputs = self.network.heads(hidden, encoded)
             logits = outputs.policy[torch.from_numpy(position), torch.from_numpy(moves)].float().numpy()
             wdl = outputs.wdl.float().softmax(dim=1).numpy()
