@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from dejavu.engine.limits import Limits
 
-MOVES_LEFT = 14
-"""Each move may take about this part of what is left; many take less, decided early, and leave the rest to later ones."""
+MOVES_LEFT = 18
+"""Each move may take this part of what is left; moves that are decided early leave some of it to later ones."""
 
 INCREMENT_SHARE = 0.75
 """Part of the increment that is spent at once; the rest refills the clock."""

@@ -92,7 +92,7 @@ def _string(name: str, default: str, sentence: str) -> Any:
 class Config:
     """The value of every option. Search defaults are lc0's (its `search/classic/params.cc`)."""
 
-    threads: int = _spin("Threads", 1, 1, 512, "CPU threads the network computes with.")
+    threads: int = _spin("Threads", 2, 1, 512, "CPU threads the network computes with.")
     hash_megabytes: int = _spin(
         "Hash",
         256,
@@ -119,7 +119,7 @@ class Config:
     weights_file: str = _string("WeightsFile", SHIPPED, "The network's weights, a safetensors file.")
     memory_file: str = _string("MemoryFile", SHIPPED, "The memory of games that the network retrieves from.")
     use_memory: bool = _check("UseMemory", True, "Retrieves from the memory; off, the backbone plays alone.")
-    minibatch_size: int = _spin("MinibatchSize", 16, 1, 1024, "The most positions the network evaluates at once.")
+    minibatch_size: int = _spin("MinibatchSize", 24, 1, 1024, "The most positions the network evaluates at once.")
     cpuct: float = _real("CPuct", 1.745, 0.0, 100.0, "Exploration: the larger, the wider the search.")
     cpuct_base: float = _real("CPuctBase", 38739.0, 1.0, 1e9, "Visits at which exploration has begun to grow.")
     cpuct_factor: float = _real("CPuctFactor", 3.894, 0.0, 1000.0, "How fast exploration grows with visits.")
