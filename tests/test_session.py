@@ -213,10 +213,10 @@ def test_loading_happens_once_and_again_only_for_a_change() -> None:
     loader = Loader(shop, pytest.fail)
     assert loader.load(Config())
     assert not loader.load(Config(cpuct=2.0))
-    assert loader.load(Config(threads=2))
+    assert loader.load(Config(threads=3))
     assert shop.orders == [
-        ("dejavu.safetensors", "memory.safetensors", 1),
         ("dejavu.safetensors", "memory.safetensors", 2),
+        ("dejavu.safetensors", "memory.safetensors", 3),
     ]
 
 
@@ -275,7 +275,7 @@ def test_a_bad_memory_is_done_without() -> None:
     loader = Loader(shop, said.append)
     assert loader.load(Config(memory_file="bad.memory"))
     assert loader.has_network
-    assert shop.orders[-1] == ("dejavu.safetensors", None, 1)
+    assert shop.orders[-1] == ("dejavu.safetensors", None, Config().threads)
     assert said == ["cannot load the memory: bad.memory is truncated; playing without memory"]
 
 

@@ -1,0 +1,89 @@
+"""What ships: the engine as a user starts it, with its own net and memory."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import chess
+import chess.engine
+import pytest
+
+from dejavu.engine.loader import wanted
+from dejavu.engine.options import Config
+from dejavu.model.weights import fingerprint, load_weights
+from dejavu.retrieval.memory import Memory
+
+COMMAND = [sys.executable, "-m", "dejavu.engine"]
+
+
+def talk(commands: str, folder: Path) -> list[str]:
+    """Run the engine in another folder, as match runners do; the lines it prints for `commands`."""
+    done = subprocess.run(COMMAND, input=commands, capture_output=True, text=True, cwd=folder, timeout=120, check=True)
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
+def test_the_shipped_memory_belongs_to_the_shipped_net_and_keeps_its_budget() -> None:
+    files = wanted(Config())
+    assert files.memory is not None
+    network, _ = load_weights(files.weights)
+    memory = Memory.open(files.memory, fingerprint(network))
+    assert network.retrieval is not None
+    assert len(memory) >= 100_000
+    assert files.memory.stat().st_size <= 200 * len(memory)
+    assert memory.game_name(int(memory.game[0]))
+
+
+def test_it_plays_from_any_folder_and_names_its_neighbours(tmp_path: Path) -> None:
+    lines = talk("uci\nisready\nposition startpos moves e2e4 c7c5\neval\ngo nodes 40\nisready\nquit\n", tmp_path)
+    assert lines[0] == "id name Dejavu 0.1.0"
+    assert any("memory.safetensors" in line for line in lines)
+    assert sum("distance" in line and "game" in line for line in lines) == 4
+    best = next(line for line in lines if line.startswith("bestmove")).split()[1]
+    board = chess.Board()
+    board.push_uci("e2e4")
+    board.push_uci("c7c5")
+    assert chess.Move.from_uci(best) in board.legal_moves
+    assert not any("cannot" in line for line in lines)
+
+
+def test_memory_changes_the_judgement_and_can_be_switched_off(tmp_path: Path) -> None:
+    position = "position fen r1bq1rk1/pp2bppp/2n1pn2/2pp4/3P1B2/2PBPN2/PP1N1PPP/R2QK2R w KQ - 2 8\n"
+    with_memory = talk(f"isready\n{position}go nodes 1\nisready\nquit\n", tmp_path)
+    without = talk(f"setoption name UseMemory value false\nisready\n{position}go nodes 1\nisready\nquit\n", tmp_path)
+
+    def score(lines: list[str]) -> str:
+        return next(line for line in lines if " score " in line).split(" score ")[1].split(" hashfull")[0]
+
+    assert score(with_memory) != score(without)
+
+
+@pytest.mark.parametrize("kind", ["weights", "memory"])
+def test_a_damaged_copy_is_refused_in_one_sentence_and_the_good_one_plays_on(kind: str, tmp_path: Path) -> None:
+    files = wanted(Config())
+    assert files.memory is not None
+    source = files.weights if kind == "weights" else files.memory
+    damaged = bytearray(source.read_bytes())
+    damaged[len(damaged) // 2] ^= 16
+    copy = tmp_path / "damaged.safetensors"
+    copy.write_bytes(damaged)
+    option = "WeightsFile" if kind == "weights" else "MemoryFile"
+    lines = talk(f"isready\nsetoption name {option} value {copy}\nisready\ngo nodes 5\nisready\nquit\n", tmp_path)
+    complaints = [line for line in lines if "damaged" in line]
+    assert len(complaints) == 1
+    assert complaints[0].startswith("info string cannot load the " + kind)
+    assert lines.count("readyok") == 3
+    assert any(line.startswith("bestmove") for line in lines)
+
+
+def test_python_chess_plays_moves_on_the_clock_with_it() -> None:
+    limit = chess.engine.Limit(white_clock=3.0, black_clock=3.0, white_inc=0.1, black_inc=0.1)
+    board = chess.Board()
+    with chess.engine.SimpleEngine.popen_uci(COMMAND, timeout=60) as engine:
+        engine.configure({"Threads": 1})
+        for _ in range(16):
+            result = engine.play(board, limit)
+            assert result.move in board.legal_moves
+            board.push(result.move)
