@@ -11,6 +11,8 @@ Layout = Literal["squares", "patches", "ranks"]
 # layout -> (files, ranks) that one token covers
 TOKEN_SHAPE: dict[str, tuple[int, int]] = {"squares": (1, 1), "patches": (2, 2), "ranks": (8, 1)}
 
+_SMALLEST = {"attack_width": 0}  # every other number is at least 1
+
 
 def token_squares(layout: Layout) -> list[list[int]]:
     """[n][64 / n] the squares of every token; tokens and squares run from a1 along the ranks."""
@@ -64,8 +66,8 @@ class NetworkConfig:
             if choices := get_args(kind):
                 if value not in choices:
                     raise ValueError(f"{name} is {value!r}, not one of {', '.join(choices)}")
-            elif not isinstance(value, kind) or (kind is int and value < (name != "attack_width")):
-                raise ValueError(f"{name} is {value!r}, not a positive {kind.__name__}")
+            elif not isinstance(value, kind) or (kind is int and value < _SMALLEST.get(name, 1)):
+                raise ValueError(f"{name} is {value!r}, not a {kind.__name__} of at least {_SMALLEST.get(name, 1)}")
         if self.tokens % self.chunks or self.width % self.heads or self.neighbour_width % self.neighbour_heads:
             raise ValueError(f"chunks must divide the {self.tokens} tokens, and heads their width")
         if self.attack_width and self.layout != "squares":
