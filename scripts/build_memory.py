@@ -124,6 +124,7 @@ def build(arguments: argparse.Namespace) -> None:
         arguments.threads,
     )
     bars.close()
+    Memory.verify(arguments.out)  # opening a large memory leaves out the sums of its bulk
     seconds = time.monotonic() - start
     share, microseconds = measure(Memory.open(arguments.out, backbone.fingerprint), arguments.threads)
     print(f"{report.entries:,} entries of {report.bytes_an_entry:.1f} bytes, made in {seconds:.0f} s")
