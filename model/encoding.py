@@ -32,6 +32,20 @@ MAX_HALFMOVE_CLOCK = 100
 
 Packed = tuple[int, int, int, int]
 
+_REVERSED_BITS = np.array([int(f"{byte:08b}"[::-1], 2) for byte in range(256)], dtype=np.uint8)
+
+
+def _mirrored_moves() -> NDArray[np.uint16]:
+    table = np.arange(POLICY_SIZE, dtype=np.uint16)
+    table[:UNDERPROMOTION_OFFSET] ^= 7 * 64 + 7  # both files
+    from_file, direction, piece = np.indices((8, 3, 3)).reshape(3, -1)
+    table[UNDERPROMOTION_OFFSET:] = UNDERPROMOTION_OFFSET + (7 - from_file) * 9 + (2 - direction) * 3 + piece
+    return table
+
+
+MIRRORED_MOVES = _mirrored_moves()
+"""[POLICY_SIZE] policy index of the same move on the mirrored board."""
+
 
 def _flip(board: int) -> int:
     """Swap the ranks of a bitboard: its eight bytes in reverse order."""
@@ -55,6 +69,12 @@ def pack(board: chess.Board) -> Packed:
 def stack(packed: Sequence[Packed]) -> NDArray[np.uint64]:
     """Packed positions -> planes [B, 4]."""
     return np.array(packed, dtype=np.uint64).reshape(len(packed), 4)
+
+
+def mirror(planes: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Planes [B, 4] with the a-file where the h-file was. Not for positions with castling rights."""
+    data = np.ascontiguousarray(planes).view(np.uint8)
+    return _REVERSED_BITS[data].view(np.uint64)
 
 
 def clock_byte(halfmove_clock: int, repeated: bool) -> int:

@@ -18,17 +18,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
 
 from dejavu.model.config import PRESETS
-from dejavu.model.neighbours import Retriever, arrange
+from dejavu.model.neighbours import Neighbours, Retriever, arrange
 from dejavu.model.network import Network, Outputs
-from dejavu.model.training.batches import Batch, RowOrder, add_neighbours, make_batch
+from dejavu.model.training.batches import Batch, RowOrder, add_neighbours, make_batch, mirrored_rows
 from dejavu.model.training.checkpoint import CheckpointError
 from dejavu.model.training.dataset import HELD_OUT, TRAIN, Dataset, DatasetError
 from dejavu.model.training.loop import Run, Schedule, evaluate, train
 from dejavu.model.training.plot import plot_run
 from dejavu.model.training.precompute import NeighbourShards
+from dejavu.model.training.replicas import Forward, Replicas
 from dejavu.model.weights import WeightsError, fingerprint, load_weights, save_weights
 from dejavu.retrieval.memory import Memory, MemoryFileError
 
@@ -58,22 +59,24 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="data set of scripts/prepare_data.py")
     parser.add_argument("--run", type=Path, required=True, help="folder of this run")
     parser.add_argument("--steps", type=int, required=True)
-    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--batch", type=int, default=256, help="samples an update")
+    parser.add_argument("--part", type=int, default=64, help="samples computed at once; the whole batch on a GPU")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--decay", type=float, default=Schedule.decay, help="last share of the steps, rate to zero")
     parser.add_argument(
         "--sources",
         type=parse_sources,
         metavar="NAME=WEIGHT,...",
         help="shares of the game files in a batch, by a part of their name (default: all alike)",
     )
+    parser.add_argument("--result-weight", type=float, default=0.0, help="share of the game's result in the value")
     parser.add_argument("--held-out", type=int, default=8192, help="held-out positions evaluated")
     parser.add_argument("--held-out-source", help="only those of game files with this in their name")
     parser.add_argument("--evaluate-every", type=int, default=1000, metavar="STEPS")
     parser.add_argument("--checkpoint-every", type=int, default=500, metavar="STEPS")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU cores, a replica on each")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--compile", action="store_true", help="torch.compile (wants a C++ compiler)")
 
 
 def row_order(arguments: argparse.Namespace, dataset: Dataset) -> RowOrder:
@@ -82,12 +85,24 @@ def row_order(arguments: argparse.Namespace, dataset: Dataset) -> RowOrder:
     return RowOrder(rows, weights, arguments.batch, arguments.seed)
 
 
+def replicate(arguments: argparse.Namespace, network: Network, forward: Forward, compiled: bool) -> Replicas:
+    """A replica on every core, each computing with one thread; a GPU has one."""
+    if arguments.device != "cpu":
+        return Replicas(network, 1, forward, compiled)
+    torch.set_num_threads(1)
+    return Replicas(network, arguments.threads, forward, compiled)
+
+
+def cut(arguments: argparse.Namespace, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """The rows of a batch in parts of the size that is computed at once."""
+    size = arguments.part if arguments.device == "cpu" else len(rows)
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
 def train_and_save(
     arguments: argparse.Namespace,
-    network: Network,
-    forward: Callable[[Batch], Outputs],
-    parameters: dict[str, nn.Parameter],
-    batch_of: Callable[[int], Batch],
+    replicas: Replicas,
+    parts_of: Callable[[int], list[Batch]],
     held_out: list[Batch],
     settings: dict[str, str],
 ) -> None:
@@ -95,15 +110,17 @@ def train_and_save(
 
     `settings` are what a resumed run must share with the first, beside the config, the schedule and the sources.
     """
-    schedule = Schedule(arguments.steps, arguments.batch, arguments.learning_rate)
+    network = replicas.networks[0]
+    schedule = Schedule(arguments.steps, arguments.batch, arguments.learning_rate, decay=arguments.decay)
     run = Run(arguments.run, evaluate_every=arguments.evaluate_every, checkpoint_every=arguments.checkpoint_every)
     settings = {
         "config": network.config.to_json(),
         "schedule": str(schedule),
         "sources": str(arguments.sources),
+        "result_weight": str(arguments.result_weight),
         **settings,
     }
-    policy, value, top1 = train(network, forward, parameters, batch_of, held_out, schedule, run, settings)
+    policy, value, top1 = train(replicas, parts_of, held_out, schedule, run, settings)
     weights = arguments.run / "weights.safetensors"
     training = {
         "command": " ".join(sys.argv),
@@ -117,21 +134,28 @@ def train_and_save(
 def train_backbone(arguments: argparse.Namespace) -> None:
     """Stage 1: backbone and heads from evaluated games."""
     dataset = Dataset.open(arguments.data)
-    config = PRESETS[arguments.preset]
     device = torch.device(arguments.device)
     torch.manual_seed(arguments.seed)
-    network = Network(config, retrieval=False)
-    parameters = dict(network.named_parameters())
-    print(f"{sum(value.numel() for value in parameters.values()):,} parameters, {config}")
+    if arguments.start_from:
+        trained, _ = load_weights(arguments.start_from)
+        network = Network(trained.config, retrieval=False)
+        network.load_state_dict(trained.state_dict(), strict=False)
+    else:
+        network = Network(PRESETS[arguments.preset], retrieval=False)
+    print(f"{sum(value.numel() for value in network.parameters()):,} parameters, {network.config}")
     network.to(device, torch.bfloat16)
-    compute = torch.compile(network) if arguments.compile else network
     order = row_order(arguments, dataset)
+
+    def parts_of(step: int) -> list[Batch]:
+        return [
+            make_batch(dataset, rows, arguments.result_weight, mirrored_rows(dataset, rows, arguments.seed))
+            for rows in cut(arguments, order.rows(step))
+        ]
+
     train_and_save(
         arguments,
-        network,
-        lambda batch: compute(batch.inputs),
-        dict(network.named_parameters()),
-        lambda step: make_batch(dataset, order.rows(step)),
+        replicate(arguments, network, lambda replica, batch: replica(batch.inputs), arguments.compile),
+        parts_of,
         held_out_batches(dataset, arguments.held_out_source, arguments.held_out, device),
         {},
     )
@@ -155,9 +179,9 @@ def train_retrieval(arguments: argparse.Namespace) -> None:
     network.load_state_dict(stage1.state_dict(), strict=False)
     network.requires_grad_(False)
     assert network.retrieval is not None
-    retrieval = network.retrieval.requires_grad_(True)
-    parameters = {f"retrieval.{name}": value for name, value in retrieval.named_parameters()}
-    print(f"{sum(value.numel() for value in parameters.values()):,} parameters to train, {config}")
+    network.retrieval.requires_grad_(True)
+    trained = sum(value.numel() for value in network.retrieval.parameters())
+    print(f"{trained:,} parameters to train, {config}")
 
     order = row_order(arguments, dataset)
     retriever = Retriever(config, memory, arguments.threads)
@@ -168,25 +192,34 @@ def train_retrieval(arguments: argparse.Namespace) -> None:
         for batch in held_out_batches(dataset, arguments.held_out_source, arguments.held_out, device)
     ]
 
-    def without_memory(batch: Batch) -> Outputs:
-        return network(batch.inputs)  # type: ignore[no-any-return]
-
-    def with_memory(batch: Batch) -> Outputs:
+    def with_memory(replica: Network, batch: Batch) -> Outputs:
+        assert replica.retrieval is not None
         assert batch.neighbours is not None
         with torch.no_grad():
-            hidden = network.backbone(batch.inputs)
-        tokens = retrieval.encoder(batch.neighbours.records)
+            hidden = replica.backbone(batch.inputs)
+        tokens = replica.retrieval.encoder(batch.neighbours.records)
         encoded = arrange(tokens, batch.neighbours.places, batch.neighbours.found)
-        return network.heads(hidden, encoded)
+        return replica.heads(hidden, encoded)
 
+    def parts_of(step: int) -> list[Batch]:
+        rows, found = order.rows(step), shards.of_step(step)
+        places = np.arange(len(rows))
+        return [
+            add_neighbours(
+                make_batch(dataset, rows[part], arguments.result_weight),
+                Neighbours(found.entries[part], found.distances[part]),
+                memory,
+            )
+            for part in cut(arguments, places)
+        ]
+
+    without_memory = replicate(arguments, network, lambda replica, batch: replica(batch.inputs), compiled=False)
     off = evaluate(without_memory, held_out)
     print("held-out without memory: policy loss {:.4f}, value loss {:.4f}, top-1 {:.2%}".format(*off))
     train_and_save(
         arguments,
-        network,
-        with_memory,
-        parameters,
-        lambda step: add_neighbours(make_batch(dataset, order.rows(step)), shards.of_step(step), memory),
+        replicate(arguments, network, with_memory, compiled=False),
+        parts_of,
         held_out,
         {"backbone": fingerprint(stage1)},
     )
@@ -197,7 +230,10 @@ def main() -> None:
     stages = parser.add_subparsers(required=True)
     backbone = stages.add_parser("backbone", help="stage 1: backbone and heads")
     add_common_arguments(backbone)
-    backbone.add_argument("--preset", choices=PRESETS, default="small")
+    start = backbone.add_mutually_exclusive_group()
+    start.add_argument("--preset", choices=PRESETS, default="small")
+    start.add_argument("--start-from", type=Path, metavar="WEIGHTS", help="go on from the weights of an earlier run")
+    backbone.add_argument("--compile", action="store_true", help="torch.compile (wants a C++ compiler)")
     backbone.set_defaults(stage=train_backbone)
     retrieval = stages.add_parser("retrieval", help="stage 2: neighbour encoder and chunked cross-attention")
     add_common_arguments(retrieval)
@@ -211,7 +247,7 @@ def main() -> None:
     )
     retrieval.set_defaults(stage=train_retrieval)
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    torch.set_num_threads(arguments.threads)  # for all but the training itself
     arguments.run.mkdir(parents=True, exist_ok=True)
     try:
         arguments.stage(arguments)

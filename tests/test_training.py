@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import chess
@@ -18,13 +19,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dejavu.model.encoding import move_to_index, pack, stack
+from dejavu.model.config import PRESETS
+from dejavu.model.encoding import MIRRORED_MOVES, index_to_move, mirror, move_to_index, pack, stack, unpack
 from dejavu.model.inference import NetworkEvaluator, load_backbone
 from dejavu.model.neighbours import Retriever
-from dejavu.model.network import Outputs
-from dejavu.model.training.batches import RowOrder, make_batch
+from dejavu.model.network import Network, Outputs
+from dejavu.model.training.batches import RowOrder, make_batch, mirrored_rows
 from dejavu.model.training.dataset import MEMORY, TRAIN, Dataset
 from dejavu.model.training.losses import losses
+from dejavu.model.training.replicas import Replicas
 from dejavu.model.weights import WeightsError, load_weights
 from dejavu.retrieval.memory import Memory, MemoryFileError
 
@@ -36,8 +39,10 @@ TINY = [
     "16",
     "--held-out",
     "64",
+    "--part",
+    "6",
     "--threads",
-    "1",
+    "2",
     "--checkpoint-every",
     "4",
     "--evaluate-every",
@@ -148,6 +153,69 @@ def test_illegal_moves_have_no_part_in_the_policy_loss(data: Path) -> None:
     disturbed = Outputs(torch.where(batch.legal, policy, policy + 50), torch.zeros(32, 3))
     assert torch.equal(losses(outputs, batch).policy, losses(disturbed, batch).policy)
     assert batch.legal[torch.arange(32), batch.best].all()
+
+
+def test_mirrored_samples_are_the_same_chess(data: Path) -> None:
+    dataset = Dataset.open(data)
+    rows = dataset.rows(TRAIN)
+    mirrored = mirrored_rows(dataset, rows, seed=1)
+    assert np.array_equal(mirrored, mirrored_rows(dataset, rows, seed=1))
+    assert mirrored.any()
+    assert not mirrored.all()
+    plain, turned = make_batch(dataset, rows), make_batch(dataset, rows, mirrored=mirrored)
+    for i in np.flatnonzero(mirrored)[:40]:
+        board = unpack(dataset.planes[rows[i]])
+        assert not board.castling_rights
+        reflected = board.transform(chess.flip_horizontal)
+        assert stack([pack(reflected)]).tolist() == mirror(dataset.planes[rows[i : i + 1]]).tolist()
+        move = index_to_move(int(plain.best[i]), board)
+        other_side = index_to_move(int(turned.best[i]), reflected)
+        assert other_side.from_square == move.from_square ^ 7
+        assert other_side.to_square == move.to_square ^ 7
+        assert other_side.promotion == move.promotion
+        assert torch.equal(turned.legal[i, torch.from_numpy(MIRRORED_MOVES.astype(np.int64))], plain.legal[i])
+    kept = torch.from_numpy(~mirrored)
+    assert torch.equal(turned.inputs.squares[kept], plain.inputs.squares[kept])
+    assert np.array_equal(MIRRORED_MOVES[MIRRORED_MOVES], np.arange(len(MIRRORED_MOVES)))
+
+
+def test_the_result_has_its_share_of_the_value_target(data: Path) -> None:
+    dataset = Dataset.open(data)
+    rows = dataset.rows(TRAIN)[:64]
+    evaluated = replace(dataset, centipawns=np.zeros_like(dataset.centipawns))
+    pure, mixed = evaluated.wdl_target(rows), evaluated.wdl_target(rows, 0.25)
+    results = np.eye(3)[1 - evaluated.result[rows]]
+    assert np.allclose(mixed, 0.75 * pure + 0.25 * results, atol=1e-6)
+    assert np.allclose(dataset.wdl_target(rows, 0.25), results)  # no evaluation: the result is all there is
+
+
+def test_replicas_have_the_gradients_of_the_whole_batch(data: Path) -> None:
+    dataset = Dataset.open(data)
+    rows = dataset.rows(TRAIN)[:24]
+    torch.manual_seed(3)
+    network = Network(PRESETS["tiny"], retrieval=False)
+    losses(network(make_batch(dataset, rows).inputs), make_batch(dataset, rows)).total.backward()
+    expected = {name: value.grad.clone() for name, value in network.named_parameters() if value.grad is not None}
+    network.zero_grad()
+    replicas = Replicas(network, 3, lambda replica, batch: replica(batch.inputs))
+    parts = [make_batch(dataset, some) for some in (rows[:8], rows[8:12], rows[12:20], rows[20:])]
+    found = replicas.learn(parts)
+    for name, value in network.named_parameters():
+        assert value.grad is not None
+        assert torch.allclose(value.grad, expected[name], atol=1e-5), name
+    alone = [losses(network(part.inputs), part).policy.item() for part in parts]
+    assert np.allclose([loss.policy.item() for loss in found], alone, atol=1e-5)
+    with torch.no_grad():
+        network.norm.weight.zero_()
+    assert all(float(replica.norm.weight.detach().sum()) == 0 for replica in replicas.networks)
+
+
+def test_a_run_starts_from_the_weights_of_an_earlier_one(data: Path, backbone: Path, tmp_path: Path) -> None:
+    earlier = backbone / "weights.safetensors"
+    options = [*TINY[2:-1], "1e-9", "--start-from", earlier]
+    train("backbone", "--data", data, "--run", tmp_path, "--steps", 1, *options)
+    expected, found = load_file(earlier), load_file(tmp_path / "weights.safetensors")
+    assert all(torch.allclose(found[name].float(), value.float(), atol=1e-3) for name, value in expected.items())
 
 
 def test_the_value_loss_is_zero_only_for_the_target(data: Path) -> None:

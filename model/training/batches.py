@@ -17,6 +17,7 @@ from torch import Tensor
 
 from dejavu.model.attacks import attacks, legal_mask
 from dejavu.model.backbone import Inputs, as_inputs
+from dejavu.model.encoding import MIRRORED_MOVES, mirror
 from dejavu.model.features import features
 from dejavu.model.neighbour_encoder import Records
 from dejavu.model.neighbours import Neighbours, read_records
@@ -103,17 +104,32 @@ class RowOrder:
         return self._epochs[key]
 
 
-def make_batch(dataset: Dataset, rows: NDArray[np.int64]) -> Batch:
-    """Features, masks and targets of `rows` [B]."""
-    planes, clocks = dataset.planes[rows], dataset.clocks[rows]
+def mirrored_rows(dataset: Dataset, rows: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
+    """[B] a random half of the positions without castling rights, the same at every call."""
+    bit0, bit1, bit2, _ = dataset.planes[rows].T
+    chosen = np.random.default_rng((seed, *rows[:1])).random(len(rows)) < 0.5
+    return chosen & (bit0 & bit1 & bit2 == 0)
+
+
+def make_batch(
+    dataset: Dataset,
+    rows: NDArray[np.int64],
+    result_weight: float = 0.0,
+    mirrored: NDArray[np.bool_] | None = None,
+) -> Batch:
+    """Features, masks and targets of `rows` [B]; the `mirrored` [B] ones with the files swapped."""
+    planes, clocks, best = dataset.planes[rows], dataset.clocks[rows], dataset.best[rows]
+    if mirrored is not None:
+        planes[mirrored] = mirror(planes[mirrored])
+        best = np.where(mirrored, MIRRORED_MOVES[best], best)
     sets = attacks(planes)
     inputs = features(planes, clocks, sets)
     return Batch(
         rows=rows,
         inputs=as_inputs(inputs, torch.device("cpu")),
         legal=torch.from_numpy(legal_mask(planes, sets)),
-        best=torch.from_numpy(dataset.best[rows].astype(np.int64)),
-        wdl=torch.from_numpy(dataset.wdl_target(rows)),
+        best=torch.from_numpy(best.astype(np.int64)),
+        wdl=torch.from_numpy(dataset.wdl_target(rows, result_weight)),
     )
 
 

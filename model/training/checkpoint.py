@@ -13,7 +13,24 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-FORMAT = "dejavu-checkpoint-1"
+FORMAT = "dejavu-checkpoint-2"
+
+# Muon (Jordan et al. 2024) orthogonalises the update of a matrix between two hidden layers. What reads raw input or
+# writes a handful of numbers is left to AdamW, as are all vectors, biases and embeddings.
+_NOT_HIDDEN = (
+    "embedding.",
+    "encoder.board.",
+    "encoder.source.",
+    "encoder.destination.",
+    "encoder.evaluation.",
+    "distance_bias.",
+    "promotion.",
+    "wdl.",
+)
+
+
+def _is_hidden_matrix(name: str, value: Tensor) -> bool:
+    return value.ndim == 2 and name.endswith(".weight") and not any(part in name for part in _NOT_HIDDEN)
 
 
 class CheckpointError(ValueError):
@@ -21,7 +38,7 @@ class CheckpointError(ValueError):
 
 
 class Masters:
-    """Float32 masters of the trained parameters, their running average, and the optimizer over them."""
+    """Float32 masters of the trained parameters, their running average, and the optimizers over them."""
 
     def __init__(self, parameters: dict[str, nn.Parameter], learning_rate: float, weight_decay: float, decay: float):
         self.parameters = parameters
@@ -29,10 +46,20 @@ class Masters:
         self.steps = 0
         self.weights = {name: value.detach().float().clone() for name, value in parameters.items()}
         self.averages = {name: value.clone() for name, value in self.weights.items()}
-        matrices = [value for value in self.weights.values() if value.ndim > 1]
-        vectors = [value for value in self.weights.values() if value.ndim <= 1]
-        groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), fused=True)
+        hidden = {name: value for name, value in self.weights.items() if _is_hidden_matrix(name, value)}
+        others = [value for name, value in self.weights.items() if name not in hidden]
+        groups = [
+            {"params": [value for value in others if value.ndim > 1], "weight_decay": weight_decay},
+            {"params": [value for value in others if value.ndim <= 1], "weight_decay": 0.0},
+        ]
+        self.optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), fused=True),
+        ]
+        if hidden:
+            muon = torch.optim.Muon(
+                list(hidden.values()), lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
+            )
+            self.optimizers.append(muon)
 
     def step(self, learning_rate: float, clip: float) -> float:
         """One update from the gradients of the computing copy; returns their norm."""
@@ -41,9 +68,10 @@ class Masters:
             parameter.grad = None
         weights = list(self.weights.values())
         norm = torch.nn.utils.clip_grad_norm_(weights, clip)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate
+            optimizer.step()
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))  # a young average forgets sooner
         torch._foreach_lerp_(list(self.averages.values()), weights, 1 - decay)
@@ -54,6 +82,16 @@ class Masters:
     def _copy(self, values: dict[str, Tensor]) -> None:
         for name, parameter in self.parameters.items():
             parameter.copy_(values[name])
+
+    def states(self, weight: Tensor) -> list[dict[str, Tensor]]:
+        """What the optimizers remember of one master weight: none before the first step, one after it."""
+        return [optimizer.state[weight] for optimizer in self.optimizers if optimizer.state.get(weight)]
+
+    def restore(self, weight: Tensor, state: dict[str, Tensor]) -> None:
+        """Give the optimizer of one master weight its memory back."""
+        for optimizer in self.optimizers:
+            if state and any(weight is item for group in optimizer.param_groups for item in group["params"]):
+                optimizer.state[weight] = state
 
     def use_averages(self) -> None:
         """Let the network compute with the averaged weights (to evaluate, to save)."""
@@ -69,7 +107,7 @@ def save_checkpoint(path: Path, masters: Masters, step: int, settings: dict[str,
     for name, weight in masters.weights.items():
         tensors[f"weights.{name}"] = weight
         tensors[f"averages.{name}"] = masters.averages[name]
-        if state := masters.optimizer.state.get(weight):
+        for state in masters.states(weight):
             tensors |= {f"optimizer.{key}.{name}": value for key, value in state.items()}
     partial = path.with_name(path.name + ".partial")
     save_file(tensors, partial, {"format": FORMAT, "step": str(step), **settings})
@@ -103,8 +141,7 @@ def load_checkpoint(path: Path, masters: Masters, settings: dict[str, str]) -> i
             for key, value in tensors.items()
             if key.startswith(prefix) and key.endswith(suffix) and "." not in key[len(prefix) : -len(suffix)]
         }
-        if state:
-            masters.optimizer.state[weight] = state
+        masters.restore(weight, state)
     masters.use_weights()
     masters.steps = int(metadata["step"])
     return masters.steps

@@ -82,8 +82,11 @@ class Dataset:
             games &= np.isin(self.source, [i for i, name in enumerate(self.sources) if source in name])
         return np.flatnonzero(games[self.game])
 
-    def wdl_target(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """[B, 3] win, draw, loss from the side to move: from the evaluation, else the result, else even."""
+    def wdl_target(self, rows: NDArray[np.int64], result_weight: float = 0.0) -> NDArray[np.float32]:
+        """[B, 3] win, draw, loss from the side to move: from the evaluation, else the result, else even.
+
+        Where both are known, the game's result has `result_weight` of the target.
+        """
         pawns = self.centipawns[rows].astype(np.float32)
         win = _sigmoid((pawns - EVEN_WIN_CENTIPAWNS) / CENTIPAWNS_PER_LOGIT)
         loss = _sigmoid((-pawns - EVEN_WIN_CENTIPAWNS) / CENTIPAWNS_PER_LOGIT)
@@ -91,7 +94,8 @@ class Dataset:
         unknown = self.centipawns[rows] == NO_EVALUATION
         result = self.result[rows]
         known = np.eye(3, dtype=np.float32)[1 - np.where(result == NO_RESULT, 0, result)]
-        wdl[unknown] = known[unknown]
+        weight = np.where(unknown, 1, np.where(result == NO_RESULT, 0, result_weight))[:, None]
+        wdl += weight * (known - wdl)
         wdl[unknown & (result == NO_RESULT)] = 1 / 3
         return wdl.astype(np.float32)
 

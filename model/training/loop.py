@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-import torch
-from torch import nn
 from tqdm import tqdm
 
-from dejavu.model.network import Outputs
 from dejavu.model.training.batches import Batch, prefetch
 from dejavu.model.training.checkpoint import Masters, load_checkpoint, save_checkpoint
-from dejavu.model.training.losses import Average, losses
+from dejavu.model.training.losses import Average
+from dejavu.model.training.replicas import Replicas
 
 LOG_FIELDS = ("step", "samples", "seconds", "learning_rate", "gradient_norm", "policy_loss", "value_loss", "top1")
 
@@ -33,7 +31,7 @@ class Schedule:
     """Peak, reached after the warm-up and held until the decay."""
     warm_up: int = 100
     """Steps of linear warm-up."""
-    decay: float = 0.4
+    decay: float = 0.5
     """Last share of the steps, over which the rate falls linearly to zero."""
     weight_decay: float = 0.05
     averaging: float = 0.998
@@ -83,31 +81,30 @@ class Log:
         self.file.flush()
 
 
-def evaluate(forward: Callable[[Batch], Outputs], batches: Iterable[Batch]) -> tuple[float, float, float]:
+def evaluate(replicas: Replicas, batches: Sequence[Batch]) -> tuple[float, float, float]:
     """Policy loss, value loss and top-1 over `batches`."""
     average = Average()
-    with torch.inference_mode():
-        for batch in batches:
-            average.add(losses(forward(batch), batch), len(batch.rows))
+    for loss, batch in zip(replicas.evaluate(batches), batches, strict=True):
+        average.add(loss, len(batch.rows))
     return average.means()
 
 
 def train(
-    network: nn.Module,
-    forward: Callable[[Batch], Outputs],
-    parameters: dict[str, nn.Parameter],
-    make_batch: Callable[[int], Batch],
-    held_out: Iterable[Batch],
+    replicas: Replicas,
+    make_parts: Callable[[int], list[Batch]],
+    held_out: Sequence[Batch],
     schedule: Schedule,
     run: Run,
     settings: dict[str, str],
 ) -> tuple[float, float, float]:
-    """Train `parameters`; resumes from the run's checkpoint if there is one.
+    """Train what requires a gradient in the replicas' network; resumes from the run's checkpoint if there is one.
 
-    `forward` and `held_out` see batches on the network's device; `make_batch(step)` works ahead in a second thread.
+    `held_out` lies on the network's device; `make_parts(step)`, the parts of a batch, works ahead in a second thread.
     Leaves the averaged weights in the network; returns held-out policy loss, value loss and top-1.
     """
+    network = replicas.networks[0]
     device = next(network.parameters()).device
+    parameters = {name: value for name, value in network.named_parameters() if value.requires_grad}
     masters = Masters(parameters, schedule.learning_rate, schedule.weight_decay, schedule.averaging)
     first = 0
     if run.checkpoint.exists():
@@ -120,8 +117,7 @@ def train(
 
     def held_out_now(step: int) -> tuple[float, float, float]:
         masters.use_averages()
-        network.eval()
-        policy, value, top1 = evaluate(forward, held_out)
+        policy, value, top1 = evaluate(replicas, held_out)
         evaluations.write(
             step=step,
             samples=step * schedule.batch,
@@ -134,13 +130,11 @@ def train(
         return policy, value, top1
 
     progress = tqdm(total=schedule.steps, initial=first, unit="step", smoothing=0.02)
-    network.train()
-    for step, batch in enumerate(prefetch(make_batch, range(first, schedule.steps)), start=first):
-        batch = batch.to(device)
-        loss = losses(forward(batch), batch)
-        loss.total.backward()  # type: ignore[no-untyped-call]
+    for step, parts in enumerate(prefetch(make_parts, range(first, schedule.steps)), start=first):
+        parts = [part.to(device) for part in parts]
+        for loss, part in zip(replicas.learn(parts), parts, strict=True):
+            average.add(loss, len(part.rows))
         norm = masters.step(schedule.rate(step), schedule.clip)
-        average.add(loss, schedule.batch)
         done = step + 1
         progress.update()
         if done % run.log_every == 0 or done == schedule.steps:
@@ -160,7 +154,6 @@ def train(
         if done % run.evaluate_every == 0 and done < schedule.steps:
             held_out_now(done)
             masters.use_weights()
-            network.train()
         if done % run.checkpoint_every == 0 or done == schedule.steps:
             save_checkpoint(run.checkpoint, masters, done, settings)
     progress.close()

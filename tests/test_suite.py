@@ -1,4 +1,4 @@
-"""scripts/mate_suite.py from the outside, and the set of mates itself."""
+"""scripts/suite.py from the outside, and the set of mates itself."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ for line in sys.stdin:
 """
 
 
-def mate_suite(*arguments: str) -> subprocess.CompletedProcess[str]:
+def suite(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the script."""
-    command = [sys.executable, str(ROOT / "scripts" / "mate_suite.py"), *arguments]
+    command = [sys.executable, str(ROOT / "scripts" / "suite.py"), *arguments]
     return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
 
 
@@ -88,37 +88,80 @@ def test_the_set_is_complete_and_its_mates_in_one_and_two_are_real() -> None:
 
 
 def test_only_the_moves_that_mate_in_time_count_as_solved(tmp_path: Path, greedy: str) -> None:
-    figures = tmp_path / "figures.json"
-    result = mate_suite("--engine", greedy, "--option", "Style=bold", "--json", str(figures))
+    figures = tmp_path / "new" / "figures.json"
+    result = suite("--engine", greedy, "--option", "Style=bold", "--json", str(figures))
     assert result.returncode == 0, result.stderr
     found = json.loads(figures.read_text(encoding="utf-8"))
-    ones, twos, _ = found["mates"]
-    assert (ones["solved"], ones["positions"], ones["average_nodes"]) == (20, 20, 7)
+    ones, twos, _ = found["groups"]
+    assert (ones["mate_in"], ones["solved"], ones["positions"], ones["average_nodes"]) == (1, 20, 20, 7)
     assert twos["solved"] < 20
-    solved = sum(move["solved"] for move in found["moves"].values())
-    assert solved == sum(row["solved"] for row in found["mates"])
-    assert result.stdout.count("does not mate in") == 60 - solved
+    assert found["options"] == {"Style": "bold"}
+    solved = sum(answer["solved"] for answer in found["answers"])
+    assert solved == found["solved"] == sum(row["solved"] for row in found["groups"])
+    assert result.stdout.count("wanted") == 60 - solved
+    assert "mate in 1: 20 of 20, 7 nodes on average" in result.stdout
+    assert result.stdout.endswith(f"solved {solved} of 60 ({100 * solved / 60:.1f} %) at 800 nodes\n")
+
+
+def test_moves_to_find_and_to_avoid(tmp_path: Path, greedy: str) -> None:
+    epd = tmp_path / "tactics.epd"
+    epd.write_text(
+        # The greedy engine mates: by either move, against its orders, and not when another move is asked for.
+        '6k1/5ppp/8/8/8/8/5PPP/3RR1K1 w - - bm Re8# Rd8#; id "either";\n'
+        '6k1/5ppp/8/8/8/8/5PPP/3R2K1 w - - am Rd8#; id "stalling";\n'
+        '6k1/5ppp/8/8/8/8/5PPP/3R2K1 w - - bm h3 g3; am Kf1; id "making room";\n'
+        "6k1/5ppp/8/8/8/8/5PPP/3R2K1 w - - am h3 g3;\n",
+        encoding="utf-8",
+    )
+    result = suite(str(epd), "--engine", greedy, "--movetime", "5")
+    assert result.returncode == 0, result.stderr
+    fen = "6k1/5ppp/8/8/8/8/5PPP/3R2K1 w - - 0 1"
+    assert result.stdout.splitlines() == [
+        f"stalling  {fen}  wanted not Rd8#; played Rd8# (+0.00)",
+        f"making room  {fen}  wanted h3 or g3, not Kf1; played Rd8# (+0.00)",
+        "solved 2 of 4 (50.0 %) at 5 ms",
+    ]
+
+
+def test_broken_lines_are_named_and_left_out(tmp_path: Path, greedy: str) -> None:
+    epd, figures = tmp_path / "broken.epd", tmp_path / "figures.json"
+    start = chess.Board().epd()
+    lines = [
+        "hello",
+        f"{start} bm Ke5;",
+        f'{start} bm e4; id "good \xe9";',
+        "",
+        f'{start} id "aimless";',
+        f"{start} bm e4; dm 0;",
+        "8/8/8/8/8/8/PPP5/1K6 w - - bm a3;",
+    ]
+    epd.write_text("\n".join(lines), encoding="latin-1")
+    result = suite(str(epd), "--engine", greedy, "--json", str(figures))
+    assert result.returncode == 0, result.stderr
+    assert "of 1 (" in result.stdout
+    complaints = [line for line in result.stderr.splitlines() if line.startswith("suite: ")]
+    assert [line.partition(":")[2].partition(": ")[0] for line in complaints] == [
+        f" {epd}, line {number}" for number in (1, 2, 5, 6, 7)
+    ]
+    assert len(json.loads(figures.read_text(encoding="utf-8"))["left_out"]) == 5
+    epd.write_text("hello\n", encoding="utf-8")
+    result = suite(str(epd), "--engine", greedy)
+    assert result.returncode == 2
+    assert f"{epd} holds no position that can be used" in result.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--mates", "absent.epd"], "absent.epd"),
+        (["absent.epd"], "absent.epd"),
         (["--nodes", "0"], "'0' is not a whole number above 0"),
+        (["--nodes", "5", "--movetime", "5"], "not allowed with"),
         (["--option", "Style"], "'Style' is not NAME=VALUE"),
         (["--option", "Colour=red"], "does not support option Colour"),
     ],
 )
 def test_bad_input_gets_one_sentence(greedy: str, arguments: list[str], complaint: str) -> None:
-    result = mate_suite("--engine", greedy, *arguments)
+    result = suite("--engine", greedy, *arguments)
     assert result.returncode == 2
     assert complaint in result.stderr
     assert "Traceback" not in result.stderr
-
-
-def test_a_line_that_is_not_a_mate_is_named(tmp_path: Path, greedy: str) -> None:
-    epd = tmp_path / "broken.epd"
-    epd.write_text(f"{chess.Board().epd()} bm e4; dm 1;\n{chess.Board().epd()} bm e4;\n", encoding="utf-8")
-    result = mate_suite("--engine", greedy, "--mates", str(epd))
-    assert result.returncode == 2
-    assert result.stderr == f"mate_suite: {epd}, line 2 lacks a dm or bm operation\n"

@@ -1,0 +1,120 @@
+"""scripts/evaluate.py: calibration with numbers from paper and pencil, duplicates, the whole on a small data set."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import chess
+import numpy as np
+import pytest
+
+from dejavu.model.encoding import move_to_index, pack, stack
+from dejavu.model.training.calibration import Calibration, expected_calibration_error, plot_calibration, reliability
+from dejavu.model.training.dataset import HELD_OUT, MEMORY, NO_EVALUATION, NO_RESULT, TRAIN, Dataset
+from dejavu.model.training.duplicates import occurs_in
+from dejavu.retrieval.memory import encode_names
+
+SCRIPT = Path(__file__).parent.parent / "scripts" / "evaluate.py"
+PNG = b"\x89PNG"
+
+
+def test_reliability_puts_predictions_into_equal_bins() -> None:
+    predicted = np.array([0.0, 0.2, 0.25, 0.45, 1.0])
+    observed = np.array([0.0, 1.0, 0.5, 1.0, 0.5])
+    binned = reliability(predicted, observed, bins=4)
+    assert binned.counts.tolist() == [2, 2, 0, 1]
+    assert binned.predicted == pytest.approx([0.1, 0.35, np.nan, 1.0], nan_ok=True)
+    assert binned.observed == pytest.approx([0.5, 0.75, np.nan, 0.5], nan_ok=True)
+    # 2 of 5 are 0.4 off, 2 of 5 are 0.4 off, 1 of 5 is 0.5 off
+    assert expected_calibration_error(binned) == pytest.approx(0.42)
+
+
+def test_honest_chances_have_no_calibration_error() -> None:
+    predicted = np.repeat([0.25, 0.75], 4)
+    observed = np.array([1, 0, 0, 0, 1, 1, 1, 0])
+    assert expected_calibration_error(reliability(predicted, observed)) == 0
+    assert expected_calibration_error(reliability(predicted, 1 - observed)) == 0.5
+    assert np.isnan(expected_calibration_error(reliability(predicted[:0], observed[:0])))
+
+
+def test_calibration_of_all_outcomes_goes_into_json_and_a_picture(tmp_path: Path) -> None:
+    predicted = np.array([[0.75, 0.25, 0.0], [0.75, 0.25, 0.0]], np.float32)
+    calibration = Calibration.measure(predicted, np.array([[1, 0, 0], [1, 0, 0]]))
+    assert calibration.errors == pytest.approx({"win": 0.25, "draw": 0.25, "loss": 0.0, "overall": 0.5 / 3})
+    nothing = Calibration.measure(predicted[:0], predicted[:0])
+    figures = json.loads(json.dumps([calibration.as_json(), nothing.as_json()], allow_nan=False))
+    assert figures[0]["bins"]["win"][7] == {"predicted": 0.75, "observed": 1.0, "count": 2}
+    assert figures[0]["bins"]["win"][6] is None
+    assert figures[1]["expected_calibration_error"]["overall"] is None
+    plot_calibration({"evaluation": {"net": calibration}, "result": {"net": nothing}}, tmp_path / "picture")
+    assert (tmp_path / "picture").read_bytes().startswith(PNG)
+
+
+def test_only_exact_duplicates_are_found() -> None:
+    others = np.random.default_rng(1).integers(0, 2**64, (1000, 4), dtype=np.uint64)
+    planes = others[[5, 900, 5, 17, 18]]
+    planes[3, 2] ^= 1  # another position
+    # Two top bits: the sums that sort out most positions are equal here, the positions are not.
+    planes[4, :2] ^= np.uint64(1 << 63)
+    assert occurs_in(planes, others).tolist() == [True, True, True, False, False]
+    assert occurs_in(planes, others[:0]).tolist() == [False] * 5
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Three games of 12 plies, one a split; the held-out one begins with 4 positions of others, and has 6 evaluations.
+
+    The clocks of its positions differ from those of the others: that does not make them new.
+    """
+    rng = random.Random(3)
+    boards: list[chess.Board] = []
+    for opening in ("", "e2e4", "e2e4 e7e5 g1f3"):
+        board = chess.Board()
+        for ply in range(12):
+            boards.append(board.copy())
+            known = opening.split()[ply : ply + 1]
+            board.push(chess.Move.from_uci(known[0]) if known else rng.choice(list(board.legal_moves)))
+    # All begin alike, the second and third share 1. e4, and here the second gets two later positions of the third.
+    boards[12 + 2 : 12 + 4] = boards[24 + 2 : 24 + 4]
+    best = np.array([move_to_index(next(iter(board.legal_moves)), board) for board in boards], np.uint16)
+    names, offsets = encode_names(["one", "two", "three"])
+    dataset = Dataset(
+        planes=stack([pack(board) for board in boards]),
+        clocks=np.repeat(np.array([0, 0, 50], np.uint8), 12),
+        best=best,
+        played=best,
+        centipawns=np.array([20, -30] * 15 + [NO_EVALUATION] * 6, np.int16),
+        result=np.repeat(np.array([1, 0, NO_RESULT], np.int8), 12),
+        game=np.repeat(np.arange(3, dtype=np.int32), 12),
+        split=np.array([TRAIN, MEMORY, HELD_OUT], np.uint8),
+        source=np.zeros(3, np.uint8),
+        names=names,
+        name_offsets=offsets,
+        source_names=np.frombuffer(b"games.pgn\n", np.uint8),
+    )
+    path = tmp_path / "data.safetensors"
+    dataset.save(path)
+    return path
+
+
+def test_duplicates_are_left_out_and_calibration_is_reported(data: Path, tmp_path: Path) -> None:
+    picture, out = tmp_path / "new" / "calibration.png", tmp_path / "figures.json"
+    arguments = ["--data", data, "--threads", 1, "--dedupe", "--calibration", picture, "--json", out]
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "4 of 12 held-out positions left out" in done.stdout
+    figures = json.loads(out.read_text(encoding="utf-8"))
+    assert figures["positions"] == 8
+    calibration = figures["calibration"]
+    assert calibration["evaluation"]["memory on"]["positions"] == 2
+    assert calibration["evaluation"]["memory off"] != calibration["evaluation"]["memory on"]
+    assert calibration["result"]["memory on"]["positions"] == 0  # the held-out game has no result
+    error = calibration["evaluation"]["memory on"]["expected_calibration_error"]["overall"]
+    assert 0 < error < 1
+    assert f"{error:.4f}" in done.stdout
+    assert picture.read_bytes().startswith(PNG)
