@@ -131,6 +131,7 @@ class Teacher:
         found = self.start().play(board, self.limit, game=game, info=chess.engine.INFO_SCORE)
         if found.move is None:
             raise chess.engine.EngineError(f"no move in {board.fen()}")
+        # The last score, even where it is a bound: measured, it is nearer to a long search's than the last exact one.
         return Verdict(found.move, found.info.get("score"))
 
 
