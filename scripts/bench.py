@@ -331,7 +331,7 @@ def step_arithmetic(network: Network, part: Batch) -> float:
     with FlopCounterMode(display=False) as counter:
         losses(network(part.inputs), part).total.backward()  # type: ignore[no-untyped-call]
     network.zero_grad()
-    return counter.get_total_flops() / len(part.rows)
+    return float(counter.get_total_flops()) / len(part.rows)
 
 
 def training_speed(preset: str, parts: list[Batch], threads: int) -> dict[str, float]:

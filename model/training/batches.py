@@ -108,7 +108,8 @@ def mirrored_rows(dataset: Dataset, rows: NDArray[np.int64], seed: int) -> NDArr
     """[B] a random half of the positions without castling rights, the same at every call."""
     bit0, bit1, bit2, _ = dataset.planes[rows].T
     chosen = np.random.default_rng((seed, *rows[:1])).random(len(rows)) < 0.5
-    return chosen & (bit0 & bit1 & bit2 == 0)
+    mirrored: NDArray[np.bool_] = chosen & (bit0 & bit1 & bit2 == 0)
+    return mirrored
 
 
 def make_batch(
