@@ -22,9 +22,9 @@ from typing import Any
 
 import chess
 import chess.engine
+from gauntlet import ROOT, option, positive
 from tqdm import tqdm
 
-ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 60.0
 """How long the engine may take to load its network before it counts as hung."""
 MOVE_SECONDS = 300.0
@@ -198,21 +198,6 @@ def as_json(answers: Sequence[Answer], complaints: list[str], pace: str, options
     }
 
 
-def option(text: str) -> tuple[str, str]:
-    """Parse a NAME=VALUE argument."""
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise argparse.ArgumentTypeError(f"'{text}' is not NAME=VALUE")
-    return name, value
-
-
-def positive(text: str) -> int:
-    """Parse a whole number of at least 1."""
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above 0")
-    return int(text)
-
-
 def parse_arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -248,7 +233,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"suite: {complaint}; left out", file=sys.stderr)
     if not problems:
         raise SuiteError(f"{arguments.file} holds no position that can be used")
-    options = dict(arguments.options)
+    options = dict(text.split("=", 1) for text in arguments.options)
     solving = solve(problems, command, options, limit)
     answers = list(tqdm(solving, total=len(problems), unit="position", file=sys.stderr))
     show(answers, pace)
