@@ -20,7 +20,6 @@ from dejavu.engine.search import Search, Signals, Task
 from dejavu.engine.stoppers import (
     DepthStopper,
     MateStopper,
-    MemoryStopper,
     NodesStopper,
     ProvenStopper,
     SmartPruningStopper,
@@ -331,7 +330,7 @@ class Session:
         if len(root_moves) < len(legal):
             # A root without some of its moves is no use to later searches.
             tree = _new_tree(game)
-            root = tree.root
+            root = 0
             self._tree = self._tree_game = None
         else:
             tree, root = self._find_root(game, keep_rest=limits.ponder)
@@ -345,9 +344,11 @@ class Session:
         task = Task(
             tree=tree,
             root=root,
+            board=game.board,
             history=game.history,
             root_moves=root_moves,
             node_limit=node_limit,
+            tree_bytes=int(config.hash_megabytes * 2**20 * (1 - CACHE_SHARE)),
             stoppers=_stoppers(limits, config, node_limit, time),
             wait_for_stop=limits.infinite or unlimited,
         )
@@ -386,26 +387,24 @@ class Session:
         """
         tree, start = self._tree, self._tree_game
         if tree is not None and start is not None and game.continues(start):
-            node = tree.root
+            node = 0
             for index in game.indices[len(start.indices) :]:
                 node = tree.find_child(node, index)
                 if node == NO_NODE:
                     break
             # A draw proven by repetition need not be one for a game that has come to stand on it.
             if node != NO_NODE and tree.first_edge[node] >= 0 and tree.proof[node] != DRAWN:
-                if tree.board[node] is None:
-                    tree.board[node] = game.board.copy(stack=False)
-                    tree.boards += 1
-                if keep_rest or node == tree.root:
+                if keep_rest or node == 0:
                     return tree, node
-                self._tree, self._tree_game = tree.subtree(node), game
-                return self._tree, self._tree.root
+                tree.reroot(node)
+                self._tree_game = game
+                return tree, 0
         self._tree, self._tree_game = _new_tree(game), game
-        return self._tree, self._tree.root
+        return self._tree, 0
 
 
 def _new_tree(game: Game) -> Tree:
-    return Tree(game.board.copy(stack=False), pack(game.board))
+    return Tree(pack(game.board), game.board.halfmove_clock)
 
 
 def _bare_info(moves: tuple[str, ...], mate: int | None) -> Info:
@@ -415,10 +414,7 @@ def _bare_info(moves: tuple[str, ...], mate: int | None) -> Info:
 
 
 def _stoppers(limits: Limits, config: Config, node_limit: int | None, time: Budget | None) -> list[Stopper]:
-    stoppers: list[Stopper] = [
-        ProvenStopper(),
-        MemoryStopper(int(config.hash_megabytes * 2**20 * (1 - CACHE_SHARE))),
-    ]
+    stoppers: list[Stopper] = [ProvenStopper()]
     if node_limit is not None:
         stoppers.append(NodesStopper(node_limit))
     if limits.depth is not None:
