@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dejavu.engine.limits import Limits
-from dejavu.engine.options import FIELDS, Config, OptionError, markdown_table, set_option, uci_lines
+from dejavu.engine.options import FIELDS, Config, Option, OptionError, markdown_table, set_option, uci_lines
 from dejavu.engine.uci import parse_go
 
 
@@ -25,13 +25,21 @@ def test_lines_are_what_guis_parse() -> None:
     for line in uci_lines():
         words = line.split()
         kind = words[words.index("type") + 1]
-        assert kind in ("spin", "check", "string", "button")
+        assert kind in ("spin", "check", "combo", "string", "button")
         if kind == "spin":
             assert int(field(line, "min")) <= int(field(line, "default")) <= int(field(line, "max"))
         assert "  " not in line
     assert "option name SyzygyPath type string default <empty>" in uci_lines()
     assert "option name UseMemory type check default true" in uci_lines()
     assert "option name CPuct type string default 1.745" in uci_lines()
+
+
+def test_a_combo_takes_its_choices_in_any_case_and_names_them() -> None:
+    fruit = Option("Fruit", "combo", "What is for dessert.", choices=("apple", "Pear"))
+    assert fruit.uci("Pear") == "option name Fruit type combo default Pear var apple var Pear"
+    assert fruit.parse(" PEAR ") == "Pear"
+    with pytest.raises(OptionError, match="option Fruit takes apple or Pear, not 'plum'"):
+        fruit.parse("plum")
 
 
 def test_the_readme_table_has_a_row_for_each() -> None:
