@@ -138,8 +138,8 @@ class Config:
     cpuct: float = _real("CPuct", 1.745, 0.0, 100.0, "Exploration: the larger, the wider the search.")
     cpuct_base: float = _real("CPuctBase", 38739.0, 1.0, 1e9, "Visits at which exploration has begun to grow.")
     cpuct_factor: float = _real("CPuctFactor", 3.894, 0.0, 1000.0, "How fast exploration grows with visits.")
-    fpu_reduction: float = _real(
-        "FpuReduction",
+    fpu_value: float = _real(
+        "FpuValue",
         0.330,
         -100.0,
         100.0,

@@ -249,7 +249,7 @@ class Search:
         visits, in_flight, value_sum = tree.visits, tree.in_flight, tree.value_sum
         prior, proof, children_of = tree.prior, tree.proof, tree.children
         cpuct, base, factor = config.cpuct, config.cpuct_base, config.cpuct_factor
-        reduction = config.fpu_reduction
+        reduction = config.fpu_value
         node, depth = self.root, 0
         while True:
             parent_visits = visits[node]

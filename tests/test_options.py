@@ -178,6 +178,6 @@ def test_exploration_options_change_the_search() -> None:
         return sum(f"nodes {last} " in line and " multipv " in line for line in lines)
 
     usual = visited()
-    assert visited("FpuReduction value 5") < usual
+    assert visited("FpuValue value 5") < usual
     assert visited("PolicyTemperature value 10") > usual
-    assert visited("CPuct value 0", "CPuctFactor value 0", "FpuReduction value 0.5") == 1
+    assert visited("CPuct value 0", "CPuctFactor value 0", "FpuValue value 0.5") == 1

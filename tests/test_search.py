@@ -89,7 +89,7 @@ class Reference:
         config, n = self.config, self.visits
         cpuct = config.cpuct + config.cpuct_factor * math.log((n + config.cpuct_base) / config.cpuct_base)
         seen = sum(p for p, child in zip(self.priors, self.children, strict=True) if child)
-        fpu = self.total / n - config.fpu_reduction * math.sqrt(seen)
+        fpu = self.total / n - config.fpu_value * math.sqrt(seen)
 
         def score(place: int) -> float:
             child = self.children[place]
