@@ -155,6 +155,19 @@ class Config:
         10.0,
         "On a clock, stops once no move can overtake the best; larger stops sooner, 0 never.",
     )
+    draw_score: float = _real(
+        "DrawScore",
+        0.0,
+        -1.0,
+        1.0,
+        "What a draw is worth to the side to move, the opposite to its opponent; below 0 avoids draws.",
+    )
+    score_type: str = _combo(
+        "ScoreType",
+        "centipawn",
+        ("centipawn", "WDL", "Q"),
+        "What stands behind `score cp`: centipawns, the expected score (0 to 10000) or Q (-10000 to 10000).",
+    )
     log_file: str = _string("LogFile", "", "Every line in and out is written to this file, with its time.")
     node_limit: int = _spin(
         "NodeLimit", 0, 0, 2_000_000_000, "The most nodes a move, whatever the GUI asks for; 0 is no limit."

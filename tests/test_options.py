@@ -1,9 +1,10 @@
 """The table of options and everything that derives from it."""
 
 import dataclasses
+import math
 
 import pytest
-from fake_evaluator import Client, FakeEvaluator, even, field, last_info
+from fake_evaluator import Client, FakeEvaluator, even, field, last_info, material
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -181,3 +182,35 @@ def test_exploration_options_change_the_search() -> None:
     assert visited("FpuValue value 5") < usual
     assert visited("PolicyTemperature value 10") > usual
     assert visited("CPuct value 0", "CPuctFactor value 0", "FpuValue value 0.5") == 1
+
+
+def test_score_type_decides_what_stands_behind_cp() -> None:
+    def scores(score_type: str) -> list[int]:
+        client = Client(FakeEvaluator(material))
+        client.send(f"setoption name ScoreType value {score_type}", "setoption name UCI_ShowWDL value true")
+        line = last_info(client.go("position fen 4k3/pppp4/8/8/8/8/PPPP4/3QK3 w - - 0 1", "go nodes 1"))
+        client.close()
+        words = line.split()
+        return [int(word) for word in (field(line, "cp"), words[words.index("wdl") + 1], words[words.index("wdl") + 3])]
+
+    q = math.tanh(0.9)
+    points, win, loss = scores("wdl")
+    assert points == pytest.approx(10 * (win + (1000 - win - loss) / 2), abs=10)
+    assert scores("Q") == [round(10000 * q), win, loss]
+    assert scores("centipawn") == [round(90 * math.tan(1.5637541897 * q)), win, loss]
+
+
+@pytest.mark.parametrize("score_type", ["WDL", "Q"])
+def test_a_mate_is_told_as_a_mate_under_any_score_type(score_type: str) -> None:
+    client = Client()
+    client.send(f"setoption name ScoreType value {score_type}")
+    lines = client.go("position fen 6k1/5ppp/8/8/8/8/8/R5K1 w - - 0 1", "go nodes 200")
+    assert field(last_info(lines), "mate") == "1"
+    client.close()
+
+
+def test_a_finished_game_is_a_draw_in_every_unit() -> None:
+    client = Client()
+    lines = client.go("setoption name ScoreType value WDL", "position fen 7k/5Q2/6K1/8/8/8/8/8 b - - 0 1", "go nodes 1")
+    assert field(last_info(lines), "cp") == "5000"
+    client.close()
