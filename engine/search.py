@@ -303,13 +303,15 @@ class Search:
     def _select(self) -> tuple[int, int]:
         """Phase 1, one walk: the node it ends at, which is proven or has no edges, and its depth.
 
-        PUCT: the child with the largest Q + cpuct P sqrt(N of the parent) / (1 + N + visits under way).
+        PUCT: the child with the largest Q + cpuct P sqrt(N of the parent) / (1 + N + visits under way). To Q
+        comes DrawScore times the probability of a draw; its sign changes with the side to move.
         """
         tree, config = self.tree, self.config
         visits, in_flight, value_sum = tree.visits, tree.in_flight, tree.value_sum
         prior, proof, children_of = tree.prior, tree.proof, tree.children
         cpuct, base, factor = config.cpuct, config.cpuct_base, config.cpuct_factor
-        reduction = config.fpu_reduction
+        reduction = config.fpu_value
+        draw_sum, draw_score = tree.draw_sum, config.draw_score
         node, depth = self.root, 0
         while True:
             parent_visits = visits[node]
@@ -318,12 +320,16 @@ class Search:
                 max(parent_visits - 1, 1)
             )
             urgency = -value_sum[node] / parent_visits - reduction * math.sqrt(tree.visited_policy[node])
+            if draw_score:
+                urgency += draw_score * draw_sum[node] / parent_visits
             best, best_score = NO_NODE, -math.inf
             for child in children:
                 if proof[child] == LOST:
                     continue
                 n = visits[child]
                 q = value_sum[child] / n if n else urgency
+                if draw_score and n:
+                    q += draw_score * draw_sum[child] / n
                 score = q + exploration * prior[child] / (1 + n + in_flight[child])
                 if score > best_score:
                     best, best_score = child, score
@@ -333,6 +339,7 @@ class Search:
                 if urgency + exploration * tree.edge_prior[edge] > best_score:
                     return self._add_child(node), depth
             node = best
+            draw_score = -draw_score
             if proof[node] or tree.first_edge[node] < 0:
                 return node, depth
 
@@ -419,7 +426,7 @@ class Search:
     # Phase 5
 
     def _refresh_progress(self) -> None:
-        tree, root, progress = self.tree, self.root, self.progress
+        tree, root, progress, draw_score = self.tree, self.root, self.progress, self.config.draw_score
         now = time.perf_counter()
         progress.nodes = tree.visits[root]
         progress.elapsed = now - self.signals.started
@@ -429,14 +436,14 @@ class Search:
         batches = 2 if self._may_overlap() else 1
         progress.batch_seconds = batches * self.pace.expected(self._next_batch_size())
         progress.proven = tree.proof[root] != UNPROVEN
-        children = tree.ranked_children(root)
+        children = tree.ranked_children(root, draw_score)
         self._best_child = children[0] if children else NO_NODE
         progress.mate_in = mate_in(tree, children[0]) if children else None
         counts = [tree.visits[child] for child in children if tree.proof[child] != LOST]
         progress.best_visits = counts[0] if counts else 0
         progress.second_visits = max(counts[1:], default=0)
         progress.best_has_best_value = not children or children[0] == max(
-            children, key=lambda child: value(tree, child)
+            children, key=lambda child: value(tree, child, draw_score)
         )
 
     def _report_if_new(self) -> None:
@@ -469,7 +476,7 @@ class Search:
         self.report(info)
 
     def _variations(self, count: int) -> list[Line]:
-        return variations(self.tree, self.root, self._root_board, count)
+        return variations(self.tree, self.root, self._root_board, count, self.config)
 
 
 def _restricted(expansion: Expansion, allowed: set[int]) -> Expansion:

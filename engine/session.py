@@ -13,7 +13,7 @@ import numpy as np
 from dejavu.engine.clock import Budget, Pace, budget
 from dejavu.engine.evaluator import EvaluationCache, EvaluationError, Remembering, expansions
 from dejavu.engine.limits import Limits
-from dejavu.engine.lines import BestMove, Info, Line
+from dejavu.engine.lines import BestMove, Info, Line, score
 from dejavu.engine.loader import EvaluatorFactory, Loader
 from dejavu.engine.options import Config
 from dejavu.engine.search import Search, Signals, Task
@@ -278,7 +278,7 @@ class Session:
         """Search, and answer whatever happens: an engine that falls silent loses the game."""
         legal = list(game.board.legal_moves)
         if not legal:
-            report(_bare_info((), mate=0 if game.board.is_check() else None))
+            report(_bare_info((), mate=0 if game.board.is_check() else None, config=config))
             signals.wait_until_answer_is_allowed(limits.infinite)
             return BestMove(None, None, "the game is over")
         search = None
@@ -297,7 +297,7 @@ class Session:
         signals.wait_until_answer_is_allowed(limits.infinite)
         if search is not None and search.has_answer:
             return search.answer("error")
-        report(_bare_info((legal[0].uci(),), mate=None))
+        report(_bare_info((legal[0].uci(),), mate=None, config=config))
         return BestMove(legal[0].uci(), None, "error")
 
     def _load(self, config: Config) -> None:
@@ -407,9 +407,9 @@ def _new_tree(game: Game) -> Tree:
     return Tree(pack(game.board), game.board.halfmove_clock)
 
 
-def _bare_info(moves: tuple[str, ...], mate: int | None) -> Info:
-    """What to report where nothing was searched."""
-    line = Line(moves, 0, mate, (0, 0, 1000) if mate is not None else (0, 1000, 0))
+def _bare_info(moves: tuple[str, ...], mate: int | None, config: Config) -> Info:
+    """What to report where nothing was searched: a draw, unless the side to move is mated."""
+    line = Line(moves, score(0.0, 1.0, config), mate, (0, 0, 1000) if mate is not None else (0, 1000, 0))
     return Info(0, 0, 0, 0, 0, 0, 0, (line,))
 
 

@@ -206,8 +206,11 @@ class Tree:
                 return
             value = -value
 
-    def ranked_children(self, node: int) -> list[int]:
-        """Children with N > 0, the best move first: quickest win, then by N, then by Q; slowest loss last."""
+    def ranked_children(self, node: int, draw_score: float = 0.0) -> list[int]:
+        """Children with N > 0, the best move first: quickest win, then by N, then by Q; slowest loss last.
+
+        `draw_score` is the value of a draw for the side to move.
+        """
 
         def rank(child: int) -> tuple[int, float, float]:
             proof, plies = self.proof[child], self.plies_to_mate[child]
@@ -216,7 +219,7 @@ class Tree:
             if proof == LOST:
                 return 2, -plies, 0.0
             visits = self.visits[child]
-            return 1, -visits, -self.value_sum[child] / visits
+            return 1, -visits, -(self.value_sum[child] + draw_score * self.draw_sum[child]) / visits
 
         return sorted((child for child in self.children[node] if self.visits[child]), key=rank)
 

@@ -70,8 +70,10 @@ def child_named(run: Search, move: str) -> int:
 class Reference:
     """PUCT written down as in the papers, for minibatches of one and games without draws by rule."""
 
-    def __init__(self, board: chess.Board, evaluator: FakeEvaluator, config: Config) -> None:
+    def __init__(self, board: chess.Board, evaluator: FakeEvaluator, config: Config, draw_score: float) -> None:
         self.board, self.config = board, config
+        self.draw_score = draw_score
+        """Of a draw, for this node's side to move."""
         planes = stack([pack(board)])
         answer = evaluator.evaluate(planes, np.zeros(1, np.uint8))
         moves, probabilities = priors(answer, config.policy_temperature)
@@ -79,20 +81,21 @@ class Reference:
         self.priors = [float(p) for p in probabilities]
         self.children: list[Reference | None] = [None] * len(self.moves)
         self.value = float(answer.wdl[0, 0] - answer.wdl[0, 2])
+        self.draw = float(answer.wdl[0, 1])
         self.evaluator = evaluator
         self.visits = 1
-        self.total = self.value
+        self.total, self.total_draw = self.value, self.draw
 
-    def visit(self) -> float:
-        """One more visit; the value for this node's side to move."""
+    def visit(self) -> tuple[float, float]:
+        """One more visit; the value for this node's side to move, and the probability of a draw."""
         config, n = self.config, self.visits
         cpuct = config.cpuct + config.cpuct_factor * math.log((n + config.cpuct_base) / config.cpuct_base)
         seen = sum(p for p, child in zip(self.priors, self.children, strict=True) if child)
-        fpu = self.total / n - config.fpu_reduction * math.sqrt(seen)
+        fpu = (self.total + self.draw_score * self.total_draw) / n - config.fpu_value * math.sqrt(seen)
 
         def score(place: int) -> float:
             child = self.children[place]
-            q = -child.total / child.visits if child else fpu
+            q = (-child.total + self.draw_score * child.total_draw) / child.visits if child else fpu
             visits = child.visits if child else 0
             return q + cpuct * self.priors[place] * math.sqrt(max(n - 1, 1)) / (1 + visits)
 
@@ -101,24 +104,27 @@ class Reference:
         if child is None:
             board = self.board.copy(stack=False)
             board.push(self.moves[place])
-            child = self.children[place] = Reference(board, self.evaluator, config)
-            value = -child.value
+            child = self.children[place] = Reference(board, self.evaluator, config, -self.draw_score)
+            value, draw = -child.value, child.draw
         else:
-            value = -child.visit()
+            value, draw = child.visit()
+            value = -value
         self.visits += 1
         self.total += value
-        return value
+        self.total_draw += draw
+        return value, draw
 
 
 @pytest.mark.parametrize("value", [scattered, material])
 @pytest.mark.parametrize(
     "fen", [chess.STARTING_FEN, "r1bqkb1r/pppp1ppp/2n2n2/4p3/2B1P3/5N2/PPPP1PPP/RNBQK2R w KQkq - 4 4"]
 )
-def test_tree_is_that_of_the_reference(value: Value, fen: str) -> None:
-    config = Config(minibatch_size=1)
+@pytest.mark.parametrize("draw_score", [0.0, 0.6, -0.6])
+def test_tree_is_that_of_the_reference(value: Value, fen: str, draw_score: float) -> None:
+    config = Config(minibatch_size=1, draw_score=draw_score)
     evaluator = FakeEvaluator(value, scattered_preference)
     run, _, _ = search(fen, 300, evaluator, config)
-    reference = Reference(chess.Board(fen), evaluator, config)
+    reference = Reference(chess.Board(fen), evaluator, config, draw_score)
     for _ in range(299):
         reference.visit()
     tree = run.tree
@@ -315,6 +321,19 @@ def test_repeating_a_position_of_the_game_is_a_draw() -> None:
     assert run.tree.proof[child_named(run, "b8c6")] == UNPROVEN
 
 
+def test_the_sign_of_the_draw_score_seeks_or_avoids_a_repetition() -> None:
+    game = played("g1f3 g8f6 f3g1")
+    _, sought, info = search(game, 300, FakeEvaluator(even), Config(draw_score=0.5, score_type="Q"))
+    assert sought.move == "f6g8"
+    assert info.lines[0].score == 5000
+    run, avoided, _ = search(game, 300, FakeEvaluator(even), Config(draw_score=-0.5))
+    assert avoided.move != "f6g8"
+    repetition = child_named(run, "f6g8")
+    assert run.tree.visits[repetition] == min(run.tree.visits[child] for child in run.tree.children[run.root])
+    # What the tree stores stays plain, so that it can be kept under another DrawScore.
+    assert run.tree.value_sum[repetition] == 0
+
+
 def test_a_repetition_needs_the_same_side_to_move_and_rights() -> None:
     # The king moved and came back: the rights are gone, so the position is new.
     game = played("e2e4 e7e5 e1e2 e8e7 e2e1")
@@ -408,7 +427,7 @@ def test_tablebase_results_are_proofs_without_a_mate_distance() -> None:
     assert best.move == "b1b2"
     assert run.tree.proof[child_named(run, "b1b2")] == WON
     assert info.lines[0].mate is None
-    assert info.lines[0].centipawns > 10_000
+    assert info.lines[0].score > 10_000
     assert info.tablebase_hits > 0
 
 
