@@ -27,6 +27,7 @@ import chess
 import numpy as np
 
 from dejavu.engine.clock import Pace
+from dejavu.engine.endings import Endings
 from dejavu.engine.evaluator import EvaluationCache, Evaluator, Expansion, expansions
 from dejavu.engine.lines import BestMove, Info, Line, mate_in, value, variations
 from dejavu.engine.options import Config
@@ -131,6 +132,7 @@ class Search:
         evaluator: Evaluator,
         cache: EvaluationCache,
         tablebases: Tablebases,
+        endings: Endings,
         config: Config,
         pace: Pace,
         signals: Signals,
@@ -144,6 +146,7 @@ class Search:
         self.evaluator = evaluator
         self.cache = cache
         self.tablebases = tablebases
+        self.endings = endings
         self.config = config
         self.pace = pace
         self.signals = signals
@@ -371,6 +374,11 @@ class Search:
     def _known_result(self, node: int, board: chess.Board) -> tuple[int, int] | None:
         """What the rules or the tablebases say of a new node: its proof and the plies to mate."""
         known = self._result_by_rules(node, self.tree.key[node], board)
+        if known is None and chess.popcount(board.occupied) == 3:
+            solved = self.endings.result(board)
+            if solved is not None:
+                result, plies = solved
+                return (WON, DRAWN, LOST)[result + 1], plies
         if known is None and self.tablebases.pieces:
             result = self.tablebases.result(board)
             if result is not None:

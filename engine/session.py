@@ -11,6 +11,7 @@ import chess
 import numpy as np
 
 from dejavu.engine.clock import Budget, Pace, budget
+from dejavu.engine.endings import Endings
 from dejavu.engine.evaluator import EvaluationCache, EvaluationError, Remembering, expansions
 from dejavu.engine.limits import Limits
 from dejavu.engine.lines import BestMove, Info, Line, score
@@ -131,6 +132,7 @@ class Session:
         """The options of the last search."""
         self._cache = EvaluationCache(0)
         self._tablebases = Tablebases("", say)
+        self._endings = Endings()
         self._pace = Pace()
         self._signals = Signals()
         self._thread: threading.Thread | None = None
@@ -357,6 +359,7 @@ class Session:
             self._loader.evaluator,
             self._cache,
             self._tablebases,
+            self._endings,
             config,
             self._pace,
             signals,
@@ -365,7 +368,7 @@ class Session:
         )
 
     def _root_moves(self, board: chess.Board, limits: Limits, legal: list[chess.Move]) -> list[chess.Move]:
-        """The moves to choose from: those of `searchmoves`, else those the tablebases keep, else all."""
+        """The moves to choose from: those of `searchmoves`, else those that solved endings or tables keep, else all."""
         if limits.searchmoves:
             moves = []
             for text in limits.searchmoves:
@@ -376,9 +379,8 @@ class Session:
             chosen = [move for move in legal if move in moves]
             if chosen:
                 return chosen
-        if self._tablebases.pieces:
-            return self._tablebases.root_moves(board) or legal
-        return legal
+        self._endings.prepare(board)
+        return self._endings.best_moves(board) or self._tablebases.root_moves(board) or legal
 
     def _find_root(self, game: Game, keep_rest: bool) -> tuple[Tree, int]:
         """The node of the game's position in the kept tree, or in a new one.

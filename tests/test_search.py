@@ -12,6 +12,7 @@ from fake_evaluator import FakeEvaluator, Value, even, material, scattered, scat
 from numpy.typing import NDArray
 
 from dejavu.engine.clock import Pace
+from dejavu.engine.endings import Endings
 from dejavu.engine.evaluator import EvaluationCache, Expansion, UniformEvaluator, priors
 from dejavu.engine.lines import BestMove, Info
 from dejavu.engine.options import Config
@@ -33,6 +34,7 @@ def search(
     config: Config | None = None,
     memory: int = 2**30,
     tablebases: Tablebases | None = None,
+    endings: Endings | None = None,
 ) -> tuple[Search, BestMove, Info]:
     """Search a game or a FEN from a new tree; the search, its answer and its last report."""
     if isinstance(game, str):
@@ -46,6 +48,7 @@ def search(
         evaluator or UniformEvaluator(),  # type: ignore[arg-type]
         EvaluationCache(2**24),
         tablebases or Tablebases("", pytest.fail),
+        endings or Endings(),
         config or Config(),
         Pace(),
         Signals(),
