@@ -155,6 +155,16 @@ class Config:
         10.0,
         "On a clock, stops once no move can overtake the best; larger stops sooner, 0 never.",
     )
+    temperature: float = _real(
+        "Temperature",
+        0.0,
+        0.0,
+        100.0,
+        "Above 0 the move is drawn, with chances in proportion to visits^(1/temperature); for variety in self-play.",
+    )
+    temperature_decay_moves: int = _spin(
+        "TempDecayMoves", 0, 0, 1000, "Moves of the game over which Temperature falls to 0; 0 is never."
+    )
     draw_score: float = _real(
         "DrawScore",
         0.0,

@@ -24,10 +24,11 @@ import numpy as np
 
 from dejavu.engine.clock import Pace
 from dejavu.engine.evaluator import EvaluationCache, Evaluator, Expansion, expansions
-from dejavu.engine.lines import BestMove, Info, Line, mate_in, value, variations
+from dejavu.engine.lines import BestMove, Info, mate_in, ranked_places, value, variations
 from dejavu.engine.options import Config
 from dejavu.engine.stoppers import Progress, Stopper, first_reason
 from dejavu.engine.tablebase import Tablebases
+from dejavu.engine.temperature import RandomChoice
 from dejavu.engine.tree import DRAWN, LOST, NO_NODE, TABLEBASE_PLIES, UNPROVEN, WON, Tree
 from dejavu.model.encoding import Packed, clock_byte, index_to_move, move_to_index, pack, stack
 
@@ -92,6 +93,8 @@ class Task:
     stoppers: Sequence[Stopper]
     wait_for_stop: bool
     """`go infinite`: no answer before `stop`."""
+    choice: RandomChoice | None = None
+    """How the move is drawn; None plays the best."""
 
 
 class Leaf(NamedTuple):
@@ -170,9 +173,10 @@ class Search:
         return self.tree.visits[self.root] > 0
 
     def answer(self, reason: str) -> BestMove:
-        """The best move so far, after the info line that names it."""
-        self._send_report()
-        moves = self._variations(1)[0].moves
+        """The move to play, after the info line that names it: the best so far, or one that is drawn."""
+        choice = self.task.choice
+        drawn = choice.place(self.tree, self.root, self._root_board) if choice is not None else None
+        moves = self._send_report(drawn).lines[0].moves
         return BestMove(moves[0], moves[1] if len(moves) > 1 else None, reason)
 
     # The root
@@ -418,9 +422,14 @@ class Search:
     def _depth(self) -> int:
         return max(1, int(self.progress.depth))
 
-    def _send_report(self) -> None:
+    def _send_report(self, drawn: int | None = None) -> Info:
+        """Report the best moves; one that was drawn, a place among the root's edges, comes before them."""
         self._refresh_progress()
         progress, config = self.progress, self.config
+        places = ranked_places(self.tree, self.root, config.draw_score)
+        if drawn is not None:
+            places = [drawn, *(place for place in places if place != drawn)]
+        places = places[: config.multi_pv]
         used = progress.tree_bytes + len(self.cache) * self.cache.ENTRY_BYTES
         info = Info(
             depth=self._depth(),
@@ -430,14 +439,12 @@ class Search:
             nodes_per_second=int(progress.playouts / max(progress.searching, 1e-3)),
             hash_permille=min(1000, 1000 * used // (config.hash_megabytes * 2**20)),
             tablebase_hits=self.tablebases.hits - self._tablebase_hits,
-            lines=tuple(self._variations(config.multi_pv)),
+            lines=tuple(variations(self.tree, self.root, self._root_board, places, config)),
         )
         self._reported_at = time.perf_counter()
         self._reported = info.depth, self._best_child
         self.report(info)
-
-    def _variations(self, count: int) -> list[Line]:
-        return variations(self.tree, self.root, self._root_board, count, self.config)
+        return info
 
 
 def _restricted(expansion: Expansion, allowed: set[int]) -> Expansion:
