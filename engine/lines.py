@@ -42,6 +42,8 @@ class Info:
     hash_permille: int
     tablebase_hits: int
     lines: tuple[Line, ...]
+    move_stats: tuple[str, ...] = ()
+    """What is known of each root move, if that was asked for (see `move_stats`)."""
 
 
 class BestMove(NamedTuple):

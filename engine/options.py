@@ -178,6 +178,13 @@ class Config:
         ("centipawn", "WDL", "Q"),
         "What stands behind `score cp`: centipawns, the expected score (0 to 10000) or Q (-10000 to 10000).",
     )
+    verbose_move_stats: bool = _check(
+        "VerboseMoveStats", False, "Before the best move, tells what the search knows of each move, as `info string`."
+    )
+    log_live_stats: bool = _check("LogLiveStats", False, "Tells the same beside every info line.")
+    nodes_per_second_limit: int = _spin(
+        "NodesPerSecondLimit", 0, 0, 1_000_000, "The most nodes a second; the engine waits in between. 0 is no limit."
+    )
     log_file: str = _string("LogFile", "", "Every line in and out is written to this file, with its time.")
     node_limit: int = _spin(
         "NodeLimit", 0, 0, 2_000_000_000, "The most nodes a move, whatever the GUI asks for; 0 is no limit."

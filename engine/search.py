@@ -25,6 +25,7 @@ import numpy as np
 from dejavu.engine.clock import Pace
 from dejavu.engine.evaluator import EvaluationCache, Evaluator, Expansion, expansions
 from dejavu.engine.lines import BestMove, Info, mate_in, ranked_places, value, variations
+from dejavu.engine.move_stats import move_stats
 from dejavu.engine.options import Config
 from dejavu.engine.stoppers import Progress, Stopper, first_reason
 from dejavu.engine.tablebase import Tablebases
@@ -37,6 +38,9 @@ MAX_COLLISIONS = 32
 
 MAX_FINISHED = 64
 """Walks of one gathering that may end without the network, so that stoppers are asked often enough."""
+
+SLOW_SLICE_SECONDS = 0.005
+"""How long a search held back by NodesPerSecondLimit waits before it looks at its clock again."""
 
 REPORT_SECONDS = 1.0
 """An info line at least this often ..."""
@@ -158,12 +162,15 @@ class Search:
             self._refresh_progress()
             reason = first_reason(self.task.stoppers, self.progress)
             if reason is None:
-                self._minibatch()
+                if self._allowance() >= 1:
+                    self._minibatch()
+                else:
+                    self.signals.stop.wait(SLOW_SLICE_SECONDS)
                 self._report_if_new()
         if reason == "memory":
             self.say("the search tree has filled its part of Hash and does not grow any more")
         if self.signals.must_wait(self.task.wait_for_stop):
-            self._send_report()
+            self._send_report(self.config.log_live_stats)
             self.signals.wait_until_answer_is_allowed(self.task.wait_for_stop)
         return self.answer(reason)
 
@@ -176,7 +183,8 @@ class Search:
         """The move to play, after the info line that names it: the best so far, or one that is drawn."""
         choice = self.task.choice
         drawn = choice.place(self.tree, self.root, self._root_board) if choice is not None else None
-        moves = self._send_report(drawn).lines[0].moves
+        statistics = self.config.verbose_move_stats or self.config.log_live_stats
+        moves = self._send_report(statistics, drawn).lines[0].moves
         return BestMove(moves[0], moves[1] if len(moves) > 1 else None, reason)
 
     # The root
@@ -211,10 +219,18 @@ class Search:
             tree.add_in_flight(node, root, -1)
         self.pace.measured(len(leaves), time.perf_counter() - began)
 
+    def _allowance(self) -> float:
+        """Visits that NodesPerSecondLimit leaves for now."""
+        limit = self.config.nodes_per_second_limit
+        if limit == 0:
+            return math.inf
+        return limit * (time.perf_counter() - self._began) - self.progress.playouts
+
     def _next_batch_size(self) -> int:
         visits = self.tree.visits[self.root]
         # A young tree knows too little to send many walks at once: each batch at most doubles it.
         size = min(self.config.minibatch_size, max(1, visits))
+        size = int(max(1, min(size, self._allowance())))
         if self.task.node_limit is not None:
             size = min(size, self.task.node_limit - visits)
         return size
@@ -417,13 +433,22 @@ class Search:
             return
         self._refresh_progress()
         if since >= REPORT_SECONDS or self._reported != (self._depth(), self._best_child):
-            self._send_report()
+            self._send_report(self.config.log_live_stats)
+
+    def _own_value(self, board: chess.Board, node: int) -> float | None:
+        """V of a node for its side to move: what the network alone said of it, None if that is forgotten."""
+        repeated = node == self.root and self._repeats(node, self.tree.key[node], board.halfmove_clock)
+        found = self.cache.get((self.tree.key[node], clock_byte(board.halfmove_clock, repeated)))
+        return None if found is None else found.value
 
     def _depth(self) -> int:
         return max(1, int(self.progress.depth))
 
-    def _send_report(self, drawn: int | None = None) -> Info:
-        """Report the best moves; one that was drawn, a place among the root's edges, comes before them."""
+    def _send_report(self, statistics: bool, drawn: int | None = None) -> Info:
+        """Report the best moves; one that was drawn, a place among the root's edges, comes before them.
+
+        With `statistics`, report what is known of every root move, too.
+        """
         self._refresh_progress()
         progress, config = self.progress, self.config
         places = ranked_places(self.tree, self.root, config.draw_score)
@@ -440,6 +465,9 @@ class Search:
             hash_permille=min(1000, 1000 * used // (config.hash_megabytes * 2**20)),
             tablebase_hits=self.tablebases.hits - self._tablebase_hits,
             lines=tuple(variations(self.tree, self.root, self._root_board, places, config)),
+            move_stats=tuple(move_stats(self.tree, self.root, self._root_board, self._own_value, config))
+            if statistics
+            else (),
         )
         self._reported_at = time.perf_counter()
         self._reported = info.depth, self._best_child

@@ -42,7 +42,7 @@ class RandomChoice:
         if tree.proof[root] != UNPROVEN:
             return None
         children = tree.children[root]
-        weights = [0 if tree.proof[child] == LOST else tree.visits[child] for child in children]
+        weights = [0.0 if tree.proof[child] == LOST else float(tree.visits[child]) for child in children]
         if not any(weights):
             if children or _mates(tree, root, board):
                 return None
