@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -41,6 +42,8 @@ class Info:
     hash_permille: int
     tablebase_hits: int
     lines: tuple[Line, ...]
+    move_stats: tuple[str, ...] = ()
+    """What is known of each root move, if that was asked for (see `move_stats`)."""
 
 
 class BestMove(NamedTuple):
@@ -66,20 +69,32 @@ def mate_in(tree: Tree, child: int) -> int | None:
     return (plies + 2) // 2 if proof == WON else -((plies + 1) // 2)
 
 
-def variations(tree: Tree, root: int, board: chess.Board, count: int, config: Config) -> list[Line]:
-    """The best `count` moves of `root`, which has `board`, each with its line; at least one, visited or not."""
-    children = tree.ranked_children(root, config.draw_score)
+def ranked_places(tree: Tree, root: int, draw_score: float) -> list[int]:
+    """Places of the visited moves among the edges of `root`, the best first; an unvisited one, too, if it leads."""
+    children = tree.ranked_children(root, draw_score)
+    places = [tree.edge[child] - tree.first_edge[root] for child in children]
     unvisited = len(children) < tree.edge_count[root]
     if unvisited and (not children or tree.proof[children[0]] == LOST):
         # Anything unseen is better than a proven loss.
-        return [_unseen(tree, root, board, config), *(_line(tree, child, board, config) for child in children)][:count]
-    return [_line(tree, child, board, config) for child in children[:count]]
+        return [len(tree.children[root]), *places]
+    return places
 
 
-def _unseen(tree: Tree, root: int, board: chess.Board, config: Config) -> Line:
-    """The likeliest root move without a visit; its score is the root's own evaluation."""
-    move = index_to_move(tree.next_move(root), board)
-    q, draw = -tree.value_sum[root] / tree.visits[root], tree.draw_sum[root] / tree.visits[root]
+def variations(tree: Tree, root: int, board: chess.Board, places: Sequence[int], config: Config) -> list[Line]:
+    """The lines of the root moves at `places` among the edges of `root`, which has `board`."""
+    children = tree.children[root]
+    return [
+        _line(tree, children[place], board, config)
+        if place < len(children)
+        else _unseen(tree, root, place, board, config)
+        for place in places
+    ]
+
+
+def _unseen(tree: Tree, root: int, place: int, board: chess.Board, config: Config) -> Line:
+    """A root move without a visit; its score is the root's own evaluation."""
+    move = index_to_move(tree.edge_move[tree.first_edge[root] + place], board)
+    q, draw = -value(tree, root), tree.draw_sum[root] / tree.visits[root]
     return Line((move.uci(),), score(q, draw, config), None, win_draw_loss(q, draw))
 
 

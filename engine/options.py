@@ -155,6 +155,16 @@ class Config:
         10.0,
         "On a clock, stops once no move can overtake the best; larger stops sooner, 0 never.",
     )
+    temperature: float = _real(
+        "Temperature",
+        0.0,
+        0.0,
+        100.0,
+        "Above 0 the move is drawn, with chances in proportion to visits^(1/temperature); for variety in self-play.",
+    )
+    temperature_decay_moves: int = _spin(
+        "TempDecayMoves", 0, 0, 1000, "Moves of the game over which Temperature falls to 0; 0 is never."
+    )
     draw_score: float = _real(
         "DrawScore",
         0.0,
@@ -167,6 +177,13 @@ class Config:
         "centipawn",
         ("centipawn", "WDL", "Q"),
         "What stands behind `score cp`: centipawns, the expected score (0 to 10000) or Q (-10000 to 10000).",
+    )
+    verbose_move_stats: bool = _check(
+        "VerboseMoveStats", False, "Before the best move, tells what the search knows of each move, as `info string`."
+    )
+    log_live_stats: bool = _check("LogLiveStats", False, "Tells the same beside every info line.")
+    nodes_per_second_limit: int = _spin(
+        "NodesPerSecondLimit", 0, 0, 1_000_000, "The most nodes a second; the engine waits in between. 0 is no limit."
     )
     log_file: str = _string("LogFile", "", "Every line in and out is written to this file, with its time.")
     node_limit: int = _spin(

@@ -29,10 +29,12 @@ import numpy as np
 from dejavu.engine.clock import Pace
 from dejavu.engine.endings import Endings
 from dejavu.engine.evaluator import EvaluationCache, Evaluator, Expansion, expansions
-from dejavu.engine.lines import BestMove, Info, Line, mate_in, value, variations
+from dejavu.engine.lines import BestMove, Info, mate_in, ranked_places, value, variations
+from dejavu.engine.move_stats import move_stats
 from dejavu.engine.options import Config
 from dejavu.engine.stoppers import Progress, Stopper, first_reason
 from dejavu.engine.tablebase import Tablebases
+from dejavu.engine.temperature import RandomChoice
 from dejavu.engine.tree import DRAWN, LOST, NO_NODE, TABLEBASE_PLIES, UNPROVEN, WON, Tree
 from dejavu.model.encoding import Packed, clock_byte, index_to_move, move_to_index, pack, stack, unpack
 
@@ -44,6 +46,9 @@ MAX_FINISHED = 64
 
 OVERLAP_BATCHES = 16
 """A tree of so many minibatches is old enough that the next is gathered before the last has been judged."""
+
+SLOW_SLICE_SECONDS = 0.005
+"""How long a search held back by NodesPerSecondLimit waits before it looks at its clock again."""
 
 REPORT_SECONDS = 1.0
 """An info line at least this often ..."""
@@ -104,6 +109,8 @@ class Task:
     stoppers: Sequence[Stopper]
     wait_for_stop: bool
     """`go infinite`: no answer before `stop`."""
+    choice: RandomChoice | None = None
+    """How the move is drawn; None plays the best."""
 
 
 class Leaf(NamedTuple):
@@ -170,7 +177,7 @@ class Search:
         with ThreadPoolExecutor(1, "evaluate") as worker:
             reason = self._search(worker)
         if self.signals.must_wait(self.task.wait_for_stop):
-            self._send_report()
+            self._send_report(self.config.log_live_stats)
             self.signals.wait_until_answer_is_allowed(self.task.wait_for_stop)
         return self.answer(reason)
 
@@ -179,6 +186,14 @@ class Search:
         pending: tuple[Minibatch, Future[list[Expansion]]] | None = None
         began = time.perf_counter()
         while (reason := self.reason_to_stop()) is None:
+            if self._allowance() < 1:
+                if pending is not None:
+                    self.settle(pending[0], pending[1].result())
+                    pending = None
+                self.signals.stop.wait(SLOW_SLICE_SECONDS)
+                began = time.perf_counter()
+                self._report_if_new()
+                continue
             batch = self.gather()
             answers = worker.submit(self.judge, batch.leaves)
             if pending is not None:
@@ -210,9 +225,11 @@ class Search:
         return self.tree.visits[self.root] > 0
 
     def answer(self, reason: str) -> BestMove:
-        """The best move so far, after the info line that names it."""
-        self._send_report()
-        moves = self._variations(1)[0].moves
+        """The move to play, after the info line that names it: the best so far, or one that is drawn."""
+        choice = self.task.choice
+        drawn = choice.place(self.tree, self.root, self._root_board) if choice is not None else None
+        statistics = self.config.verbose_move_stats or self.config.log_live_stats
+        moves = self._send_report(statistics, drawn).lines[0].moves
         return BestMove(moves[0], moves[1] if len(moves) > 1 else None, reason)
 
     # Phases 1 to 4
@@ -270,10 +287,18 @@ class Search:
         tree, size = self.tree, self.config.minibatch_size
         return size > 1 and tree.visits[self.root] >= OVERLAP_BATCHES * size and tree.bytes < self.task.tree_bytes
 
+    def _allowance(self) -> float:
+        """Visits that NodesPerSecondLimit leaves for now; the first is free, since there must be an answer."""
+        limit = self.config.nodes_per_second_limit
+        if limit == 0:
+            return math.inf
+        return 1 + limit * (time.perf_counter() - self._began) - self.progress.playouts - self._waiting
+
     def _next_batch_size(self) -> int:
         visits = self.tree.visits[self.root]
         # A young tree knows too little to send many walks at once: each batch at most doubles it.
         size = min(self.config.minibatch_size, max(1, visits))
+        size = int(max(1, min(size, self._allowance())))
         if self.task.node_limit is not None:
             size = min(size, self.task.node_limit - visits - self._waiting)
         return size
@@ -460,14 +485,28 @@ class Search:
             return
         self._refresh_progress()
         if since >= REPORT_SECONDS or self._reported != (self._depth(), self._best_child):
-            self._send_report()
+            self._send_report(self.config.log_live_stats)
+
+    def _own_value(self, board: chess.Board, node: int) -> float | None:
+        """V of a node for its side to move: what the network alone said of it, None if that is forgotten."""
+        repeated = node == self.root and self._repeats(node, self.tree.key[node], board.halfmove_clock)
+        found = self.cache.get((self.tree.key[node], clock_byte(board.halfmove_clock, repeated)))
+        return None if found is None else found.value
 
     def _depth(self) -> int:
         return max(1, int(self.progress.depth))
 
-    def _send_report(self) -> None:
+    def _send_report(self, statistics: bool, drawn: int | None = None) -> Info:
+        """Report the best moves; one that was drawn, a place among the root's edges, comes before them.
+
+        With `statistics`, report what is known of every root move, too.
+        """
         self._refresh_progress()
         progress, config = self.progress, self.config
+        places = ranked_places(self.tree, self.root, config.draw_score)
+        if drawn is not None:
+            places = [drawn, *(place for place in places if place != drawn)]
+        places = places[: config.multi_pv]
         used = self.tree.bytes + len(self.cache) * self.cache.ENTRY_BYTES
         info = Info(
             depth=self._depth(),
@@ -477,14 +516,15 @@ class Search:
             nodes_per_second=int(progress.playouts / max(progress.searching, 1e-3)),
             hash_permille=min(1000, 1000 * used // (config.hash_megabytes * 2**20)),
             tablebase_hits=self.tablebases.hits - self._tablebase_hits,
-            lines=tuple(self._variations(config.multi_pv)),
+            lines=tuple(variations(self.tree, self.root, self._root_board, places, config)),
+            move_stats=tuple(move_stats(self.tree, self.root, self._root_board, self._own_value, config))
+            if statistics
+            else (),
         )
         self._reported_at = time.perf_counter()
         self._reported = info.depth, self._best_child
         self.report(info)
-
-    def _variations(self, count: int) -> list[Line]:
-        return variations(self.tree, self.root, self._root_board, count, self.config)
+        return info
 
 
 def _restricted(expansion: Expansion, allowed: set[int]) -> Expansion:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import random
 import threading
 from collections.abc import Callable, Sequence
 
@@ -28,6 +29,7 @@ from dejavu.engine.stoppers import (
     TimeStopper,
 )
 from dejavu.engine.tablebase import Tablebases
+from dejavu.engine.temperature import RandomChoice, decayed
 from dejavu.engine.tree import DRAWN, NO_NODE, Tree
 from dejavu.model.encoding import Packed, clock_byte, index_to_move, move_to_index, pack, stack
 
@@ -119,9 +121,12 @@ def _start_board(fen: str | None, chess960: bool) -> chess.Board:
 class Session:
     """One engine's state between commands. All methods but those of the search run in the input thread."""
 
-    def __init__(self, factory: EvaluatorFactory, say: Callable[[str], None]) -> None:
-        """`say` prints one `info string`."""
+    def __init__(
+        self, factory: EvaluatorFactory, say: Callable[[str], None], generator: random.Random | None = None
+    ) -> None:
+        """`say` prints one `info string`; `generator` draws the moves where Temperature asks for it."""
         self._say = say
+        self._generator = generator or random.Random()
         self._loader = Loader(factory, say)
         self._game = Game(None, chess960=False)
         self._tree: Tree | None = None
@@ -353,6 +358,7 @@ class Session:
             tree_bytes=int(config.hash_megabytes * 2**20 * (1 - CACHE_SHARE)),
             stoppers=_stoppers(limits, config, node_limit, time),
             wait_for_stop=limits.infinite or unlimited,
+            choice=self._choice(game.board, config),
         )
         return Search(
             task,
@@ -366,6 +372,13 @@ class Session:
             report,
             self._say,
         )
+
+    def _choice(self, board: chess.Board, config: Config) -> RandomChoice | None:
+        """How to draw the move, or None to play the best: also where the tablebases know it."""
+        temperature = decayed(config.temperature, config.temperature_decay_moves, board.fullmove_number - 1)
+        if temperature == 0 or self._tablebases.root_moves(board):
+            return None
+        return RandomChoice(temperature, self._generator)
 
     def _root_moves(self, board: chess.Board, limits: Limits, legal: list[chess.Move]) -> list[chess.Move]:
         """The moves to choose from: those of `searchmoves`, else those that solved endings or tables keep, else all."""

@@ -240,8 +240,9 @@ def parse_go(rest: str) -> tuple[Limits, list[str]]:
 
 
 def info_lines(info: Info, show_wdl: bool) -> list[str]:
-    """The `info` lines of a report, the best line first."""
-    return [_info_line(info, number, line, show_wdl) for number, line in enumerate(info.lines, start=1)]
+    """The `info` lines of a report, the best line first; then what is known of each move, if that was asked for."""
+    lines = [_info_line(info, number, line, show_wdl) for number, line in enumerate(info.lines, start=1)]
+    return [*lines, *(f"info string {text}" for text in info.move_stats)]
 
 
 def _info_line(info: Info, number: int, line: Line, show_wdl: bool) -> str:

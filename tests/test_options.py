@@ -215,3 +215,16 @@ def test_a_finished_game_is_a_draw_in_every_unit() -> None:
     lines = client.go("setoption name ScoreType value WDL", "position fen 7k/5Q2/6K1/8/8/8/8/8 b - - 0 1", "go nodes 1")
     assert field(last_info(lines), "cp") == "5000"
     client.close()
+
+
+def test_the_speed_limit_holds_and_the_clock_and_stop_still_rule() -> None:
+    client = Client(FakeEvaluator(material))
+    client.send("setoption name NodesPerSecondLimit value 40")
+    line = last_info(client.go("position startpos", "go movetime 700"))
+    # A wait ends where one visit is due, and a visit may end in a few results that need no evaluation.
+    assert 1 < int(field(line, "nodes")) <= 40 * int(field(line, "time")) / 1000 + 2
+    client.send("setoption name Clear Hash", "setoption name NodesPerSecondLimit value 1", "go nodes 1000")
+    client.quiet(0.3)
+    client.send("stop")
+    assert int(field(last_info(client.read_until("bestmove")), "nodes")) < 20
+    client.close()
