@@ -11,6 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from dejavu.engine.strength import STRONGEST, WEAKEST
+
 SHIPPED = "<shipped>"
 """Value of a file option that means the file inside the installed package."""
 
@@ -182,6 +184,14 @@ class Config:
         "VerboseMoveStats", False, "Before the best move, tells what the search knows of each move, as `info string`."
     )
     log_live_stats: bool = _check("LogLiveStats", False, "Tells the same beside every info line.")
+    limit_strength: bool = _check("UCI_LimitStrength", False, "Plays at the strength of UCI_Elo.")
+    elo: int = _spin(
+        "UCI_Elo",
+        WEAKEST,
+        WEAKEST,
+        STRONGEST,
+        "The strength to play at, on the scale of Stockfish 15.1's option of that name: fewer nodes, softer choices.",
+    )
     nodes_per_second_limit: int = _spin(
         "NodesPerSecondLimit", 0, 0, 1_000_000, "The most nodes a second; the engine waits in between. 0 is no limit."
     )

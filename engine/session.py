@@ -28,6 +28,7 @@ from dejavu.engine.stoppers import (
     Stopper,
     TimeStopper,
 )
+from dejavu.engine.strength import Strength, strength
 from dejavu.engine.tablebase import Tablebases
 from dejavu.engine.temperature import RandomChoice, decayed
 from dejavu.engine.tree import DRAWN, NO_NODE, Tree
@@ -317,6 +318,9 @@ class Session:
             self._forget = True
         if used is not None and used.policy_temperature != config.policy_temperature:
             self._forget = True
+        if used is not None and (used.limit_strength, used.elo) != (config.limit_strength, config.elo):
+            # A larger tree than the strength allows would play too well.
+            self._forget = True
         if used is None or used.hash_megabytes != config.hash_megabytes or self._forget:
             self._cache = EvaluationCache(int(config.hash_megabytes * 2**20 * CACHE_SHARE))
         if self._forget:
@@ -341,7 +345,10 @@ class Session:
             self._tree = self._tree_game = None
         else:
             tree, root = self._find_root(game, keep_rest=limits.ponder)
+        wanted = strength(config.elo) if config.limit_strength else None
         node_limits = [limit for limit in (limits.nodes, config.node_limit or None) if limit is not None]
+        if wanted is not None:
+            node_limits.append(wanted.nodes)
         node_limit = max(1, min(node_limits)) if node_limits else None
         time = None
         if not limits.infinite:
@@ -358,7 +365,7 @@ class Session:
             tree_bytes=int(config.hash_megabytes * 2**20 * (1 - CACHE_SHARE)),
             stoppers=_stoppers(limits, config, node_limit, time),
             wait_for_stop=limits.infinite or unlimited,
-            choice=self._choice(game.board, config),
+            choice=self._choice(game.board, config, wanted),
         )
         return Search(
             task,
@@ -373,9 +380,11 @@ class Session:
             self._say,
         )
 
-    def _choice(self, board: chess.Board, config: Config) -> RandomChoice | None:
+    def _choice(self, board: chess.Board, config: Config, wanted: Strength | None) -> RandomChoice | None:
         """How to draw the move, or None to play the best: also where the tablebases know it."""
         temperature = decayed(config.temperature, config.temperature_decay_moves, board.fullmove_number - 1)
+        if wanted is not None:
+            temperature = max(temperature, wanted.temperature)
         if temperature == 0 or self._tablebases.root_moves(board):
             return None
         return RandomChoice(temperature, self._generator)

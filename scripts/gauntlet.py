@@ -294,8 +294,8 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def parse_arguments() -> argparse.Namespace:
-    """Parse the command line."""
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse `arguments`, or the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     pace = parser.add_mutually_exclusive_group(required=True)
     pace.add_argument("--tc", help="time control of both sides, SECONDS+INCREMENT, such as 5+0.1")
@@ -327,7 +327,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--fastchess", default="fastchess", help="fastchess's command (found on PATH)")
     parser.add_argument("--stockfish", default="stockfish", help="Stockfish's command (found on PATH)")
-    args = parser.parse_args()
+    args = parser.parse_args(arguments)
     if args.tc is not None and not re.fullmatch(r"\d+(\.\d+)?(\+\d+(\.\d+)?)?", args.tc):
         parser.error(f"argument --tc: '{args.tc}' is not SECONDS+INCREMENT")
     return args
@@ -355,14 +355,23 @@ def prepare(args: argparse.Namespace, opponent: str) -> tuple[str, tuple[list[st
     )
 
 
+def names(args: argparse.Namespace) -> tuple[str, str]:
+    """The opponent's name and the settings, as the games of the match carry them."""
+    pace = args.tc or f"{args.nodes} nodes against {args.opponent_nodes}"
+    return f"Stockfish {args.elo}", ", ".join([pace, *args.option])
+
+
+def finished_games(args: argparse.Namespace) -> list[Game]:
+    """The games of the match that have been played so far."""
+    return read_games(args.out.resolve() / "games.pgn", *names(args))
+
+
 def run(args: argparse.Namespace) -> None:
     """Play what is missing of the match and print the summary; GauntletError says what prevents it."""
-    opponent = f"Stockfish {args.elo}"
-    pace = args.tc or f"{args.nodes} nodes against {args.opponent_nodes}"
-    settings = ", ".join([pace, *args.option])
+    opponent, settings = names(args)
     out = args.out.resolve()
     pgn = out / "games.pgn"
-    batches = games_to_play(read_openings(args.openings), args.games, read_games(pgn, opponent, settings))
+    batches = games_to_play(read_openings(args.openings), args.games, finished_games(args))
     if batches:
         fastchess, players = prepare(args, opponent)
         out.mkdir(parents=True, exist_ok=True)
@@ -373,12 +382,12 @@ def run(args: argparse.Namespace) -> None:
         for batch in batches:
             play(fastchess, players, batch, out, common)
     finally:
-        print(report(read_games(pgn, opponent, settings), opponent, settings))
+        print(report(finished_games(args), opponent, settings))
 
 
-def main() -> int:
-    """Run the command line; exit status 0 when the whole match has been played and summed up."""
-    args = parse_arguments()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `arguments`, or the command line; exit status 0 when the whole match has been played and summed up."""
+    args = parse_arguments(arguments)
     try:
         run(args)
     except (GauntletError, OSError, UnicodeDecodeError) as error:

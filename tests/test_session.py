@@ -1,9 +1,11 @@
 """From move to move: tree reuse, pondering, files that change or fail."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import chess
+import chess.syzygy
 import pytest
 from fake_evaluator import Client, FakeEvaluator, best_move, field, last_info, material, scattered_preference
 
@@ -310,6 +312,31 @@ def test_bad_files_cost_one_line_each_through_uci(tmp_path: Path) -> None:
     assert any("/no/such/folder" in line for line in said)
     assert any("log file" in line for line in said)
     assert client.ready() == []
+    client.close()
+
+
+def test_tables_of_every_folder_decide_the_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SyzygyPath from the option to the move, with files that only look like tables and a fake prober."""
+    for folder, name in (("a folder", "KRvK"), ("b", "KRvKR")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{name}.rtbw").touch()
+
+    def probe(tables: object, board: chess.Board) -> int:
+        mine, theirs = (bool(board.rooks & board.occupied_co[colour]) for colour in (board.turn, not board.turn))
+        return 2 * (mine - theirs)
+
+    monkeypatch.setattr(chess.syzygy.Tablebase, "probe_wdl", probe)
+    client = Client(FakeEvaluator(lambda board: 0.0, lambda board, move: 9.0 * (move.uci() == "g1f1")))
+    position = "position fen 8/8/8/8/3k4/8/1r6/1R4K1 w - - 0 1"
+    assert best_move(client.go(position, "go nodes 20")) == "g1f1"
+    folders = os.pathsep.join(str(tmp_path / folder) for folder in ("a folder", "b"))
+    client.send(f"setoption name SyzygyPath value {folders}")
+    assert client.ready() == []
+    lines = client.go(position, "go nodes 20")
+    assert best_move(lines) == "b1b2"
+    assert int(field(last_info(lines), "tbhits")) > 0
+    client.send("setoption name SyzygyPath value <empty>")
+    assert best_move(client.go(position, "go nodes 20")) == "g1f1"
     client.close()
 
 

@@ -120,7 +120,7 @@ def test_uci_lists_every_option_once(client: Client) -> None:
     client.send("uci")
     lines = client.read_until("uciok")
     names = [line.split(" type ")[0] for line in lines if line.startswith("option ")]
-    assert len(names) == len(set(names)) == 28
+    assert len(names) == len(set(names)) == 30
     assert "option name Clear Hash type button" in lines
     assert "option name Move Overhead type spin default 100 min 0 max 10000" in lines
 
@@ -226,6 +226,18 @@ def test_every_go_is_answered(client: Client, go: str, moves: str) -> None:
     for move in moves.split()[1:]:
         board.push_uci(move)
     check_answer(client.go(f"position startpos{moves}", go), board)
+
+
+def test_go_mate_ends_with_the_mate_and_waits_for_one(client: Client) -> None:
+    fen = "kbK5/pp6/1P6/8/8/8/8/R7 w - - 0 1"
+    lines = client.go(f"position fen {fen}", "go mate 2")
+    assert field(last_info(lines), "mate") == "2"
+    assert best_move(lines) == "a1a6"
+    # Where no mate is near it goes on looking.
+    client.send("position startpos", "go mate 1")
+    assert not [line for line in client.quiet(0.3) if line.startswith("bestmove")]
+    client.send("stop")
+    assert client.read_until("bestmove")
 
 
 def test_infinite_waits_for_stop_even_when_there_is_nothing_left_to_search(client: Client) -> None:

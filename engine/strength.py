@@ -1,0 +1,43 @@
+"""Playing at a chosen strength: how many nodes, and how soft a choice of the move, stand for a UCI_Elo.
+
+The scale is that of Stockfish 15.1's UCI_Elo. `scripts/calibrate.py` measures each anchor against it; after a new net
+the Elo column has to be written anew.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import NamedTuple
+
+
+class Strength(NamedTuple):
+    """A way to play."""
+
+    elo: int
+    nodes: int
+    temperature: float
+    """Of the choice among root moves; 0 plays the best."""
+
+
+ANCHORS = (
+    Strength(900, 1, 0.5),
+    Strength(1300, 1, 0.0),
+    Strength(1400, 10, 0.0),
+    Strength(1550, 50, 0.0),
+    Strength(1700, 200, 0.0),
+    Strength(1900, 800, 0.0),
+)
+"""Measured strengths, weakest first. Below the strength of one node only a softer choice is weaker."""
+
+WEAKEST, STRONGEST = ANCHORS[0].elo, ANCHORS[-1].elo
+
+
+def strength(elo: int) -> Strength:
+    """The way to play at `elo`, between `WEAKEST` and `STRONGEST`: linear between anchors, nodes by their logarithm."""
+    for lower, upper in itertools.pairwise(ANCHORS):
+        if elo <= upper.elo:
+            share = (elo - lower.elo) / (upper.elo - lower.elo)
+            nodes = math.exp((1 - share) * math.log(lower.nodes) + share * math.log(upper.nodes))
+            return Strength(elo, round(nodes), (1 - share) * lower.temperature + share * upper.temperature)
+    return ANCHORS[-1]
