@@ -171,7 +171,7 @@ def tournament_of(args: argparse.Namespace) -> Tournament:
 def play(args: argparse.Namespace) -> None:
     """Play what is missing of the match, and sum it up."""
     tournament = tournament_of(args)
-    record = Record(args.pgn)
+    record = Record(args.pgn, tournament.event)
     missing = tournament.missing(record)
     if missing and tournament.verdict(record) is None:
         asyncio.run(check_players(tournament.players, tournament.patience))

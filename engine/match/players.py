@@ -313,11 +313,12 @@ class Player:
             if done:
                 return
         protocol.send_line("stop")
-        done, _ = await asyncio.wait({thinking}, timeout=STOP_SECONDS)
+        grace = min(STOP_SECONDS, self._patience)
+        done, _ = await asyncio.wait({thinking}, timeout=grace)
         if not done:
             self._kill()
             kind = "stall" if allowed is None else "time"
-            raise FailureError(kind, f"no answer {STOP_SECONDS:g} seconds after stop")
+            raise FailureError(kind, f"no answer {grace:g} seconds after stop")
 
     async def _neighbours_of(self, protocol: _Protocol) -> tuple[str, ...]:
         if not self._neighbours:

@@ -28,7 +28,6 @@ TERMINATIONS = {"time": "time forfeit", "illegal move": "illegal move", "crash":
 """PGN's Termination for each way to fail."""
 LINE_WIDTH = 100
 _HEADER = re.compile(r'\[(\w+) "((?:[^"\\]|\\.)*)"\]')
-_GAME = re.compile(rb'(?m)^\[Event "')
 _COMMENT = re.compile(r"\{([^{}]*)\}")
 _OF_A_MOVE = re.compile(r'\A(?:book|\S*/\d+ [\d.]+s)(?:, \w+=(?:"[^"]*"|[^,]*))*(?:, |$)')
 """The part of a comment that tells of the move; what follows is the reason for the result."""
@@ -80,7 +79,7 @@ def _evaluation(score: chess.engine.Score | None) -> str:
 def _comment(answer: Answer) -> str:
     parts = [f"{_evaluation(answer.score)}/{answer.depth or 0} {answer.seconds:.3f}s"]
     parts += [f"n={answer.nodes}"] if answer.nodes is not None else []
-    parts += [f'neighbour="{line}"' for line in answer.neighbours]
+    parts += ['neighbour="{}"'.format(line.replace('"', "'")) for line in answer.neighbours]
     return ", ".join(parts)
 
 
@@ -89,10 +88,7 @@ def to_pgn(headers: Mapping[str, str], opening: Opening, answers: Sequence[Answe
 
     `headers` are in the order in which they shall stand, with the Result among them.
     """
-    lines = []
-    for name, value in headers.items():
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        lines.append(f'[{name} "{escaped}"]')
+    lines = [f'[{name} "{_escaped(value)}"]' for name, value in headers.items()]
     board = chess.Board(opening.fen)
     played = [(move, "book") for move in opening.moves] + [(answer.move, _comment(answer)) for answer in answers]
     if played:
@@ -105,6 +101,11 @@ def to_pgn(headers: Mapping[str, str], opening: Opening, answers: Sequence[Answe
         board.push(move)
     words.append(headers["Result"])
     return "\n".join([*lines, "", *_wrapped(words)]) + "\n\n"
+
+
+def _escaped(text: str) -> str:
+    """`text` as it stands in a header."""
+    return text.replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _plain(text: str) -> str:
@@ -132,18 +133,20 @@ def read_games(path: Path) -> list[PlayedGame]:
 class Record:
     """The PGN file of one match."""
 
-    def __init__(self, path: Path) -> None:
-        """Read what is there, and cut off a last game that a kill left unfinished. Raises RecordError, OSError."""
+    def __init__(self, path: Path, event: str) -> None:
+        """Read what is there of a match whose games are all called `event`.
+
+        A last game that a kill left unfinished is no game, and makes room for the next one. Raises RecordError for a
+        file that ends in anything else, and OSError.
+        """
         self.path = path
         text = path.read_bytes() if path.exists() else b""
-        starts = [match.start() for match in _GAME.finditer(text)]
-        if starts and not _is_whole(text[starts[-1] :]):
-            text = text[: starts[-1]]
-        elif not starts and text and b'[Event "'.startswith(text[:8]):
-            text = b""
-        self.games = list(_parse(path, text))
-        if path.exists() and path.stat().st_size > len(text):
-            os.truncate(path, len(text))
+        ends = [match.end() for match in re.finditer(rb"\n\n", text)]
+        self._size = ends[len(ends) // 2 * 2 - 1] if len(ends) > 1 else 0
+        torn, ours = text[self._size :], f'[Event "{_escaped(event)}"]\n'.encode()
+        if not (torn.startswith(ours) or ours.startswith(torn)) or torn.count(b"[Event ") > 1:
+            raise RecordError(f"{path} is no record of this match; choose another --pgn")
+        self.games = list(_parse(path, text[: self._size]))
 
     def check(self, schedule: Iterable[ScheduledGame], headers: Mapping[str, Mapping[str, str]]) -> set[str]:
         """The rounds of `schedule` that have been played; `headers` are those that each round must show.
@@ -157,9 +160,9 @@ class Record:
             scheduled = expected.get(game.round)
             if game.round in done:
                 raise RecordError(f"{where} is a second game of round {game.round}")
-            done.add(game.round)
             if scheduled is None:
-                continue  # a longer match was played before
+                raise RecordError(f"{where} is of round {game.round}, which is not in this match; ask for more --games")
+            done.add(game.round)
             wanted = {"White": scheduled.white, "Black": scheduled.black, **headers[game.round]}
             for name, value in wanted.items():
                 if game.headers.get(name) != value:
@@ -171,17 +174,14 @@ class Record:
         """Append a finished game and wait until it is on the disk."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab") as file:
-            file.write(text.encode())
+            if file.tell() > self._size:
+                file.truncate(self._size)
+            self._size += file.write(text.encode())
             file.flush()
             os.fsync(file.fileno())
         (game,) = _parse(self.path, text.encode())
         self.games.append(game)
         return game
-
-
-def _is_whole(text: bytes) -> bool:
-    """Whether a game of our own is there to the end: headers, an empty line, moves and result, an empty line."""
-    return text.endswith(b"\n\n") and text.count(b"\n\n") == 2
 
 
 def _parse(path: Path, text: bytes) -> Iterator[PlayedGame]:

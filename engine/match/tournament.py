@@ -80,10 +80,15 @@ class Tournament:
 
 async def check_players(players: Mapping[str, PlayerSettings], patience: float) -> None:
     """Start every engine once. Raises PlayerError for one that does not start or does not take its options."""
-    for settings in players.values():
+
+    async def check(settings: PlayerSettings) -> None:
         player = Player(settings, 0.0, patience, lambda _: None)
         await player.start()
         await player.close()
+
+    failed = await asyncio.gather(*map(check, players.values()), return_exceptions=True)
+    for error in filter(None, failed):
+        raise error
 
 
 async def run(
