@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import chess
 
+from dejavu.engine.options import Config
 from dejavu.engine.tree import LOST, TABLEBASE_PLIES, WON, Tree
 from dejavu.model.encoding import index_to_move
 
@@ -20,7 +21,8 @@ class Line:
     """One principal variation; the score is for the side to move at the root."""
 
     moves: tuple[str, ...]
-    centipawns: int
+    score: int
+    """What stands behind `score cp`, in the unit of ScoreType."""
     mate: int | None
     """Moves to mate, negative if the side to move is mated; None if no mate is proven."""
     wdl: tuple[int, int, int]
@@ -51,9 +53,9 @@ class BestMove(NamedTuple):
     """Why the search ended, in a word or two."""
 
 
-def value(tree: Tree, node: int) -> float:
-    """Q of a visited node, for the player who moved into it."""
-    return tree.value_sum[node] / tree.visits[node]
+def value(tree: Tree, node: int, draw_score: float = 0.0) -> float:
+    """Q of a visited node for the player who moved into it, to whom a draw is worth `draw_score`."""
+    return (tree.value_sum[node] + draw_score * tree.draw_sum[node]) / tree.visits[node]
 
 
 def mate_in(tree: Tree, child: int) -> int | None:
@@ -64,39 +66,54 @@ def mate_in(tree: Tree, child: int) -> int | None:
     return (plies + 2) // 2 if proof == WON else -((plies + 1) // 2)
 
 
-def variations(tree: Tree, root: int, board: chess.Board, count: int) -> list[Line]:
+def variations(tree: Tree, root: int, board: chess.Board, count: int, config: Config) -> list[Line]:
     """The best `count` moves of `root`, which has `board`, each with its line; at least one, visited or not."""
-    children = tree.ranked_children(root)
+    children = tree.ranked_children(root, config.draw_score)
     unvisited = len(children) < tree.edge_count[root]
     if unvisited and (not children or tree.proof[children[0]] == LOST):
-        # Anything unseen is better than a proven loss. Its score is the root's own evaluation.
-        move = index_to_move(tree.edge_move[tree.first_edge[root] + len(tree.children[root])], board)
-        centipawns, wdl = _score(-value(tree, root), tree.draw_sum[root] / tree.visits[root])
-        unseen = Line((move.uci(),), centipawns, None, wdl)
-        return [unseen, *(_line(tree, child, board) for child in children[: count - 1])]
-    return [_line(tree, child, board) for child in children[:count]]
+        # Anything unseen is better than a proven loss.
+        return [_unseen(tree, root, board, config), *(_line(tree, child, board, config) for child in children)][:count]
+    return [_line(tree, child, board, config) for child in children[:count]]
 
 
-def _line(tree: Tree, child: int, root_board: chess.Board) -> Line:
+def _unseen(tree: Tree, root: int, board: chess.Board, config: Config) -> Line:
+    """The likeliest root move without a visit; its score is the root's own evaluation."""
+    move = index_to_move(tree.next_move(root), board)
+    q, draw = -tree.value_sum[root] / tree.visits[root], tree.draw_sum[root] / tree.visits[root]
+    return Line((move.uci(),), score(q, draw, config), None, win_draw_loss(q, draw))
+
+
+def _line(tree: Tree, child: int, root_board: chess.Board, config: Config) -> Line:
     """The variation of the root move to `child`: always the best child, down to the end of the tree."""
     board = root_board.copy(stack=False)
     moves: list[str] = []
-    node = child
+    node, draw_score = child, config.draw_score
     while True:
         move = index_to_move(tree.move_into(node), board)
         moves.append(move.uci())
         board.push(move)
-        ranked = tree.ranked_children(node)
+        draw_score = -draw_score
+        ranked = tree.ranked_children(node, draw_score)
         if not ranked:
             break
         node = ranked[0]
-    centipawns, wdl = _score(value(tree, child), tree.draw_sum[child] / tree.visits[child])
-    return Line(tuple(moves), centipawns, mate_in(tree, child), wdl)
+    q, draw = value(tree, child), tree.draw_sum[child] / tree.visits[child]
+    return Line(tuple(moves), score(q, draw, config), mate_in(tree, child), win_draw_loss(q, draw))
 
 
-def _score(value: float, draw: float) -> tuple[int, tuple[int, int, int]]:
-    """Centipawns, and win, draw, loss in thousandths."""
+def win_draw_loss(value: float, draw: float) -> tuple[int, int, int]:
+    """The chances behind Q and a draw probability, in thousandths."""
     value = min(1.0, max(-1.0, value))
     draw = min(1.0 - abs(value), max(0.0, draw))
     win, loss = round(500 * (1 + value - draw)), round(500 * (1 - value - draw))
-    return round(CENTIPAWN_SCALE * math.tan(CENTIPAWN_SLOPE * value)), (win, max(0, 1000 - win - loss), loss)
+    return win, max(0, 1000 - win - loss), loss
+
+
+def score(value: float, draw: float, config: Config) -> int:
+    """The number behind `score cp` for Q and a draw probability, under ScoreType and DrawScore."""
+    value = min(1.0, max(-1.0, value + config.draw_score * draw))
+    if config.score_type == "WDL":
+        return round(5000 * (1 + value))
+    if config.score_type == "Q":
+        return round(10000 * value)
+    return round(CENTIPAWN_SCALE * math.tan(CENTIPAWN_SLOPE * value))

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from dejavu.engine.evaluator import Evaluator, UniformEvaluator, expansions
 from dejavu.engine.options import SHIPPED, Config
 from dejavu.model.encoding import clock_byte, pack, stack
@@ -132,9 +134,6 @@ class Loader:
         import chess
 
         evaluator = self._factory(*target)
-        planes, clocks = (
-            stack([pack(chess.Board())]),
-            stack([(clock_byte(0, False),) * 4])[:, 0].astype("uint8"),
-        )
-        expansions(evaluator.evaluate(planes, clocks), 1.0)
+        clocks = np.array([clock_byte(0, repeated=False)], np.uint8)
+        expansions(evaluator.evaluate(stack([pack(chess.Board())]), clocks), 1.0)
         return evaluator

@@ -24,13 +24,15 @@ class OptionError(ValueError):
 
 @dataclass(frozen=True)
 class Option:
-    """One UCI option. `kind` is spin, check, string, button, or real (a number; UCI knows it as a string)."""
+    """One UCI option. `kind` is spin, check, combo, string, button, or real (a number; UCI knows it as a string)."""
 
     name: str
     kind: str
     sentence: str
     minimum: float | None = None
     maximum: float | None = None
+    choices: tuple[str, ...] = ()
+    """What a combo may be set to; none has a blank in it, which fastchess could not read."""
 
     def parse(self, text: str) -> bool | int | float | str:
         """Read the value part of a `setoption`; raises OptionError naming the option and what it accepts."""
@@ -41,6 +43,11 @@ class Option:
             if text.lower() not in ("true", "false"):
                 raise OptionError(f"option {self.name} takes true or false, not '{text}'")
             return text.lower() == "true"
+        if self.kind == "combo":
+            for choice in self.choices:
+                if choice.lower() == text.lower():
+                    return choice
+            raise OptionError(f"option {self.name} takes {' or '.join(self.choices)}, not '{text}'")
         assert self.minimum is not None
         assert self.maximum is not None
         try:
@@ -60,6 +67,9 @@ class Option:
         if self.kind == "spin":
             limits = f"min {self.minimum:.0f} max {self.maximum:.0f}"
             return f"option name {self.name} type spin default {default} {limits}"
+        if self.kind == "combo":
+            choices = " ".join(f"var {choice}" for choice in self.choices)
+            return f"option name {self.name} type combo default {default} {choices}"
         kind = "string" if self.kind == "real" else self.kind
         return f"option name {self.name} type {kind} default {_spell(default)}"
 
@@ -88,6 +98,11 @@ def _string(name: str, default: str, sentence: str) -> Any:
     return dataclasses.field(default=default, metadata={"option": Option(name, "string", sentence)})
 
 
+def _combo(name: str, default: str, choices: tuple[str, ...], sentence: str) -> Any:
+    option = Option(name, "combo", sentence, choices=choices)
+    return dataclasses.field(default=default, metadata={"option": option})
+
+
 @dataclass(frozen=True)
 class Config:
     """The value of every option. Search defaults are lc0's (its `search/classic/params.cc`)."""
@@ -98,7 +113,7 @@ class Config:
         256,
         1,
         65536,
-        "Megabytes for the search tree and the cache of evaluations; a full tree stops growing.",
+        "Megabytes for the search tree and the cache of evaluations; a full tree drops what it looked at least.",
     )
     multi_pv: int = _spin("MultiPV", 1, 1, 256, "How many of the best moves to report, each with its line.")
     ponder: bool = _check("Ponder", False, "Tells the engine that the GUI may let it think on the opponent's time.")
@@ -123,8 +138,8 @@ class Config:
     cpuct: float = _real("CPuct", 1.745, 0.0, 100.0, "Exploration: the larger, the wider the search.")
     cpuct_base: float = _real("CPuctBase", 38739.0, 1.0, 1e9, "Visits at which exploration has begun to grow.")
     cpuct_factor: float = _real("CPuctFactor", 3.894, 0.0, 1000.0, "How fast exploration grows with visits.")
-    fpu_reduction: float = _real(
-        "FpuReduction",
+    fpu_value: float = _real(
+        "FpuValue",
         0.330,
         -100.0,
         100.0,
@@ -139,6 +154,19 @@ class Config:
         0.0,
         10.0,
         "On a clock, stops once no move can overtake the best; larger stops sooner, 0 never.",
+    )
+    draw_score: float = _real(
+        "DrawScore",
+        0.0,
+        -1.0,
+        1.0,
+        "What a draw is worth to the side to move, the opposite to its opponent; below 0 avoids draws.",
+    )
+    score_type: str = _combo(
+        "ScoreType",
+        "centipawn",
+        ("centipawn", "WDL", "Q"),
+        "What stands behind `score cp`: centipawns, the expected score (0 to 10000) or Q (-10000 to 10000).",
     )
     log_file: str = _string("LogFile", "", "Every line in and out is written to this file, with its time.")
     node_limit: int = _spin(
@@ -178,6 +206,7 @@ def markdown_table() -> str:
     rows = ["| option | default | range | |", "|---|---|---|---|"]
     for field, option in FIELDS.values():
         limits = "" if option.minimum is None else f"{option.minimum:.10g} to {option.maximum:.10g}"
+        limits = limits or ", ".join(f"`{choice}`" for choice in option.choices)
         rows.append(f"| `{option.name}` | `{_spell(getattr(default, field))}` | {limits} | {option.sentence} |")
     rows.append(f"| `{CLEAR_HASH.name}` | | button | {CLEAR_HASH.sentence} |")
     return "\n".join(rows)

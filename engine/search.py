@@ -6,8 +6,11 @@
     4 back up    values go up to the root, virtual visits are taken back
     5 report     info lines; a stopper may end the search
 
-Formulas and defaults are lc0's: PUCT with cpuct growing with visits, first-play urgency by reduction, softmax
-temperature, collisions.
+While the network judges one minibatch, the next is gathered. Formulas and defaults are lc0's: PUCT with cpuct growing
+with visits, first-play urgency by reduction, softmax temperature, collisions.
+
+`Search.run` does all of it. Many searches can also share one evaluator: whoever drives them calls `gather`, judges the
+leaves, and hands the answers to `settle`.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -29,13 +33,16 @@ from dejavu.engine.options import Config
 from dejavu.engine.stoppers import Progress, Stopper, first_reason
 from dejavu.engine.tablebase import Tablebases
 from dejavu.engine.tree import DRAWN, LOST, NO_NODE, TABLEBASE_PLIES, UNPROVEN, WON, Tree
-from dejavu.model.encoding import Packed, clock_byte, index_to_move, move_to_index, pack, stack
+from dejavu.model.encoding import Packed, clock_byte, index_to_move, move_to_index, pack, stack, unpack
 
 MAX_COLLISIONS = 32
 """Walks of one minibatch that may end at a leaf already waiting (lc0's collision limit)."""
 
 MAX_FINISHED = 64
 """Walks of one gathering that may end without the network, so that stoppers are asked often enough."""
+
+OVERLAP_BATCHES = 16
+"""A tree of so many minibatches is old enough that the next is gathered before the last has been judged."""
 
 REPORT_SECONDS = 1.0
 """An info line at least this often ..."""
@@ -83,12 +90,16 @@ class Task:
 
     tree: Tree
     root: int
-    """Node to search; its board is set. Not the tree's first node while pondering."""
+    """Node to search. Not the tree's first node while pondering."""
+    board: chess.Board
+    """Position of the root."""
     history: Sequence[Packed]
     """Positions of the game before the root, the latest last, back to the last capture or pawn move."""
     root_moves: Sequence[chess.Move]
     """The moves to choose from: all legal ones, or those of `searchmoves` or of the tablebases."""
     node_limit: int | None
+    tree_bytes: int
+    """A tree that has grown so large is pruned."""
     stoppers: Sequence[Stopper]
     wait_for_stop: bool
     """`go infinite`: no answer before `stop`."""
@@ -101,6 +112,14 @@ class Leaf(NamedTuple):
     depth: int
     key: Packed
     clock: int
+
+
+class Minibatch(NamedTuple):
+    """What one gathering found."""
+
+    leaves: list[Leaf]
+    collisions: list[int]
+    """Nodes where walks ended that waited already: their virtual visits are taken back with the leaves'."""
 
 
 class Search:
@@ -131,6 +150,9 @@ class Search:
         self.report = report
         self.say = say
         self.progress = Progress()
+        self._waiting = 0
+        """Leaves that have been gathered and not settled."""
+        self._root_board = task.board
         self._began = time.perf_counter()
         self._tablebase_hits = tablebases.hits
         self._depth_sum = 0
@@ -139,30 +161,45 @@ class Search:
         self._best_child = NO_NODE
         self._reported = (0, NO_NODE)
         """Depth and best root move of the latest info line."""
-        board = self.tree.board[self.root]
-        assert board is not None
-        self._root_board = board
 
     def run(self) -> BestMove:
         """Search until a stopper or `stop` ends it, and answer; blocks as long as UCI forbids an answer."""
-        if self.tree.first_edge[self.root] < 0:
-            self._expand_root()
-        reason = None
-        while reason is None:
-            if self.signals.stop.is_set():
-                reason = "stop"
-                break
-            self._refresh_progress()
-            reason = first_reason(self.task.stoppers, self.progress)
-            if reason is None:
-                self._minibatch()
-                self._report_if_new()
-        if reason == "memory":
-            self.say("the search tree has filled its part of Hash and does not grow any more")
+        with ThreadPoolExecutor(1, "evaluate") as worker:
+            reason = self._search(worker)
         if self.signals.must_wait(self.task.wait_for_stop):
             self._send_report()
             self.signals.wait_until_answer_is_allowed(self.task.wait_for_stop)
         return self.answer(reason)
+
+    def _search(self, worker: Executor) -> str:
+        """Minibatch after minibatch; why it ended. `worker` has one thread: it judges one minibatch at a time."""
+        pending: tuple[Minibatch, Future[list[Expansion]]] | None = None
+        began = time.perf_counter()
+        while (reason := self.reason_to_stop()) is None:
+            batch = self.gather()
+            answers = worker.submit(self.judge, batch.leaves)
+            if pending is not None:
+                self.settle(pending[0], pending[1].result())
+            pending = batch, answers
+            if not self._may_overlap():
+                self.settle(batch, answers.result())
+                pending = None
+            now = time.perf_counter()
+            self.pace.measured(len(batch.leaves), now - began)
+            began = now
+            self._report_if_new()
+        if pending is not None:
+            self.settle(pending[0], pending[1].result())
+        return reason
+
+    def reason_to_stop(self) -> str | None:
+        """Why the search should end now, in a word; None to go on."""
+        if self.tree.first_edge[self.root] < 0:
+            return None
+        if self.signals.stop.is_set():
+            return "stop"
+        self._refresh_progress()
+        return first_reason(self.task.stoppers, self.progress)
 
     @property
     def has_answer(self) -> bool:
@@ -175,48 +212,71 @@ class Search:
         moves = self._variations(1)[0].moves
         return BestMove(moves[0], moves[1] if len(moves) > 1 else None, reason)
 
-    # The root
-
-    def _expand_root(self) -> None:
-        """Evaluate the root and keep the edges of the task's moves."""
-        began = time.perf_counter()
-        tree, root, board = self.tree, self.root, self._root_board
-        key = tree.key[root]
-        repeated = self._repeats(root, key, board.halfmove_clock)
-        leaf = Leaf(root, 0, key, clock_byte(board.halfmove_clock, repeated))
-        expansion = self.cache.get((leaf.key, leaf.clock)) or self._evaluate([leaf])[0]
-        allowed = {move_to_index(move, board) for move in self.task.root_moves}
-        tree.expand(root, _restricted(expansion, allowed))
-        tree.back_up(root, root, -expansion.value, expansion.draw)
-        self.progress.playouts += 1
-        self.pace.measured(1, time.perf_counter() - began)
-
     # Phases 1 to 4
 
-    def _minibatch(self) -> None:
-        began = time.perf_counter()
-        leaves, collisions = self._gather(self._next_batch_size())
-        if leaves:
-            answers = self._evaluate(leaves)
-            for leaf, expansion in zip(leaves, answers, strict=True):
-                self._expand(leaf.node, leaf.depth, expansion)
+    def gather(self) -> Minibatch:
+        """Phases 1 and 2: leaves for the network. Each minibatch must be settled, the oldest first."""
+        if self.tree.first_edge[self.root] < 0:
+            leaves = [self._gather_root()]
+            collisions: list[int] = []
+        else:
+            leaves, collisions = self._gather(self._next_batch_size())
+        self._waiting += len(leaves)
+        return Minibatch(leaves, collisions)
+
+    def settle(self, batch: Minibatch, answers: Sequence[Expansion]) -> None:
+        """Phase 4 for a minibatch and the network's answers to its leaves."""
         tree, root = self.tree, self.root
-        for leaf in leaves:
+        for leaf, expansion in zip(batch.leaves, answers, strict=True):
+            self.cache.put((leaf.key, leaf.clock), expansion)
+            if leaf.node == root:
+                expansion = self._of_root_moves(expansion)
+            self._expand(leaf.node, leaf.depth, expansion)
+        for leaf in batch.leaves:
             tree.add_in_flight(leaf.node, root, -1)
-        for node in collisions:
+        for node in batch.collisions:
             tree.add_in_flight(node, root, -1)
-        self.pace.measured(len(leaves), time.perf_counter() - began)
+        self._waiting -= len(batch.leaves)
+        if tree.bytes >= self.task.tree_bytes and not self._waiting:
+            self.root = tree.prune(root, self.task.tree_bytes // 2)
+
+    def judge(self, leaves: Sequence[Leaf]) -> list[Expansion]:
+        """Phase 3: the network's answers."""
+        if not leaves:
+            return []
+        planes = stack([leaf.key for leaf in leaves])
+        clocks = np.array([leaf.clock for leaf in leaves], np.uint8)
+        return expansions(self.evaluator.evaluate(planes, clocks), self.config.policy_temperature)
+
+    def _gather_root(self) -> Leaf:
+        tree, root, clock = self.tree, self.root, self._root_board.halfmove_clock
+        key = tree.key[root]
+        tree.add_in_flight(root, root, 1)
+        return Leaf(root, 0, key, clock_byte(clock, self._repeats(root, key, clock)))
+
+    def _of_root_moves(self, expansion: Expansion) -> Expansion:
+        allowed = {move_to_index(move, self._root_board) for move in self.task.root_moves}
+        return _restricted(expansion, allowed)
+
+    def _may_overlap(self) -> bool:
+        """Whether to gather while a minibatch is being judged.
+
+        Walks that do not know yet what the minibatch before them finds are wasted on a young tree, a tree that is to be
+        pruned must have no visit under way, and minibatches of one ask for one walk at a time.
+        """
+        tree, size = self.tree, self.config.minibatch_size
+        return size > 1 and tree.visits[self.root] >= OVERLAP_BATCHES * size and tree.bytes < self.task.tree_bytes
 
     def _next_batch_size(self) -> int:
         visits = self.tree.visits[self.root]
         # A young tree knows too little to send many walks at once: each batch at most doubles it.
         size = min(self.config.minibatch_size, max(1, visits))
         if self.task.node_limit is not None:
-            size = min(size, self.task.node_limit - visits)
+            size = min(size, self.task.node_limit - visits - self._waiting)
         return size
 
     def _gather(self, size: int) -> tuple[list[Leaf], list[int]]:
-        """Phases 1 and 2: up to `size` leaves for the network, and the nodes of walks that collided."""
+        """Up to `size` leaves for the network, and the nodes of walks that collided."""
         tree, root, signals = self.tree, self.root, self.signals
         limit = self.task.node_limit
         leaves: list[Leaf] = []
@@ -225,10 +285,10 @@ class Search:
         while len(leaves) < size and len(collisions) < MAX_COLLISIONS and finished < MAX_FINISHED:
             if tree.proof[root] or signals.stop.is_set():
                 break
-            if limit is not None and tree.visits[root] + len(leaves) >= limit:
+            if limit is not None and tree.visits[root] + self._waiting + len(leaves) >= limit:
                 break
-            node, depth, is_new = self._select()
-            if not is_new and not tree.proof[node]:
+            node, depth = self._select()
+            if tree.in_flight[node]:
                 tree.add_in_flight(node, root, 1)
                 collisions.append(node)
                 continue
@@ -240,16 +300,18 @@ class Search:
                 leaves.append(leaf)
         return leaves, collisions
 
-    def _select(self) -> tuple[int, int, bool]:
-        """Phase 1, one walk: the node it ends at, its depth, and whether this walk made the node.
+    def _select(self) -> tuple[int, int]:
+        """Phase 1, one walk: the node it ends at, which is proven or has no edges, and its depth.
 
-        PUCT: the child with the largest Q + cpuct P sqrt(N of the parent) / (1 + N + visits under way).
+        PUCT: the child with the largest Q + cpuct P sqrt(N of the parent) / (1 + N + visits under way). To Q
+        comes DrawScore times the probability of a draw; its sign changes with the side to move.
         """
         tree, config = self.tree, self.config
         visits, in_flight, value_sum = tree.visits, tree.in_flight, tree.value_sum
         prior, proof, children_of = tree.prior, tree.proof, tree.children
         cpuct, base, factor = config.cpuct, config.cpuct_base, config.cpuct_factor
-        reduction = config.fpu_reduction
+        reduction = config.fpu_value
+        draw_sum, draw_score = tree.draw_sum, config.draw_score
         node, depth = self.root, 0
         while True:
             parent_visits = visits[node]
@@ -258,12 +320,16 @@ class Search:
                 max(parent_visits - 1, 1)
             )
             urgency = -value_sum[node] / parent_visits - reduction * math.sqrt(tree.visited_policy[node])
+            if draw_score:
+                urgency += draw_score * draw_sum[node] / parent_visits
             best, best_score = NO_NODE, -math.inf
             for child in children:
                 if proof[child] == LOST:
                     continue
                 n = visits[child]
                 q = value_sum[child] / n if n else urgency
+                if draw_score and n:
+                    q += draw_score * draw_sum[child] / n
                 score = q + exploration * prior[child] / (1 + n + in_flight[child])
                 if score > best_score:
                     best, best_score = child, score
@@ -271,56 +337,45 @@ class Search:
             if len(children) < tree.edge_count[node]:
                 edge = tree.first_edge[node] + len(children)
                 if urgency + exploration * tree.edge_prior[edge] > best_score:
-                    return self._add_child(node), depth, True
+                    return self._add_child(node), depth
             node = best
+            draw_score = -draw_score
             if proof[node] or tree.first_edge[node] < 0:
-                return node, depth, False
+                return node, depth
 
     def _add_child(self, node: int) -> int:
         """Make the node behind the next unvisited edge; its board is kept until `_finish_if_known`."""
         tree = self.tree
-        board = tree.board[node]
-        if board is None:
-            board = self._make_board(node)
-        self._leaf_board = leaf_board = board.copy(stack=False)
-        leaf_board.push(index_to_move(tree.next_move(node), board))
-        return tree.add_child(node, pack(leaf_board))
-
-    def _make_board(self, node: int) -> chess.Board:
-        """Store the board of a node that gets its first child; its parent has one, for the same reason."""
-        tree = self.tree
-        above = tree.board[tree.parent[node]]
-        assert above is not None
-        board = above.copy(stack=False)
-        board.push(index_to_move(tree.move_into(node), above))
-        board.clear_stack()
-        tree.board[node] = board
-        tree.boards += 1
-        return board
+        self._leaf_board = board = unpack(tree.key[node], tree.clock[node])
+        board.push(index_to_move(tree.next_move(node), board))
+        return tree.add_child(node, pack(board), board.halfmove_clock)
 
     def _finish_if_known(self, node: int, depth: int) -> Leaf | None:
         """Phase 2: back the walk up at once if no network is needed, else say what to evaluate."""
         tree, root = self.tree, self.root
+        if not tree.proof[node] and not tree.visits[node]:
+            known = self._known_result(node, self._leaf_board)
+            if known is not None:
+                tree.prove(node, root, *known)
         if tree.proof[node]:
             self._count(node, depth, 0.0, 0.0)
             return None
-        board, key = self._leaf_board, tree.key[node]
-        known = self._result_by_rules(node, key, board)
-        if known is None and self.tablebases.pieces:
-            result = self.tablebases.result(board)
-            if result is not None:
-                known = (DRAWN, 0) if result == 0 else (LOST if result > 0 else WON, TABLEBASE_PLIES)
-        if known is not None:
-            tree.prove(node, root, *known)
-            self._count(node, depth, 0.0, 0.0)
-            return None
         # A repeated position is a draw above, so the flag is never set below the root.
-        clock = clock_byte(board.halfmove_clock, False)
+        key, clock = tree.key[node], clock_byte(tree.clock[node], False)
         cached = self.cache.get((key, clock))
         if cached is None:
             return Leaf(node, depth, key, clock)
         self._expand(node, depth, cached)
         return None
+
+    def _known_result(self, node: int, board: chess.Board) -> tuple[int, int] | None:
+        """What the rules or the tablebases say of a new node: its proof and the plies to mate."""
+        known = self._result_by_rules(node, self.tree.key[node], board)
+        if known is None and self.tablebases.pieces:
+            result = self.tablebases.result(board)
+            if result is not None:
+                known = (DRAWN, 0) if result == 0 else (LOST if result > 0 else WON, TABLEBASE_PLIES)
+        return known
 
     def _result_by_rules(self, node: int, key: Packed, board: chess.Board) -> tuple[int, int] | None:
         """Draws the position does not show by having no moves; mate goes before the 50-move rule."""
@@ -346,23 +401,14 @@ class Search:
                 return True
         return False
 
-    def _evaluate(self, leaves: Sequence[Leaf]) -> list[Expansion]:
-        """Phase 3: ask the network, and remember its answers."""
-        planes = stack([leaf.key for leaf in leaves])
-        clocks = np.array([leaf.clock for leaf in leaves], np.uint8)
-        answers = expansions(self.evaluator.evaluate(planes, clocks), self.config.policy_temperature)
-        for leaf, expansion in zip(leaves, answers, strict=True):
-            self.cache.put((leaf.key, leaf.clock), expansion)
-        return answers
-
     def _expand(self, node: int, depth: int, expansion: Expansion) -> None:
         """Phases 2 and 4 for an evaluated leaf: give it its edges, or its result if it has none."""
         tree = self.tree
         if expansion.moves:
             tree.expand(node, expansion)
         else:
-            board = self._make_board(node)
-            tree.prove(node, self.root, *((WON, 0) if board.is_check() else (DRAWN, 0)))
+            checkmate = unpack(tree.key[node]).is_check()
+            tree.prove(node, self.root, *((WON, 0) if checkmate else (DRAWN, 0)))
         self._count(node, depth, -expansion.value, expansion.draw)
         limit, root = self.task.node_limit, self.root
         if expansion.mates and (limit is None or tree.visits[root] + tree.in_flight[root] < limit):
@@ -380,24 +426,24 @@ class Search:
     # Phase 5
 
     def _refresh_progress(self) -> None:
-        tree, root, progress = self.tree, self.root, self.progress
+        tree, root, progress, draw_score = self.tree, self.root, self.progress, self.config.draw_score
         now = time.perf_counter()
         progress.nodes = tree.visits[root]
         progress.elapsed = now - self.signals.started
         progress.searching = now - self._began
         progress.pondering = self.signals.pondering
         progress.depth = self._depth_sum / max(progress.playouts, 1)
-        progress.batch_seconds = self.pace.expected(self._next_batch_size())
-        progress.tree_bytes = tree.bytes
+        batches = 2 if self._may_overlap() else 1
+        progress.batch_seconds = batches * self.pace.expected(self._next_batch_size())
         progress.proven = tree.proof[root] != UNPROVEN
-        children = tree.ranked_children(root)
+        children = tree.ranked_children(root, draw_score)
         self._best_child = children[0] if children else NO_NODE
         progress.mate_in = mate_in(tree, children[0]) if children else None
         counts = [tree.visits[child] for child in children if tree.proof[child] != LOST]
         progress.best_visits = counts[0] if counts else 0
         progress.second_visits = max(counts[1:], default=0)
         progress.best_has_best_value = not children or children[0] == max(
-            children, key=lambda child: value(tree, child)
+            children, key=lambda child: value(tree, child, draw_score)
         )
 
     def _report_if_new(self) -> None:
@@ -414,7 +460,7 @@ class Search:
     def _send_report(self) -> None:
         self._refresh_progress()
         progress, config = self.progress, self.config
-        used = progress.tree_bytes + len(self.cache) * self.cache.ENTRY_BYTES
+        used = self.tree.bytes + len(self.cache) * self.cache.ENTRY_BYTES
         info = Info(
             depth=self._depth(),
             selective_depth=max(1, self._selective_depth),
@@ -430,7 +476,7 @@ class Search:
         self.report(info)
 
     def _variations(self, count: int) -> list[Line]:
-        return variations(self.tree, self.root, self._root_board, count)
+        return variations(self.tree, self.root, self._root_board, count, self.config)
 
 
 def _restricted(expansion: Expansion, allowed: set[int]) -> Expansion:
@@ -441,4 +487,8 @@ def _restricted(expansion: Expansion, allowed: set[int]) -> Expansion:
     if kept.all():
         return expansion
     priors = priors[kept] / max(float(priors[kept].sum()), 1e-9)
-    return expansion._replace(moves=moves[kept].tobytes(), priors=priors.astype(np.float32).tobytes())
+    return expansion._replace(
+        moves=moves[kept].tobytes(),
+        priors=priors.astype(np.float32).tobytes(),
+        mates=expansion.mates and bool(kept[0]),
+    )

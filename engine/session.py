@@ -13,14 +13,13 @@ import numpy as np
 from dejavu.engine.clock import Budget, Pace, budget
 from dejavu.engine.evaluator import EvaluationCache, EvaluationError, Remembering, expansions
 from dejavu.engine.limits import Limits
-from dejavu.engine.lines import BestMove, Info, Line
+from dejavu.engine.lines import BestMove, Info, Line, score
 from dejavu.engine.loader import EvaluatorFactory, Loader
 from dejavu.engine.options import Config
 from dejavu.engine.search import Search, Signals, Task
 from dejavu.engine.stoppers import (
     DepthStopper,
     MateStopper,
-    MemoryStopper,
     NodesStopper,
     ProvenStopper,
     SmartPruningStopper,
@@ -279,7 +278,7 @@ class Session:
         """Search, and answer whatever happens: an engine that falls silent loses the game."""
         legal = list(game.board.legal_moves)
         if not legal:
-            report(_bare_info((), mate=0 if game.board.is_check() else None))
+            report(_bare_info((), mate=0 if game.board.is_check() else None, config=config))
             signals.wait_until_answer_is_allowed(limits.infinite)
             return BestMove(None, None, "the game is over")
         search = None
@@ -298,7 +297,7 @@ class Session:
         signals.wait_until_answer_is_allowed(limits.infinite)
         if search is not None and search.has_answer:
             return search.answer("error")
-        report(_bare_info((legal[0].uci(),), mate=None))
+        report(_bare_info((legal[0].uci(),), mate=None, config=config))
         return BestMove(legal[0].uci(), None, "error")
 
     def _load(self, config: Config) -> None:
@@ -331,7 +330,7 @@ class Session:
         if len(root_moves) < len(legal):
             # A root without some of its moves is no use to later searches.
             tree = _new_tree(game)
-            root = tree.root
+            root = 0
             self._tree = self._tree_game = None
         else:
             tree, root = self._find_root(game, keep_rest=limits.ponder)
@@ -345,9 +344,11 @@ class Session:
         task = Task(
             tree=tree,
             root=root,
+            board=game.board,
             history=game.history,
             root_moves=root_moves,
             node_limit=node_limit,
+            tree_bytes=int(config.hash_megabytes * 2**20 * (1 - CACHE_SHARE)),
             stoppers=_stoppers(limits, config, node_limit, time),
             wait_for_stop=limits.infinite or unlimited,
         )
@@ -386,39 +387,34 @@ class Session:
         """
         tree, start = self._tree, self._tree_game
         if tree is not None and start is not None and game.continues(start):
-            node = tree.root
+            node = 0
             for index in game.indices[len(start.indices) :]:
                 node = tree.find_child(node, index)
                 if node == NO_NODE:
                     break
             # A draw proven by repetition need not be one for a game that has come to stand on it.
             if node != NO_NODE and tree.first_edge[node] >= 0 and tree.proof[node] != DRAWN:
-                if tree.board[node] is None:
-                    tree.board[node] = game.board.copy(stack=False)
-                    tree.boards += 1
-                if keep_rest or node == tree.root:
+                if keep_rest or node == 0:
                     return tree, node
-                self._tree, self._tree_game = tree.subtree(node), game
-                return self._tree, self._tree.root
+                tree.reroot(node)
+                self._tree_game = game
+                return tree, 0
         self._tree, self._tree_game = _new_tree(game), game
-        return self._tree, self._tree.root
+        return self._tree, 0
 
 
 def _new_tree(game: Game) -> Tree:
-    return Tree(game.board.copy(stack=False), pack(game.board))
+    return Tree(pack(game.board), game.board.halfmove_clock)
 
 
-def _bare_info(moves: tuple[str, ...], mate: int | None) -> Info:
-    """What to report where nothing was searched."""
-    line = Line(moves, 0, mate, (0, 0, 1000) if mate is not None else (0, 1000, 0))
+def _bare_info(moves: tuple[str, ...], mate: int | None, config: Config) -> Info:
+    """What to report where nothing was searched: a draw, unless the side to move is mated."""
+    line = Line(moves, score(0.0, 1.0, config), mate, (0, 0, 1000) if mate is not None else (0, 1000, 0))
     return Info(0, 0, 0, 0, 0, 0, 0, (line,))
 
 
 def _stoppers(limits: Limits, config: Config, node_limit: int | None, time: Budget | None) -> list[Stopper]:
-    stoppers: list[Stopper] = [
-        ProvenStopper(),
-        MemoryStopper(int(config.hash_megabytes * 2**20 * (1 - CACHE_SHARE))),
-    ]
+    stoppers: list[Stopper] = [ProvenStopper()]
     if node_limit is not None:
         stoppers.append(NodesStopper(node_limit))
     if limits.depth is not None:

@@ -25,8 +25,7 @@ class Progress:
     depth: float = 0.0
     """Mean depth of this search's visits."""
     batch_seconds: float = 0.0
-    """What the next minibatch may take, from the slowest of the latest ones."""
-    tree_bytes: int = 0
+    """How long an answer may be delayed by minibatches, from the slowest of the latest ones."""
     proven: bool = False
     """The root's result is proven."""
     mate_in: int | None = None
@@ -73,17 +72,6 @@ class MateStopper:
     def reason(self, progress: Progress) -> str | None:
         found = progress.mate_in is not None and abs(progress.mate_in) <= self.moves
         return "mate" if found else None
-
-
-@dataclass(frozen=True)
-class MemoryStopper:
-    """Stops when the tree has used up its part of Hash."""
-
-    limit: int
-    """Bytes."""
-
-    def reason(self, progress: Progress) -> str | None:
-        return "memory" if progress.tree_bytes >= self.limit else None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The search tree as a struct of arrays: one entry a node in each list, edges in two flat arrays.
+"""The search tree as a struct of arrays: one entry a node in each array, edges in two arrays of their own.
 
 An edge is a legal move of a node. The edges of a node lie side by side, the likeliest first. All unvisited
 moves of a node have the same Q (the first-play urgency) and N = 0, so PUCT always prefers the likeliest of
@@ -6,13 +6,18 @@ them: the visited edges form a prefix, and selection looks at the children and a
 
 Values are seen by the player who moved INTO the node: W / N is the Q its parent compares. The value of a
 position for its own side to move is therefore -W / N.
+
+A node has a higher number than its parent.
 """
 
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
+from typing import Any
 
-import chess
+import numpy as np
+from numpy.typing import NDArray
 
 from dejavu.engine.evaluator import Expansion
 from dejavu.model.encoding import Packed
@@ -27,54 +32,52 @@ TABLEBASE_PLIES = 10_000
 """Plies to mate of a tablebase result, whose distance to mate is not known: beyond any real mate."""
 
 NO_NODE = -1
-_NO_CHILDREN: list[int] = []
+_NO_CHILDREN: array[int] = array("i")
 
-NODE_BYTES = 760
-"""Measured: a node's list entries, numbers and key, its two byte strings a move not included."""
+NODE_BYTES = 210
+"""Measured: a node's array entries, key and children, its two array entries a move not included."""
 EDGE_BYTES = 6
-BOARD_BYTES = 1000
+
+MAX_CLOCK = 255
 
 
 class Tree:
-    """All nodes of one search tree. Lists have one entry a node; `root` is node 0 of a new tree."""
+    """All nodes of one search tree; node 0 is the first. Arrays have one entry a node."""
 
-    def __init__(self, board: chess.Board, key: Packed) -> None:
-        """A tree of one node: `board` without its move stack, and its packed form."""
-        self.visits: list[int] = []
+    def __init__(self, key: Packed, clock: int) -> None:
+        """A tree of one node, the position `key` with a half-move clock."""
+        self.visits = array("i")
         """N: finished visits."""
-        self.in_flight: list[int] = []
+        self.in_flight = array("i")
         """Visits under way: the node waits for an evaluation in its subtree (virtual loss)."""
-        self.value_sum: list[float] = []
+        self.value_sum = array("d")
         """W: sum of values in -1..1."""
-        self.draw_sum: list[float] = []
+        self.draw_sum = array("d")
         """D: sum of draw probabilities."""
-        self.prior: list[float] = []
+        self.prior = array("f")
         """P of the edge that leads here."""
-        self.visited_policy: list[float] = []
+        self.visited_policy = array("d")
         """Sum of P over children with N > 0."""
-        self.parent: list[int] = []
-        self.edge: list[int] = []
+        self.parent = array("i")
+        self.edge = array("i")
         """The edge that leads here, an index into the edge arrays; -1 for the first node."""
-        self.first_edge: list[int] = []
-        """Where the node's edges begin; -1 while it has not been evaluated."""
-        self.edge_count: list[int] = []
-        self.children: list[list[int]] = []
+        self.first_edge = array("i")
+        """Where the node's edges begin; -1 while it has none: not yet evaluated, or its subtree was given up."""
+        self.edge_count = array("H")
+        self.children: list[array[int]] = []
         """Node numbers of the visited prefix of the edges, in edge order."""
-        self.proof: list[int] = []
-        self.plies_to_mate: list[int] = []
+        self.proof = array("b")
+        self.plies_to_mate = array("h")
         """Of a proven win or loss; 0 is checkmate on the board."""
         self.key: list[Packed] = []
-        """Packed position, for repetitions."""
-        self.board: list[chess.Board | None] = []
-        """Position with neither stack nor history; None for leaves, whose board is made when it is needed."""
-        self.edge_move: array[int] = array("H")
+        """Packed position: for repetitions, and to make the node's board from."""
+        self.clock = array("B")
+        """Half-move clock."""
+        self.edge_move = array("H")
         """[edges] policy index."""
-        self.edge_prior: array[float] = array("f")
+        self.edge_prior = array("f")
         """[edges] P."""
-        self.boards = 1
-        """How many entries of `board` are set."""
-        self.root = self._append(NO_NODE, -1, 0.0, key)
-        self.board[self.root] = board
+        self._append(NO_NODE, -1, 0.0, key, clock)
 
     def __len__(self) -> int:
         return len(self.visits)
@@ -82,9 +85,9 @@ class Tree:
     @property
     def bytes(self) -> int:
         """Estimated memory."""
-        return len(self.visits) * NODE_BYTES + len(self.edge_move) * EDGE_BYTES + self.boards * BOARD_BYTES
+        return len(self.visits) * NODE_BYTES + len(self.edge_move) * EDGE_BYTES
 
-    def _append(self, parent: int, edge: int, prior: float, key: Packed) -> int:
+    def _append(self, parent: int, edge: int, prior: float, key: Packed, clock: int) -> int:
         node = len(self.visits)
         self.visits.append(0)
         self.in_flight.append(0)
@@ -100,18 +103,18 @@ class Tree:
         self.proof.append(UNPROVEN)
         self.plies_to_mate.append(0)
         self.key.append(key)
-        self.board.append(None)
+        self.clock.append(min(clock, MAX_CLOCK))
         return node
 
-    def add_child(self, node: int, key: Packed) -> int:
+    def add_child(self, node: int, key: Packed, clock: int) -> int:
         """Visit the node's next edge for the first time: the new node, not yet evaluated."""
         children = self.children[node]
         edge = self.first_edge[node] + len(children)
-        child = self._append(node, edge, self.edge_prior[edge], key)
+        child = self._append(node, edge, self.edge_prior[edge], key, clock)
         if children:
             children.append(child)
         else:
-            self.children[node] = [child]
+            self.children[node] = array("i", (child,))
         return child
 
     def next_move(self, node: int) -> int:
@@ -203,8 +206,11 @@ class Tree:
                 return
             value = -value
 
-    def ranked_children(self, node: int) -> list[int]:
-        """Children with N > 0, the best move first: quickest win, then by N, then by Q; slowest loss last."""
+    def ranked_children(self, node: int, draw_score: float = 0.0) -> list[int]:
+        """Children with N > 0, the best move first: quickest win, then by N, then by Q; slowest loss last.
+
+        `draw_score` is the value of a draw for the side to move.
+        """
 
         def rank(child: int) -> tuple[int, float, float]:
             proof, plies = self.proof[child], self.plies_to_mate[child]
@@ -213,7 +219,7 @@ class Tree:
             if proof == LOST:
                 return 2, -plies, 0.0
             visits = self.visits[child]
-            return 1, -visits, -self.value_sum[child] / visits
+            return 1, -visits, -(self.value_sum[child] + draw_score * self.draw_sum[child]) / visits
 
         return sorted((child for child in self.children[node] if self.visits[child]), key=rank)
 
@@ -224,43 +230,82 @@ class Tree:
                 return child
         return NO_NODE
 
-    def subtree(self, node: int) -> Tree:
-        """A new tree of `node` and all below it; this tree must not be used any more.
+    # Giving memory back, between minibatches: no visit may be under way
 
-        Only between searches: no visit may be under way. The node must have a board.
+    def reroot(self, node: int) -> None:
+        """Keep `node`, which becomes node 0, and all below it."""
+        kept = [node]
+        for above in kept:
+            kept += self.children[above]
+        self._keep(np.sort(np.array(kept)), np.ones(len(self), bool))
+        self.parent[0], self.edge[0] = NO_NODE, -1
+
+    def prune(self, root: int, limit: int) -> int:
+        """Give up the subtrees of the nodes with the fewest visits until `bytes` is at most `limit`.
+
+        Such a node keeps its N and W and loses its edges. The way from node 0 to `root` stays. Returns the new
+        number of `root`.
         """
-        order = [node]
-        for kept in order:
-            order += self.children[kept]
-        new_number = {old: new for new, old in enumerate(order)}
-        board = self.board[node]
-        assert board is not None
-        tree = Tree(board, self.key[node])
-        tree.visits = [self.visits[old] for old in order]
-        tree.in_flight = [0] * len(order)
-        tree.value_sum = [self.value_sum[old] for old in order]
-        tree.draw_sum = [self.draw_sum[old] for old in order]
-        tree.prior = [self.prior[old] for old in order]
-        tree.visited_policy = [self.visited_policy[old] for old in order]
-        tree.parent = [NO_NODE, *(new_number[self.parent[old]] for old in order[1:])]
-        tree.edge_count = [self.edge_count[old] for old in order]
-        tree.proof = [self.proof[old] for old in order]
-        tree.plies_to_mate = [self.plies_to_mate[old] for old in order]
-        tree.key = [self.key[old] for old in order]
-        tree.board = [self.board[old] for old in order]
-        tree.boards = sum(board is not None for board in tree.board)
-        tree.children = [
-            [new_number[child] for child in self.children[old]] if self.children[old] else _NO_CHILDREN for old in order
+        visits = _numbers(self.visits)
+        most = visits.max()
+        node = root
+        while node != NO_NODE:  # above `root` a ponder search has counted nothing
+            visits[node] = np.iinfo(visits.dtype).max
+            node = self.parent[node]
+        parent_visits = visits[np.maximum(_numbers(self.parent), 0)]
+        edges = _numbers(self.edge_count).astype(np.int64)
+        least = 1
+        while True:
+            least *= 2
+            kept, expanded = parent_visits >= least, visits >= least
+            if kept.sum() * NODE_BYTES + edges[expanded].sum() * EDGE_BYTES <= limit or least > most:
+                break
+        numbers = np.flatnonzero(kept)
+        self._keep(numbers, expanded)
+        return int(np.searchsorted(numbers, root))
+
+    def _keep(self, kept: NDArray[np.int64], expanded: NDArray[np.bool_]) -> None:
+        """Drop all nodes but `kept` (ascending), and the edges of those that are not `expanded` [all nodes].
+
+        The children of every expanded node that is kept must be kept, the parent of every kept one but the first be
+        kept and expanded.
+        """
+        new_number = np.full(len(self), NO_NODE, np.int64)
+        new_number[kept] = np.arange(len(kept))
+        parent, edge, first_edge = (_numbers(values)[kept] for values in (self.parent, self.edge, self.first_edge))
+        expanded = expanded[kept]
+        count = np.where(expanded, _numbers(self.edge_count)[kept], 0).astype(np.int64)
+        new_first = np.where(expanded & (first_edge >= 0), np.cumsum(count) - count, -1)
+        old_edges = np.repeat(first_edge - (np.cumsum(count) - count), count) + np.arange(count.sum())
+        new_parent = np.where(parent >= 0, new_number[parent], NO_NODE)
+        new_edge = edge - first_edge[new_parent] + new_first[new_parent]
+        new_edge[0] = -1
+
+        self.edge_move = _array("H", _numbers(self.edge_move)[old_edges])
+        self.edge_prior = _array("f", _numbers(self.edge_prior)[old_edges])
+        for name in ("visits", "in_flight", "value_sum", "draw_sum", "prior", "proof", "plies_to_mate", "clock"):
+            values: array[Any] = getattr(self, name)
+            setattr(self, name, _array(values.typecode, _numbers(values)[kept]))
+        self.visited_policy = _array("d", np.where(expanded, _numbers(self.visited_policy)[kept], 0))
+        self.parent, self.edge = _array("i", new_parent), _array("i", new_edge)
+        self.first_edge, self.edge_count = _array("i", new_first), _array("H", count)
+        self.key = [self.key[old] for old in kept.tolist()]
+        self.children = [
+            _renumbered(self.children[old], new_number) if stays else _NO_CHILDREN
+            for old, stays in zip(kept.tolist(), expanded.tolist(), strict=True)
         ]
-        tree.first_edge = []
-        for old in order:
-            first, count = self.first_edge[old], self.edge_count[old]
-            tree.first_edge.append(len(tree.edge_move) if first >= 0 else -1)
-            if count:
-                tree.edge_move.extend(self.edge_move[first : first + count])
-                tree.edge_prior.extend(self.edge_prior[first : first + count])
-        tree.edge = [-1] * len(order)
-        for number, children in enumerate(tree.children):
-            for place, child in enumerate(children):
-                tree.edge[child] = tree.first_edge[number] + place
-        return tree
+
+
+def _numbers(values: array[Any]) -> NDArray[Any]:
+    """A copy, so that the array can still grow."""
+    return np.array(values)
+
+
+def _array(typecode: str, values: NDArray[Any]) -> array[Any]:
+    made: array[Any] = array(typecode)
+    made.frombytes(values.astype(typecode).tobytes())
+    return made
+
+
+def _renumbered(children: Sequence[int], new_number: NDArray[np.int64]) -> array[int]:
+    return array("i", new_number[children].tolist()) if children else _NO_CHILDREN

@@ -245,7 +245,7 @@ def info_lines(info: Info, show_wdl: bool) -> list[str]:
 
 
 def _info_line(info: Info, number: int, line: Line, show_wdl: bool) -> str:
-    score = f"cp {line.centipawns}" if line.mate is None else f"mate {line.mate}"
+    score = f"cp {line.score}" if line.mate is None else f"mate {line.mate}"
     if show_wdl:
         score += " wdl {} {} {}".format(*line.wdl)
     words = (

@@ -18,6 +18,7 @@ A *policy index* names a move of the mover, on the flipped board:
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 
 import chess
@@ -30,7 +31,12 @@ NO_MOVE = 65535
 REPEATED = 128
 MAX_HALFMOVE_CLOCK = 100
 
-Packed = tuple[int, int, int, int]
+Packed = bytes
+"""The four planes, eight bytes each, lowest first: hashable, and a quarter the size of a tuple of numbers."""
+
+_PLANES = struct.Struct("<4Q")
+_FLIPPED_PLANES = struct.Struct(">4Q")
+"""A rank is a byte: written from the highest byte on, a plane has its ranks swapped."""
 
 _REVERSED_BITS = np.array([int(f"{byte:08b}"[::-1], 2) for byte in range(256)], dtype=np.uint8)
 
@@ -47,13 +53,8 @@ MIRRORED_MOVES = _mirrored_moves()
 """[POLICY_SIZE] policy index of the same move on the mirrored board."""
 
 
-def _flip(board: int) -> int:
-    """Swap the ranks of a bitboard: its eight bytes in reverse order."""
-    return int.from_bytes(board.to_bytes(8, "little"), "big")
-
-
 def pack(board: chess.Board) -> Packed:
-    """Pack `board` from the mover's side; the tuple is hashable and serves as a cache key."""
+    """Pack `board` from the mover's side."""
     castling = board.clean_castling_rights()
     opponent = board.occupied_co[not board.turn]
     if board.ep_square is not None and board.has_legal_en_passant():
@@ -61,14 +62,12 @@ def pack(board: chess.Board) -> Packed:
     bit0 = board.pawns | board.bishops | board.queens | castling
     bit1 = board.knights | board.bishops | board.kings | castling
     bit2 = board.rooks | board.queens | board.kings
-    if board.turn == chess.BLACK:
-        return _flip(bit0), _flip(bit1), _flip(bit2), _flip(opponent)
-    return bit0, bit1, bit2, opponent
+    return (_PLANES if board.turn == chess.WHITE else _FLIPPED_PLANES).pack(bit0, bit1, bit2, opponent)
 
 
 def stack(packed: Sequence[Packed]) -> NDArray[np.uint64]:
     """Packed positions -> planes [B, 4]."""
-    return np.array(packed, dtype=np.uint64).reshape(len(packed), 4)
+    return np.frombuffer(b"".join(packed), "<u8").astype(np.uint64).reshape(len(packed), 4)
 
 
 def mirror(planes: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -82,12 +81,12 @@ def clock_byte(halfmove_clock: int, repeated: bool) -> int:
     return min(halfmove_clock, MAX_HALFMOVE_CLOCK) | (REPEATED if repeated else 0)
 
 
-def unpack(planes: Sequence[int] | NDArray[np.uint64], clock: int = 0) -> chess.Board:
+def unpack(planes: Packed | Sequence[int] | NDArray[np.uint64], clock: int = 0) -> chess.Board:
     """The board of a packed position, with White to move (colours as the mover saw them).
 
     Castling rights that standard chess does not know make a Chess960 board.
     """
-    bit0, bit1, bit2, opponent = (int(plane) for plane in planes)
+    bit0, bit1, bit2, opponent = _PLANES.unpack(planes) if isinstance(planes, bytes) else map(int, planes)
     occupied = bit0 | bit1 | bit2
     castling = bit0 & bit1 & bit2
     board = chess.Board(None)
@@ -104,13 +103,13 @@ def unpack(planes: Sequence[int] | NDArray[np.uint64], clock: int = 0) -> chess.
     board.halfmove_clock = clock & ~REPEATED
     en_passant = opponent & ~occupied
     board.ep_square = chess.msb(en_passant) if en_passant else None
-    standard = chess.BB_CORNERS
-    kings_at_home = all(
-        board.king(colour) == chess.square(4, 0 if colour else 7)
-        for colour in chess.COLORS
-        if castling & board.occupied_co[colour]
-    )
-    board.chess960 = bool(castling & ~standard) or not kings_at_home
+    if castling:
+        kings_at_home = all(
+            board.king(colour) == chess.square(4, 0 if colour else 7)
+            for colour in chess.COLORS
+            if castling & board.occupied_co[colour]
+        )
+        board.chess960 = bool(castling & ~chess.BB_CORNERS) or not kings_at_home
     return board
 
 

@@ -1,14 +1,15 @@
 """The table of options and everything that derives from it."""
 
 import dataclasses
+import math
 
 import pytest
-from fake_evaluator import Client, FakeEvaluator, even, field, last_info
+from fake_evaluator import Client, FakeEvaluator, even, field, last_info, material
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dejavu.engine.limits import Limits
-from dejavu.engine.options import FIELDS, Config, OptionError, markdown_table, set_option, uci_lines
+from dejavu.engine.options import FIELDS, Config, Option, OptionError, markdown_table, set_option, uci_lines
 from dejavu.engine.uci import parse_go
 
 
@@ -25,13 +26,21 @@ def test_lines_are_what_guis_parse() -> None:
     for line in uci_lines():
         words = line.split()
         kind = words[words.index("type") + 1]
-        assert kind in ("spin", "check", "string", "button")
+        assert kind in ("spin", "check", "combo", "string", "button")
         if kind == "spin":
             assert int(field(line, "min")) <= int(field(line, "default")) <= int(field(line, "max"))
         assert "  " not in line
     assert "option name SyzygyPath type string default <empty>" in uci_lines()
     assert "option name UseMemory type check default true" in uci_lines()
     assert "option name CPuct type string default 1.745" in uci_lines()
+
+
+def test_a_combo_takes_its_choices_in_any_case_and_names_them() -> None:
+    fruit = Option("Fruit", "combo", "What is for dessert.", choices=("apple", "Pear"))
+    assert fruit.uci("Pear") == "option name Fruit type combo default Pear var apple var Pear"
+    assert fruit.parse(" PEAR ") == "Pear"
+    with pytest.raises(OptionError, match="option Fruit takes apple or Pear, not 'plum'"):
+        fruit.parse("plum")
 
 
 def test_the_readme_table_has_a_row_for_each() -> None:
@@ -139,11 +148,12 @@ def test_minibatch_size_is_the_most_at_once() -> None:
         client.close()
 
 
-def test_hash_bounds_the_tree_and_says_so() -> None:
+def test_hash_bounds_the_tree_and_the_search_goes_on() -> None:
     client = Client()
-    lines = client.go("setoption name Hash value 1", "position startpos", "go nodes 1000000")
-    assert any("Hash" in line for line in lines if line.startswith("info string"))
-    assert int(field(last_info(lines), "hashfull")) >= 750
+    lines = client.go("setoption name Hash value 1", "position startpos", "go nodes 15000")
+    full = [int(field(line, "hashfull")) for line in lines if " hashfull " in line]
+    assert max(full) <= 1000
+    assert int(field(last_info(lines), "nodes")) == 15000
     client.close()
 
 
@@ -170,6 +180,38 @@ def test_exploration_options_change_the_search() -> None:
         return sum(f"nodes {last} " in line and " multipv " in line for line in lines)
 
     usual = visited()
-    assert visited("FpuReduction value 5") < usual
+    assert visited("FpuValue value 5") < usual
     assert visited("PolicyTemperature value 10") > usual
-    assert visited("CPuct value 0", "CPuctFactor value 0", "FpuReduction value 0.5") == 1
+    assert visited("CPuct value 0", "CPuctFactor value 0", "FpuValue value 0.5") == 1
+
+
+def test_score_type_decides_what_stands_behind_cp() -> None:
+    def scores(score_type: str) -> list[int]:
+        client = Client(FakeEvaluator(material))
+        client.send(f"setoption name ScoreType value {score_type}", "setoption name UCI_ShowWDL value true")
+        line = last_info(client.go("position fen 4k3/pppp4/8/8/8/8/PPPP4/3QK3 w - - 0 1", "go nodes 1"))
+        client.close()
+        words = line.split()
+        return [int(word) for word in (field(line, "cp"), words[words.index("wdl") + 1], words[words.index("wdl") + 3])]
+
+    q = math.tanh(0.9)
+    points, win, loss = scores("wdl")
+    assert points == pytest.approx(10 * (win + (1000 - win - loss) / 2), abs=10)
+    assert scores("Q") == [round(10000 * q), win, loss]
+    assert scores("centipawn") == [round(90 * math.tan(1.5637541897 * q)), win, loss]
+
+
+@pytest.mark.parametrize("score_type", ["WDL", "Q"])
+def test_a_mate_is_told_as_a_mate_under_any_score_type(score_type: str) -> None:
+    client = Client()
+    client.send(f"setoption name ScoreType value {score_type}")
+    lines = client.go("position fen 6k1/5ppp/8/8/8/8/8/R5K1 w - - 0 1", "go nodes 200")
+    assert field(last_info(lines), "mate") == "1"
+    client.close()
+
+
+def test_a_finished_game_is_a_draw_in_every_unit() -> None:
+    client = Client()
+    lines = client.go("setoption name ScoreType value WDL", "position fen 7k/5Q2/6K1/8/8/8/8/8 b - - 0 1", "go nodes 1")
+    assert field(last_info(lines), "cp") == "5000"
+    client.close()

@@ -17,11 +17,11 @@ from dejavu.engine.lines import BestMove, Info
 from dejavu.engine.options import Config
 from dejavu.engine.search import Search, Signals, Task
 from dejavu.engine.session import Game
-from dejavu.engine.stoppers import MemoryStopper, NodesStopper, ProvenStopper
+from dejavu.engine.stoppers import NodesStopper, ProvenStopper
 from dejavu.engine.tablebase import Tablebases
 from dejavu.engine.tree import DRAWN, LOST, UNPROVEN, WON, Tree
 from dejavu.model.attacks import attacks, legal_mask
-from dejavu.model.encoding import NO_MOVE, index_to_move, move_to_index, pack
+from dejavu.model.encoding import NO_MOVE, index_to_move, move_to_index, pack, stack
 from dejavu.model.evaluations import Evaluations
 from dejavu.model.mates import mating_moves
 
@@ -37,9 +37,9 @@ def search(
     """Search a game or a FEN from a new tree; the search, its answer and its last report."""
     if isinstance(game, str):
         game = Game(game, chess960=False)
-    tree = Tree(game.board.copy(stack=False), pack(game.board))
-    stoppers = (ProvenStopper(), NodesStopper(nodes), MemoryStopper(memory))
-    task = Task(tree, tree.root, game.history, list(game.board.legal_moves), nodes, stoppers, False)
+    tree = Tree(pack(game.board), game.board.halfmove_clock)
+    stoppers = (ProvenStopper(), NodesStopper(nodes))
+    task = Task(tree, 0, game.board, game.history, list(game.board.legal_moves), nodes, memory, stoppers, False)
     infos: list[Info] = []
     run = Search(
         task,
@@ -58,9 +58,8 @@ def search(
 
 def child_named(run: Search, move: str) -> int:
     """The root's child behind a move in UCI notation; fails if it was not visited."""
-    tree, board = run.tree, run.tree.board[run.root]
-    assert board is not None
-    child = tree.find_child(run.root, move_to_index(chess.Move.from_uci(move), board))
+    tree = run.tree
+    child = tree.find_child(run.root, move_to_index(chess.Move.from_uci(move), run.task.board))
     assert child >= 0
     return child
 
@@ -71,29 +70,32 @@ def child_named(run: Search, move: str) -> int:
 class Reference:
     """PUCT written down as in the papers, for minibatches of one and games without draws by rule."""
 
-    def __init__(self, board: chess.Board, evaluator: FakeEvaluator, config: Config) -> None:
+    def __init__(self, board: chess.Board, evaluator: FakeEvaluator, config: Config, draw_score: float) -> None:
         self.board, self.config = board, config
-        planes = np.array([pack(board)], np.uint64)
+        self.draw_score = draw_score
+        """Of a draw, for this node's side to move."""
+        planes = stack([pack(board)])
         answer = evaluator.evaluate(planes, np.zeros(1, np.uint8))
         moves, probabilities = priors(answer, config.policy_temperature)
         self.moves = [index_to_move(int(move), board) for move in moves]
         self.priors = [float(p) for p in probabilities]
         self.children: list[Reference | None] = [None] * len(self.moves)
         self.value = float(answer.wdl[0, 0] - answer.wdl[0, 2])
+        self.draw = float(answer.wdl[0, 1])
         self.evaluator = evaluator
         self.visits = 1
-        self.total = self.value
+        self.total, self.total_draw = self.value, self.draw
 
-    def visit(self) -> float:
-        """One more visit; the value for this node's side to move."""
+    def visit(self) -> tuple[float, float]:
+        """One more visit; the value for this node's side to move, and the probability of a draw."""
         config, n = self.config, self.visits
         cpuct = config.cpuct + config.cpuct_factor * math.log((n + config.cpuct_base) / config.cpuct_base)
         seen = sum(p for p, child in zip(self.priors, self.children, strict=True) if child)
-        fpu = self.total / n - config.fpu_reduction * math.sqrt(seen)
+        fpu = (self.total + self.draw_score * self.total_draw) / n - config.fpu_value * math.sqrt(seen)
 
         def score(place: int) -> float:
             child = self.children[place]
-            q = -child.total / child.visits if child else fpu
+            q = (-child.total + self.draw_score * child.total_draw) / child.visits if child else fpu
             visits = child.visits if child else 0
             return q + cpuct * self.priors[place] * math.sqrt(max(n - 1, 1)) / (1 + visits)
 
@@ -102,24 +104,27 @@ class Reference:
         if child is None:
             board = self.board.copy(stack=False)
             board.push(self.moves[place])
-            child = self.children[place] = Reference(board, self.evaluator, config)
-            value = -child.value
+            child = self.children[place] = Reference(board, self.evaluator, config, -self.draw_score)
+            value, draw = -child.value, child.draw
         else:
-            value = -child.visit()
+            value, draw = child.visit()
+            value = -value
         self.visits += 1
         self.total += value
-        return value
+        self.total_draw += draw
+        return value, draw
 
 
 @pytest.mark.parametrize("value", [scattered, material])
 @pytest.mark.parametrize(
     "fen", [chess.STARTING_FEN, "r1bqkb1r/pppp1ppp/2n2n2/4p3/2B1P3/5N2/PPPP1PPP/RNBQK2R w KQkq - 4 4"]
 )
-def test_tree_is_that_of_the_reference(value: Value, fen: str) -> None:
-    config = Config(minibatch_size=1)
+@pytest.mark.parametrize("draw_score", [0.0, 0.6, -0.6])
+def test_tree_is_that_of_the_reference(value: Value, fen: str, draw_score: float) -> None:
+    config = Config(minibatch_size=1, draw_score=draw_score)
     evaluator = FakeEvaluator(value, scattered_preference)
     run, _, _ = search(fen, 300, evaluator, config)
-    reference = Reference(chess.Board(fen), evaluator, config)
+    reference = Reference(chess.Board(fen), evaluator, config, draw_score)
     for _ in range(299):
         reference.visit()
     tree = run.tree
@@ -139,18 +144,18 @@ def test_tree_is_that_of_the_reference(value: Value, fen: str) -> None:
     assert compared == 300
 
 
-def check_tree(run: Search) -> None:
-    """What must hold in any tree between searches."""
+def check_tree(run: Search, pruned: bool = False) -> None:
+    """What must hold in any tree between searches; visits below a node may be missing from a pruned one."""
     tree = run.tree
     for node in range(len(tree)):
         assert tree.in_flight[node] == 0
         children = tree.children[node]
         assert abs(tree.value_sum[node]) <= tree.visits[node] + 1e-6
         if children:
-            assert tree.board[node] is not None
             below = sum(tree.visits[child] for child in children)
             # A visit of a proven draw goes no deeper.
-            assert tree.visits[node] == 1 + below or (tree.proof[node] and tree.visits[node] > below)
+            missing = pruned or tree.proof[node]
+            assert tree.visits[node] == 1 + below or (missing and tree.visits[node] > below)
             first = tree.first_edge[node]
             likely = tree.edge_prior[first : first + tree.edge_count[node]]
             assert all(a >= b for a, b in itertools.pairwise(likely))
@@ -259,43 +264,43 @@ def test_a_proven_loss_is_avoided_however_much_it_was_liked() -> None:
 
 def tree_of(children: int) -> tuple[Tree, list[int]]:
     """A root with some legal moves, all of them visited once."""
-    tree = Tree(chess.Board(), pack(chess.Board()))
+    tree = Tree(pack(chess.Board()), 0)
     moves = np.arange(children, dtype=np.uint16).tobytes()
-    tree.expand(tree.root, Expansion(moves, np.full(children, 1 / children, np.float32).tobytes(), 0.0, 0.0))
-    tree.back_up(tree.root, tree.root, 0.0, 0.0)
-    nodes = [tree.add_child(tree.root, (number, 0, 0, 0)) for number in range(children)]
+    tree.expand(0, Expansion(moves, np.full(children, 1 / children, np.float32).tobytes(), 0.0, 0.0))
+    tree.back_up(0, 0, 0.0, 0.0)
+    nodes = [tree.add_child(0, bytes([number]), 0) for number in range(children)]
     for node in nodes:
-        tree.back_up(node, tree.root, 0.0, 0.0)
+        tree.back_up(node, 0, 0.0, 0.0)
     return tree, nodes
 
 
 def test_the_shorter_of_two_known_mates_is_played() -> None:
     tree, (slow, quick) = tree_of(2)
-    tree.back_up(slow, tree.root, 1.0, 0.0)
+    tree.back_up(slow, 0, 1.0, 0.0)
     for node, plies in ((slow, 4), (quick, 2)):
         tree.proof[node], tree.plies_to_mate[node] = WON, plies
-    assert tree.ranked_children(tree.root) == [quick, slow]
+    assert tree.ranked_children(0) == [quick, slow]
 
 
 def test_the_longest_resistance_is_chosen_and_counted() -> None:
     tree, (quick, slow, other) = tree_of(3)
-    tree.prove(quick, tree.root, LOST, 1)
-    tree.prove(slow, tree.root, LOST, 5)
-    assert tree.ranked_children(tree.root) == [other, slow, quick]
-    assert tree.proof[tree.root] == UNPROVEN
-    tree.prove(other, tree.root, LOST, 3)
-    assert tree.ranked_children(tree.root) == [slow, other, quick]
-    assert (tree.proof[tree.root], tree.plies_to_mate[tree.root]) == (WON, 6)
-    assert tree.value_sum[tree.root] == tree.visits[tree.root] == 4
+    tree.prove(quick, 0, LOST, 1)
+    tree.prove(slow, 0, LOST, 5)
+    assert tree.ranked_children(0) == [other, slow, quick]
+    assert tree.proof[0] == UNPROVEN
+    tree.prove(other, 0, LOST, 3)
+    assert tree.ranked_children(0) == [slow, other, quick]
+    assert (tree.proof[0], tree.plies_to_mate[0]) == (WON, 6)
+    assert tree.value_sum[0] == tree.visits[0] == 4
 
 
 def test_one_drawing_move_makes_a_draw() -> None:
     tree, (lost, drawn) = tree_of(2)
-    tree.prove(lost, tree.root, LOST, 1)
-    tree.prove(drawn, tree.root, DRAWN, 0)
-    assert tree.proof[tree.root] == DRAWN
-    assert tree.draw_sum[tree.root] == 3
-    assert tree.ranked_children(tree.root) == [drawn, lost]
+    tree.prove(lost, 0, LOST, 1)
+    tree.prove(drawn, 0, DRAWN, 0)
+    assert tree.proof[0] == DRAWN
+    assert tree.draw_sum[0] == 3
+    assert tree.ranked_children(0) == [drawn, lost]
 
 
 # Draws
@@ -314,6 +319,19 @@ def test_repeating_a_position_of_the_game_is_a_draw() -> None:
     run, _, _ = search(game, 200, FakeEvaluator(lambda board: 0.3))
     assert run.tree.proof[child_named(run, "f6g8")] == DRAWN
     assert run.tree.proof[child_named(run, "b8c6")] == UNPROVEN
+
+
+def test_the_sign_of_the_draw_score_seeks_or_avoids_a_repetition() -> None:
+    game = played("g1f3 g8f6 f3g1")
+    _, sought, info = search(game, 300, FakeEvaluator(even), Config(draw_score=0.5, score_type="Q"))
+    assert sought.move == "f6g8"
+    assert info.lines[0].score == 5000
+    run, avoided, _ = search(game, 300, FakeEvaluator(even), Config(draw_score=-0.5))
+    assert avoided.move != "f6g8"
+    repetition = child_named(run, "f6g8")
+    assert run.tree.visits[repetition] == min(run.tree.visits[child] for child in run.tree.children[run.root])
+    # What the tree stores stays plain, so that it can be kept under another DrawScore.
+    assert run.tree.value_sum[repetition] == 0
 
 
 def test_a_repetition_needs_the_same_side_to_move_and_rights() -> None:
@@ -409,7 +427,7 @@ def test_tablebase_results_are_proofs_without_a_mate_distance() -> None:
     assert best.move == "b1b2"
     assert run.tree.proof[child_named(run, "b1b2")] == WON
     assert info.lines[0].mate is None
-    assert info.lines[0].centipawns > 10_000
+    assert info.lines[0].score > 10_000
     assert info.tablebase_hits > 0
 
 
@@ -454,21 +472,48 @@ def test_of_winning_moves_the_nearest_to_zeroing_are_kept() -> None:
 # Other limits
 
 
-def _halfmove_clock(tree: Tree, node: int) -> int:
-    line: list[int] = []
-    while node != tree.root:
-        line.append(tree.move_into(node))
-        node = tree.parent[node]
-    board = chess.Board()
-    for index in reversed(line):
-        board.push(index_to_move(index, board))
-    return board.halfmove_clock
+def test_a_full_tree_is_pruned_and_the_search_goes_on() -> None:
+    run, best, info = search(chess.STARTING_FEN, 20_000, FakeEvaluator(material, scattered_preference), memory=2**19)
+    assert best.reason == "nodes"
+    assert info.nodes == 20_000
+    assert len(run.tree) < 10_000
+    assert run.tree.bytes < 2**19 * 1.1
+    check_tree(run, pruned=True)
 
 
-def test_a_full_tree_stops_growing() -> None:
-    run, best, _ = search(chess.STARTING_FEN, 10**6, memory=2**19)
-    assert best.reason == "memory"
-    assert 2**19 <= run.tree.bytes < 2**20
+def test_pruning_keeps_what_was_learned_of_the_moves() -> None:
+    run, _, _ = search(chess.STARTING_FEN, 3000, FakeEvaluator(material, scattered_preference))
+    tree = run.tree
+    seen = [(tree.move_into(child), tree.visits[child], tree.value_sum[child]) for child in tree.ranked_children(0)]
+    line = run.answer("").move
+    before = tree.bytes
+    assert tree.prune(0, before // 4) == 0
+    assert tree.bytes < before / 2
+    assert [(tree.move_into(c), tree.visits[c], tree.value_sum[c]) for c in tree.ranked_children(0)] == seen
+    assert run.answer("").move == line
+    check_tree(run, pruned=True)
+
+
+def test_the_root_of_a_ponder_search_survives_pruning() -> None:
+    run, _, _ = search(chess.STARTING_FEN, 3000, FakeEvaluator(material, scattered_preference))
+    tree = run.tree
+    deep = tree.ranked_children(tree.ranked_children(0)[-1])[-1]
+    key, moves = tree.key[deep], tree.edge_count[deep]
+    new = tree.prune(deep, 1)
+    assert new < deep
+    assert (tree.key[new], tree.edge_count[new]) == (key, moves)
+
+
+def test_rerooting_keeps_the_branch_and_nothing_else() -> None:
+    run, _, _ = search(chess.STARTING_FEN, 3000, FakeEvaluator(material, scattered_preference))
+    tree = run.tree
+    child = tree.ranked_children(0)[0]
+    visits, moves = tree.visits[child], [tree.move_into(below) for below in tree.ranked_children(child)]
+    tree.reroot(child)
+    assert len(tree) <= visits
+    assert tree.visits[0] == visits
+    assert [tree.move_into(below) for below in tree.ranked_children(0)] == moves
+    check_tree(run)
 
 
 def test_equal_positions_are_evaluated_once() -> None:
@@ -476,15 +521,14 @@ def test_equal_positions_are_evaluated_once() -> None:
     run, _, _ = search(chess.STARTING_FEN, 3000, evaluator, Config(minibatch_size=1))
     tree = run.tree
     evaluated = [node for node in range(len(tree)) if tree.first_edge[node] >= 0]
-    # Boards lower down are not kept, so the half-move clock comes from the moves.
-    positions = {(tree.key[node], _halfmove_clock(tree, node)) for node in evaluated}
+    positions = {(tree.key[node], tree.clock[node]) for node in evaluated}
     assert sum(evaluator.batches) == len(positions) < len(evaluated)
 
 
 def test_cache_keeps_the_recently_used() -> None:
     cache = EvaluationCache(3 * EvaluationCache.ENTRY_BYTES)
     entry = Expansion(b"", b"", 0.0, 0.0)
-    keys = [((number, 0, 0, 0), 0) for number in range(4)]
+    keys = [(bytes([number]), 0) for number in range(4)]
     for key in keys[:3]:
         cache.put(key, entry)
     cache.get(keys[0])
