@@ -28,6 +28,7 @@ from typing import Any, TypeVar
 from gauntlet import ROOT, positive
 
 from dejavu.engine.match.adjudication import DrawRule, ResignRule, Rules
+from dejavu.engine.match.batch import run_batched
 from dejavu.engine.match.openings import OpeningError, read_openings
 from dejavu.engine.match.players import PlayerError, PlayerSettings, parse_player
 from dejavu.engine.match.record import PlayedGame, Record, RecordError, read_games, results
@@ -161,7 +162,7 @@ def tournament_of(args: argparse.Namespace) -> Tournament:
         games=games,
         rules=rules,
         sprt=sprt,
-        concurrency=args.concurrency,
+        concurrency=args.batched or args.concurrency,
         margin=args.margin / 1000,
         patience=args.patience,
         neighbours=args.neighbours,
@@ -174,12 +175,16 @@ def play(args: argparse.Namespace) -> None:
     record = Record(args.pgn, tournament.event)
     missing = tournament.missing(record)
     if missing and tournament.verdict(record) is None:
-        asyncio.run(check_players(tournament.players, tournament.patience))
+        if not args.batched:
+            asyncio.run(check_players(tournament.players, tournament.patience))
         progress = Progress(tournament, record)
         there = len(tournament.games) - len(missing)
         print(f"{len(missing)} games to play, {there} in {args.pgn}", flush=True)
         try:
-            asyncio.run(run(tournament, record, progress.finished, complain))
+            if args.batched:
+                run_batched(tournament, record, progress.finished, complain)
+            else:
+                asyncio.run(run(tournament, record, progress.finished, complain))
         except KeyboardInterrupt:
             sum_up(args, record.games, list(tournament.players), tournament.sprt)
             raise
@@ -246,6 +251,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--order", choices=("random", "sequential"), default="random", help="of the openings")
     parser.add_argument("--seed", type=int, default=1, help="shuffles the openings (1)")
     parser.add_argument("--concurrency", type=positive, default=1, help="games at the same time (1)")
+    parser.add_argument(
+        "--batched",
+        type=positive,
+        metavar="N",
+        help="play N games at once in this process: option sets of this Dejavu at fixed nodes",
+    )
     parser.add_argument("--margin", type=natural, default=100, help="milliseconds a move may be late (100)")
     parser.add_argument("--patience", type=positive, default=60, help="seconds until a silent engine has failed (60)")
     parser.add_argument(

@@ -48,6 +48,7 @@ class PlayerSettings:
 
     name: str
     command: tuple[str, ...]
+    """Empty for this Dejavu."""
     pace: Pace
     options: Mapping[str, str] = field(default_factory=dict)
 
@@ -98,7 +99,7 @@ def parse_player(words: Iterable[str], common: Iterable[str] = ()) -> PlayerSett
         _number(int, "depth", values["depth"]) if "depth" in values else None,
     )
     command = _command(values.get("cmd"), values.get("args", ""))
-    name = values.get("name", "Dejavu" if "cmd" not in values else Path(command[0]).stem)
+    name = values.get("name", Path(command[0]).stem if command else "Dejavu")
     if not name.strip() or any(character in name for character in '"\\[]\n'):
         raise PlayerError(f"'{name}' is no name for an engine")
     if pace == Pace():
@@ -109,9 +110,9 @@ def parse_player(words: Iterable[str], common: Iterable[str] = ()) -> PlayerSett
 
 def _command(cmd: str | None, args: str) -> tuple[str, ...]:
     posix = os.name == "posix"
-    words = [cmd] if cmd and Path(cmd).exists() else shlex.split(cmd or "", posix=posix)
     if cmd is None:
-        words = [sys.executable, "-m", "dejavu.engine"]
+        return ()
+    words = [cmd] if cmd and Path(cmd).exists() else shlex.split(cmd, posix=posix)
     if not words:
         raise PlayerError("cmd= names no program")
     # Debian installs chess engines where not everybody's PATH looks.
@@ -226,7 +227,8 @@ class Player:
         """Start the process if there is none, and set its options. Raises PlayerError."""
         if self._protocol is not None:
             return
-        name, command = self.settings.name, self.settings.command
+        name = self.settings.name
+        command = self.settings.command or (sys.executable, "-m", "dejavu.engine")
         try:
             # Signals of the terminal are for the match, which ends its engines itself.
             _, protocol = await asyncio.wait_for(_Protocol.popen(list(command), setpgrp=True), self._patience)
