@@ -193,6 +193,14 @@ def test_a_pgn_of_fastchess_is_summed_up_by_its_formulas(tmp_path: Path) -> None
         ([*STRONG, *engine("b", "", "option.Colour=red")], "b has no option Colour"),
         ([*STRONG, *engine("b", "", "option.Hash=65")], "b does not take Hash=65 (it takes 1 to 64)"),
         ([*STRONG, *WEAK, "--sprt", "elo0=0"], "--sprt needs elo0=N and elo1=N"),
+        (
+            [*STRONG, *WEAK, "--sprt", "elo0=0", "elo1=300"],
+            "elo0 and elo1 of the normalized model have to lie within 200",
+        ),
+        (
+            [*STRONG, *WEAK, "--batched", "8"],
+            "strong has a command; games are batched between option sets of this Dejavu",
+        ),
         ([*STRONG, *WEAK, "--sprt", "elo0=5", "elo1=0"], "elo0 has to be less than elo1, not 5 and 0"),
         (
             [*STRONG, *WEAK, "--draw", "moves=3"],

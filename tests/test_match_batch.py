@@ -85,7 +85,7 @@ def test_a_batched_match_goes_on_and_ends_with_the_sequential_test(tmp_path: Pat
     assert len(moves(path)) == 6
     # All draws at the limit of moves: no hypothesis of more than some Elo survives long.
     short = tmp_path / "short.pgn"
-    batched(match(games=600, sprt=Sprt(0, 400, 0.4, 0.4)), short)
+    batched(match(games=600, sprt=Sprt(0, 200, 0.4, 0.4)), short)
     assert 2 <= len(moves(short)) < 60
 
 

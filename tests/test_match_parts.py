@@ -9,6 +9,8 @@ from pathlib import Path
 import chess
 import pytest
 from chess.engine import Cp, Mate, Score
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dejavu.engine.match.adjudication import Adjudicator, DrawRule, ResignRule, Rules
 from dejavu.engine.match.openings import Opening, OpeningError, read_openings
@@ -50,6 +52,15 @@ def test_the_test_is_symmetric_and_decides_at_its_bounds(model: str) -> None:
     assert sprt.verdict((0, 0, 0, 0, 0)) is None
     assert sprt.verdict((0, 50, 400, 150, 0)) == "H1"
     assert sprt.verdict((0, 150, 400, 50, 0)) == "H0"
+
+
+@given(
+    pairs=st.tuples(*[st.integers(0, 1) | st.integers(0, 100_000)] * 5),
+    elos=st.tuples(st.floats(-200, 200), st.floats(-200, 200)).filter(lambda pair: pair[0] < pair[1]),
+    model=st.sampled_from(["logistic", "normalized"]),
+)
+def test_any_results_have_a_likelihood_ratio(pairs: Pentanomial, elos: tuple[float, float], model: str) -> None:
+    assert math.isfinite(Sprt(*elos, model=model).log_likelihood_ratio(pairs))
 
 
 def test_an_estimate_of_one_sided_results_says_what_it_does_not_know() -> None:

@@ -27,7 +27,9 @@ NORMALISED_ELO = 800 / math.log(10)
 """Normalised Elo of one standard deviation a game."""
 UNSEEN = 1e-3
 """Stands for a count of 0 in the likelihood ratio, whose logarithms it keeps finite (fishtest's value)."""
-BISECTIONS = 60
+BISECTIONS = 50
+LARGEST_ELO = {"normalized": 200.0, "logistic": 1000.0}
+"""Of a hypothesis, by model: beyond, the approximation of the normalised model has no solution."""
 NORMALISED_CHANGE, NORMALISED_ROUNDS = 1e-4, 10
 """The normalised model's fixed-point iteration ends at this change of a probability, or after so many rounds."""
 
@@ -157,8 +159,11 @@ class Sprt:
             raise SprtError(
                 f"alpha and beta have to be above 0 and their sum below 1, not {self.alpha:g} and {self.beta:g}"
             )
-        if self.model not in ("normalized", "logistic"):
+        if self.model not in LARGEST_ELO:
             raise SprtError(f"the model is normalized or logistic, not '{self.model}'")
+        largest = LARGEST_ELO[self.model]
+        if max(abs(self.elo0), abs(self.elo1)) > largest:
+            raise SprtError(f"elo0 and elo1 of the {self.model} model have to lie within {largest:g} of 0")
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -220,6 +225,8 @@ def _likeliest_with_normalised_elo(shares: Sequence[float], elo: float) -> list[
         deviations = [
             value - 0.5 - target * deviation * (1 + ((value - mean) / deviation) ** 2) / 2 for value in PAIR_SCORES
         ]
+        if not min(deviations) < 0 < max(deviations):
+            break
         before, found = found, _tilted(shares, deviations)
         if max(abs(a - b) for a, b in zip(before, found, strict=True)) < NORMALISED_CHANGE:
             break
