@@ -187,6 +187,15 @@ class Session:
 
         self._start(work, signals)
 
+    def search(self, limits: Limits, report: Callable[[Info], None]) -> Search:
+        """A search of the current position for whoever drives it by `gather` and `settle`, without a thread.
+
+        The position must have legal moves. Ask for the next search only when this one has answered.
+        """
+        self._load(self._config)
+        legal = list(self._game.board.legal_moves)
+        return self._new_search(self._game.copy(), limits, self._config, Signals(), report, legal)
+
     def stop(self) -> None:
         """End a running search and wait for its answer."""
         if self._thread is not None:

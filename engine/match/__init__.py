@@ -1,0 +1,1 @@
+"""Matches between engines: schedule, players, records, statistics."""

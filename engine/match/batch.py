@@ -1,0 +1,182 @@
+"""Many games of Dejavu against Dejavu in one process: the searches of all games share one evaluator a player.
+
+Each step, every search under way gathers its leaves, and the leaves of all searches of a player are judged together:
+on few cores, or on a GPU, the cheapest way to the difference between two sets of options. Moves are limited by nodes;
+nothing here can be late, crash or be silent on its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import chess
+import chess.engine
+import numpy as np
+
+from dejavu.engine.evaluator import Evaluator, Expansion, expansions
+from dejavu.engine.limits import Limits
+from dejavu.engine.lines import Info
+from dejavu.engine.loader import load_network, wanted
+from dejavu.engine.match.adjudication import Adjudicator
+from dejavu.engine.match.game import Outcome, by_rule
+from dejavu.engine.match.pace import Pace
+from dejavu.engine.match.players import Answer, PlayerError, PlayerSettings
+from dejavu.engine.match.record import PlayedGame, Record
+from dejavu.engine.match.schedule import ScheduledGame
+from dejavu.engine.match.tournament import Tournament
+from dejavu.engine.options import Config, OptionError, set_option
+from dejavu.engine.search import Leaf, Minibatch, Search
+from dejavu.engine.session import Session
+from dejavu.model.encoding import stack
+
+LoadEvaluator = Callable[[Path, "Path | None", int], Evaluator]
+"""(weights, memory or None, threads) -> evaluator; raises ValueError or OSError with one sentence."""
+
+
+class SharedPlayer:
+    """One player of all games: its options, and the evaluator that judges for all its searches."""
+
+    def __init__(self, settings: PlayerSettings, say: Callable[[str], None], load: LoadEvaluator) -> None:
+        """`say` gets what it complains of, once. Raises PlayerError for a player that cannot play so."""
+        name, pace = settings.name, settings.pace
+        self._name = name
+        self._say = say
+        self._said: set[str] = set()
+        if settings.command:
+            raise PlayerError(f"{name} has a command; games are batched between option sets of this Dejavu")
+        if pace.nodes is None or pace != Pace(nodes=pace.nodes):
+            raise PlayerError(f"{name} plays at {pace}; batched games need nodes and nothing else")
+        self.limits = Limits(nodes=pace.nodes)
+        self.config = Config()
+        try:
+            for option, value in settings.options.items():
+                self.config = set_option(self.config, option, value)
+            self.evaluator = load(*wanted(self.config))
+        except (OptionError, ValueError, OSError) as error:
+            raise PlayerError(f"{name}: {' '.join(str(error).split())}") from error
+
+    def session(self) -> Session:
+        """An engine for one game."""
+        session = Session(lambda weights, memory, threads: self.evaluator, self._complain)
+        session.configure(self.config)
+        return session
+
+    def _complain(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self._say(f"{self._name}: {text}")
+
+    def judge(self, leaves: Sequence[Leaf]) -> list[Expansion]:
+        """The evaluator's answers to leaves of any searches."""
+        if not leaves:
+            return []
+        planes = stack([leaf.key for leaf in leaves])
+        clocks = np.array([leaf.clock for leaf in leaves], np.uint8)
+        return expansions(self.evaluator.evaluate(planes, clocks), self.config.policy_temperature)
+
+
+class RunningGame:
+    """One game: its position, and the search of the side to move."""
+
+    def __init__(self, tournament: Tournament, game: ScheduledGame, players: dict[str, SharedPlayer]) -> None:
+        self.scheduled = game
+        self.outcome = Outcome()
+        self._board = game.opening.board()
+        self._adjudicator = Adjudicator(tournament.rules)
+        self._players = {chess.WHITE: players[game.white], chess.BLACK: players[game.black]}
+        self._sessions = {colour: player.session() for colour, player in self._players.items()}
+        self._search: Search | None = None
+        self._began = 0.0
+        self._info: Info | None = None
+
+    @property
+    def player(self) -> SharedPlayer:
+        """Whose move it is."""
+        return self._players[self._board.turn]
+
+    def advance(self) -> Minibatch | None:
+        """Play on until the network is needed, and say for what; None once the game is over."""
+        while True:
+            if self._search is None:
+                verdict = by_rule(self._board)
+                if verdict is not None:
+                    self.outcome.end(verdict, "normal")
+                    return None
+                self._search = self._start()
+            reason = self._search.reason_to_stop()
+            if reason is not None:
+                self._move(self._search, reason)
+                if self.outcome.result != "*":
+                    return None
+                continue
+            batch = self._search.gather()
+            if batch.leaves:
+                return batch
+            self._search.settle(batch, [])
+
+    def settle(self, batch: Minibatch, answers: Sequence[Expansion]) -> None:
+        """Hand the search what it asked for."""
+        assert self._search is not None
+        self._search.settle(batch, answers)
+
+    def _start(self) -> Search:
+        session = self._sessions[self._board.turn]
+        session.set_position(self.scheduled.opening.fen, [move.uci() for move in self._board.move_stack])
+        self._began = time.perf_counter()
+        return session.search(self.player.limits, self._report)
+
+    def _report(self, info: Info) -> None:
+        self._info = info
+
+    def _move(self, search: Search, reason: str) -> None:
+        self._search = None
+        best = search.answer(reason)
+        assert best.move is not None
+        assert self._info is not None
+        line = self._info.lines[0]
+        score = chess.engine.Mate(line.mate) if line.mate is not None else chess.engine.Cp(line.score)
+        move = self._board.parse_uci(best.move)
+        seconds = time.perf_counter() - self._began
+        self.outcome.answers.append(Answer(move, seconds, score, self._info.depth, self._info.nodes))
+        self._board.push(move)
+        if by_rule(self._board) is None and (verdict := self._adjudicator.after(self._board, score)) is not None:
+            self.outcome.end(verdict, "adjudication")
+
+
+def run_batched(
+    tournament: Tournament,
+    record: Record,
+    finished: Callable[[PlayedGame], None],
+    say: Callable[[str], None],
+    load: LoadEvaluator = load_network,
+) -> None:
+    """Play the missing games, `tournament.concurrency` at a time, and tell `finished` of each once it is recorded.
+
+    `say` gets what the players complain of. Raises PlayerError for a player that cannot play so.
+    """
+    players = {name: SharedPlayer(settings, say, load) for name, settings in tournament.players.items()}
+    if tournament.verdict(record) is not None:
+        return
+    missing = tournament.missing(record)[::-1]
+    games = [RunningGame(tournament, missing.pop(), players) for _ in range(min(tournament.concurrency, len(missing)))]
+    while games:
+        asked: list[tuple[RunningGame, Minibatch]] = []
+        while games:
+            game = games.pop()
+            batch = game.advance()
+            if batch is not None:
+                asked.append((game, batch))
+                continue
+            finished(record.add(tournament.pgn(game.scheduled, game.outcome)))
+            if tournament.verdict(record) is not None:
+                return
+            if missing:
+                games.append(RunningGame(tournament, missing.pop(), players))
+        for player in players.values():
+            own = [(game, batch) for game, batch in asked if game.player is player]
+            answers = iter(player.judge([leaf for _, batch in own for leaf in batch.leaves]))
+            for game, batch in own:
+                game.settle(batch, [next(answers) for _ in batch.leaves])
+        games = [game for game, _ in reversed(asked)]
