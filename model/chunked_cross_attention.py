@@ -29,6 +29,10 @@ class EncodedNeighbours(NamedTuple):
     """[B, L, k] squared distances between the keys, in key units."""
     present: Tensor
     """[B, L, k] bool; an absent neighbour is never attended."""
+    moves: Tensor
+    """[B, L, k] policy index of what was played from there, NO_MOVE where nothing was."""
+    wdl: Tensor
+    """[B, L, k, 3] how it stood there; a third each where that is not known."""
 
 
 class ChunkedCrossAttention(nn.Module):

@@ -59,6 +59,9 @@ class NetworkConfig:
     """One search with all keys joined, its neighbours shared by the chunks, or one search a chunk (RETRO)."""
     shifted: bool = True
     """Chunked cross-attention shifted by m - 1 tokens as in RETRO; False lets a chunk attend its own neighbours."""
+    interpolation: bool = False
+    """Whether what the neighbours played and how they stood is added to policy and value, beside the attention;
+    a matter of the second stage of the training, so that the first leaves it False."""
 
     def __post_init__(self) -> None:
         for name, kind in get_type_hints(type(self)).items():

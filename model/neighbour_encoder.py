@@ -20,6 +20,8 @@ from dejavu.model.encoding import NO_MOVE, POLICY_SIZE, UNDERPROMOTION_OFFSET
 
 CONTINUATION_PLIES = 8
 """T: plies kept after a remembered position."""
+FIRST_PLY = 8
+"""The token of the first ply, behind those of the ranks."""
 _NO_SQUARE = 64
 
 

@@ -18,7 +18,7 @@ from dejavu.model.config import NetworkConfig
 from dejavu.model.features import features
 from dejavu.model.neighbour_encoder import NeighbourEncoder, Records
 from dejavu.retrieval.knn import Index, chunk_indexes, position_index
-from dejavu.retrieval.memory import Memory, MemoryFileError
+from dejavu.retrieval.memory import NO_MOVE, Memory, MemoryFileError
 
 _ABSENT_DISTANCE = 0.0
 
@@ -30,6 +30,14 @@ class Neighbours(NamedTuple):
     """[B, L, k] entry numbers, nearest first; -1 where there is none."""
     distances: NDArray[np.float32]
     """[B, L, k] squared distances between keys; 0 where there is none."""
+    moves: NDArray[np.uint16]
+    """[B, L, k] policy index of the move played from there, NO_MOVE where there is none."""
+    wdl: NDArray[np.uint8]
+    """[B, L, k, 3] win, draw, loss in 255ths."""
+
+    def take(self, rows: NDArray[np.int64]) -> Neighbours:
+        """A copy of the neighbours of some of the positions."""
+        return Neighbours(self.entries[rows], self.distances[rows], self.moves[rows], self.wdl[rows])
 
 
 class Retriever:
@@ -60,7 +68,18 @@ class Retriever:
         ]
         entries = np.stack([entry for _, entry in found], axis=1)
         distances = np.stack([distance for distance, _ in found], axis=1)
-        return Neighbours(entries, np.where(entries < 0, _ABSENT_DISTANCE, distances).astype(np.float32))
+        return look_up(self.memory, entries, distances)
+
+
+def look_up(memory: Memory, entries: NDArray[np.int64], distances: NDArray[np.float32]) -> Neighbours:
+    """The neighbours that a search found: entries [B, L, k], -1 where there is none, and their distances."""
+    absent, known = entries < 0, np.maximum(entries, 0)
+    return Neighbours(
+        entries,
+        np.where(absent, _ABSENT_DISTANCE, distances).astype(np.float32),
+        np.where(absent, np.uint16(NO_MOVE), memory.continuations[known, 0]),
+        memory.wdl[known],
+    )
 
 
 def read_records(memory: Memory, entries: NDArray[np.int64]) -> Records:
@@ -80,6 +99,8 @@ def arrange(tokens: Tensor, places: Tensor, neighbours: Neighbours) -> EncodedNe
         tokens=tokens[places.to(tokens.device)],
         distances=torch.from_numpy(neighbours.distances).to(tokens.device),
         present=torch.from_numpy(neighbours.entries >= 0).to(tokens.device),
+        moves=torch.from_numpy(neighbours.moves.astype(np.int64)).to(tokens.device),
+        wdl=torch.from_numpy(neighbours.wdl.astype(np.float32) / 255).to(tokens.device),
     )
 
 

@@ -10,6 +10,7 @@ from dejavu.model.backbone import Backbone, Inputs
 from dejavu.model.chunked_cross_attention import EncodedNeighbours, RetrievalLayer
 from dejavu.model.config import NetworkConfig
 from dejavu.model.heads import PolicyHead, ValueHead
+from dejavu.model.interpolation import Interpolation
 from dejavu.model.neighbour_encoder import NeighbourEncoder
 
 
@@ -29,6 +30,7 @@ class Retrieval(nn.Module):
         super().__init__()
         self.encoder = NeighbourEncoder(config)
         self.layer = RetrievalLayer(config)
+        self.interpolation = Interpolation(config) if config.interpolation else None
 
 
 class Network(nn.Module):
@@ -49,10 +51,15 @@ class Network(nn.Module):
 
     def heads(self, x: Tensor, neighbours: EncodedNeighbours | None = None) -> Outputs:
         """H [B, n, d] and the encoded neighbours, if any, -> logits."""
-        if neighbours is not None and self.retrieval is not None:
-            x = self.retrieval.layer(x, neighbours)
-        x = self.norm(x)
-        return Outputs(self.policy(x), self.value(x))
+        if neighbours is None or self.retrieval is None:
+            x = self.norm(x)
+            return Outputs(self.policy(x), self.value(x))
+        x = self.norm(self.retrieval.layer(x, neighbours))
+        outputs = Outputs(self.policy(x), self.value(x))
+        if self.retrieval.interpolation is None:
+            return outputs
+        gains = self.retrieval.interpolation(neighbours)
+        return Outputs(outputs.policy + gains.policy, outputs.wdl + gains.wdl)
 
     def chunk_embeddings(self, x: Tensor) -> Tensor:
         """H [B, n, d] -> [B, l, m * d]: the normalised tokens of every chunk side by side, for the keys."""

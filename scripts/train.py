@@ -21,9 +21,9 @@ import torch
 from numpy.typing import NDArray
 
 from dejavu.model.config import PRESETS
-from dejavu.model.neighbours import Neighbours, Retriever, arrange
+from dejavu.model.neighbours import Retriever, arrange
 from dejavu.model.network import Network, Outputs
-from dejavu.model.training.batches import Batch, RowOrder, add_neighbours, make_batch, mirrored_rows
+from dejavu.model.training.batches import Batch, RowOrder, add_neighbours, add_twins, make_batch, mirrored_rows
 from dejavu.model.training.checkpoint import CheckpointError
 from dejavu.model.training.dataset import HELD_OUT, TRAIN, Dataset, DatasetError
 from dejavu.model.training.loop import Run, Schedule, evaluate, train
@@ -44,15 +44,13 @@ def parse_sources(text: str) -> dict[str, float]:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=WEIGHT,NAME=WEIGHT,...") from None
 
 
-def held_out_batches(dataset: Dataset, source: str | None, positions: int, device: torch.device) -> list[Batch]:
+def held_out_batches(dataset: Dataset, source: str | None, positions: int) -> list[Batch]:
     """The same random held-out positions in every evaluation."""
     rows = dataset.rows(HELD_OUT, source)
     if not len(rows):
         raise DatasetError("the data set has no held-out positions" + (f" from {source}" if source else ""))
     chosen = np.random.default_rng(0).permutation(rows)[:positions]
-    return [
-        make_batch(dataset, chosen[i : i + HELD_OUT_BATCH]).to(device) for i in range(0, len(chosen), HELD_OUT_BATCH)
-    ]
+    return [make_batch(dataset, chosen[i : i + HELD_OUT_BATCH]) for i in range(0, len(chosen), HELD_OUT_BATCH)]
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -156,7 +154,7 @@ def train_backbone(arguments: argparse.Namespace) -> None:
         arguments,
         replicate(arguments, network, lambda replica, batch: replica(batch.inputs), arguments.compile),
         parts_of,
-        held_out_batches(dataset, arguments.held_out_source, arguments.held_out, device),
+        [batch.to(device) for batch in held_out_batches(dataset, arguments.held_out_source, arguments.held_out)],
         {},
     )
 
@@ -171,6 +169,7 @@ def train_retrieval(arguments: argparse.Namespace) -> None:
         "neighbour_width": arguments.neighbour_width,
         "retrieve_by": arguments.retrieve_by,
         "shifted": False if arguments.unshifted else None,
+        "interpolation": not arguments.attention_alone,
     }
     config = replace(stage1.config, **{name: value for name, value in changes.items() if value is not None})
     memory = Memory.open(arguments.memory, fingerprint(stage1))
@@ -188,9 +187,10 @@ def train_retrieval(arguments: argparse.Namespace) -> None:
     shards = NeighbourShards(arguments.run / "neighbours", order.rows, arguments.steps, dataset, network, retriever)
     shards.compute()
     held_out = [
-        add_neighbours(batch, shards.search(batch.rows), memory).to(device)
-        for batch in held_out_batches(dataset, arguments.held_out_source, arguments.held_out, device)
+        add_neighbours(batch, shards.search(batch.rows), memory)
+        for batch in held_out_batches(dataset, arguments.held_out_source, arguments.held_out)
     ]
+    taught = [add_twins(batch, 1.0, arguments.seed, random_moves=1.0).to(device) for batch in held_out]
 
     def with_memory(replica: Network, batch: Batch) -> Outputs:
         assert replica.retrieval is not None
@@ -205,10 +205,14 @@ def train_retrieval(arguments: argparse.Namespace) -> None:
         rows, found = order.rows(step), shards.of_step(step)
         places = np.arange(len(rows))
         return [
-            add_neighbours(
-                make_batch(dataset, rows[part], arguments.result_weight),
-                Neighbours(found.entries[part], found.distances[part]),
-                memory,
+            add_twins(
+                add_neighbours(
+                    make_batch(dataset, rows[part], arguments.result_weight),
+                    found.take(part),
+                    memory,
+                ),
+                arguments.twins,
+                arguments.seed,
             )
             for part in cut(arguments, places)
         ]
@@ -216,13 +220,10 @@ def train_retrieval(arguments: argparse.Namespace) -> None:
     without_memory = replicate(arguments, network, lambda replica, batch: replica(batch.inputs), compiled=False)
     off = evaluate(without_memory, held_out)
     print("held-out without memory: policy loss {:.4f}, value loss {:.4f}, top-1 {:.2%}".format(*off))
-    train_and_save(
-        arguments,
-        replicate(arguments, network, with_memory, compiled=False),
-        parts_of,
-        held_out,
-        {"backbone": fingerprint(stage1)},
-    )
+    replicas = replicate(arguments, network, with_memory, compiled=False)
+    settings = {"backbone": fingerprint(stage1), "twins": str(arguments.twins)}
+    train_and_save(arguments, replicas, parts_of, [batch.to(device) for batch in held_out], settings)
+    print(f"held-out positions, each taught a random move: {evaluate(replicas, taught)[2]:.1%} of the moves are played")
 
 
 def main() -> None:
@@ -243,7 +244,13 @@ def main() -> None:
     retrieval.add_argument("--neighbour-width", type=int, metavar="C", help="numbers a token of an encoded neighbour")
     retrieval.add_argument("--retrieve-by", choices=["position", "chunk"])
     retrieval.add_argument(
+        "--twins", type=float, default=0.15, metavar="SHARE", help="samples whose own position the memory holds"
+    )
+    retrieval.add_argument(
         "--unshifted", action="store_const", const=True, help="let every chunk attend its own neighbours (an ablation)"
+    )
+    retrieval.add_argument(
+        "--attention-alone", action="store_true", help="nothing of the neighbours but by attention (an ablation)"
     )
     retrieval.set_defaults(stage=train_retrieval)
     arguments = parser.parse_args()

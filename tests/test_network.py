@@ -13,14 +13,17 @@ from torch import Tensor
 from dejavu.model.backbone import Inputs, as_inputs
 from dejavu.model.chunked_cross_attention import ChunkedCrossAttention, EncodedNeighbours
 from dejavu.model.config import PRESETS, NetworkConfig
-from dejavu.model.encoding import POLICY_SIZE, pack, stack
+from dejavu.model.encoding import NO_MOVE, POLICY_SIZE, pack, stack
 from dejavu.model.features import features
+from dejavu.model.interpolation import Interpolation
+from dejavu.model.neighbour_encoder import FIRST_PLY
 from dejavu.model.network import Network
 
+TINY = replace(PRESETS["tiny"], interpolation=True)
 LAYOUTS = [
-    PRESETS["tiny"],
-    replace(PRESETS["tiny"], layout="patches", attack_width=0),
-    replace(PRESETS["tiny"], layout="ranks", attack_width=0),
+    TINY,
+    replace(TINY, layout="patches", attack_width=0),
+    replace(TINY, layout="ranks", attack_width=0),
 ]
 LAYOUT_NAMES = [config.layout for config in LAYOUTS]
 
@@ -36,10 +39,16 @@ def boards() -> Inputs:
 
 
 def random_neighbours(config: NetworkConfig, batch: int, shared: bool = False) -> EncodedNeighbours:
-    records = 3
+    records = FIRST_PLY + 1
     shape = batch, 1 if shared else config.chunks, config.neighbours
     tokens = torch.randn(*shape, records, config.neighbour_width)
-    return EncodedNeighbours(tokens, torch.rand(shape) * 500, torch.rand(shape) > 0.3)
+    return EncodedNeighbours(
+        tokens,
+        distances=torch.rand(shape) * 500,
+        present=torch.rand(shape) > 0.3,
+        moves=torch.randint(POLICY_SIZE, shape),
+        wdl=torch.rand(*shape, 3).softmax(dim=-1),
+    )
 
 
 def randomised(module: torch.nn.Module) -> None:
@@ -130,8 +139,14 @@ def test_a_masked_neighbour_has_no_influence_and_none_at_all_is_fine(config: Net
     x = torch.randn(2, config.tokens, config.width)
     given = random_neighbours(config, 2)
     noise = torch.where(given.present[..., None, None], given.tokens, torch.full_like(given.tokens, 7.0))
-    changed = given._replace(tokens=noise)
+    moves, wdl = (given.moves + 1) % POLICY_SIZE, given.wdl.flip(-1)
+    changed = given._replace(
+        tokens=noise,
+        moves=torch.where(given.present, given.moves, moves),
+        wdl=torch.where(given.present[..., None], given.wdl, wdl),
+    )
     assert torch.equal(network.heads(x, given).policy, network.heads(x, changed).policy)
+    assert torch.equal(network.heads(x, given).wdl, network.heads(x, changed).wdl)
     nothing = given._replace(present=torch.zeros_like(given.present))
     outputs = network.heads(x, nothing)
     assert torch.isfinite(outputs.policy).all()
@@ -188,6 +203,29 @@ def test_the_source_destination_product_is_square_by_square() -> None:
     expected = torch.zeros(64, 64, dtype=torch.bool)
     expected[chess.E4], expected[:, chess.E4] = True, True
     assert torch.equal(moved, expected)
+
+
+def test_interpolation_raises_what_the_neighbours_played_and_how_they_stood() -> None:
+    torch.manual_seed(0)
+    config = replace(TINY, neighbours=2)
+    interpolation = Interpolation(config)
+    torch.nn.init.constant_(interpolation.trust.bias, 2.0)  # all neighbours are trusted alike
+    given = random_neighbours(config, 2, shared=True)._replace(
+        distances=torch.zeros(2, 1, 2),
+        present=torch.tensor([[[True, True]], [[True, False]]]),
+        moves=torch.tensor([[[700, 700]], [[NO_MOVE, 5]]]),
+        wdl=torch.tensor([[[[0.8, 0.1, 0.1]] * 2], [[[1 / 3] * 3] * 2]]),
+    )
+    gains = interpolation(given)
+    expected = torch.zeros(2, POLICY_SIZE)
+    expected[0, 700] = 4.0  # both played it; of the second position none played anything
+    assert torch.allclose(gains.policy, expected)
+    first, second = (2 * (chances - chances.mean()) for chances in given.wdl[:, 0, 0].log())
+    assert torch.allclose(gains.wdl, torch.stack([2 * first, second]), atol=1e-5)
+    assert second.abs().max() < 1e-5  # a third each says nothing
+    far = interpolation(given._replace(distances=torch.full((2, 1, 2), 20000.0)))
+    assert far.policy.abs().max() < 1e-6
+    assert far.wdl.abs().max() < 1e-6
 
 
 def test_a_config_that_cannot_be_built_is_refused() -> None:

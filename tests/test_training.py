@@ -20,11 +20,11 @@ import torch
 from safetensors.torch import load_file
 
 from dejavu.model.config import PRESETS
-from dejavu.model.encoding import MIRRORED_MOVES, index_to_move, mirror, move_to_index, pack, stack, unpack
+from dejavu.model.encoding import MIRRORED_MOVES, NO_MOVE, index_to_move, mirror, move_to_index, pack, stack, unpack
 from dejavu.model.inference import NetworkEvaluator, load_backbone
 from dejavu.model.neighbours import Retriever
 from dejavu.model.network import Network, Outputs
-from dejavu.model.training.batches import RowOrder, make_batch, mirrored_rows
+from dejavu.model.training.batches import RowOrder, add_neighbours, add_twins, make_batch, mirrored_rows
 from dejavu.model.training.dataset import MEMORY, TRAIN, Dataset
 from dejavu.model.training.losses import losses
 from dejavu.model.training.replicas import Replicas
@@ -310,6 +310,40 @@ def test_stage_two_keeps_the_backbone_and_resumes(retrieval: Path, backbone: Pat
     )
     again = load_file(retrieval / "weights.safetensors")
     assert all(torch.equal(again[name], value) for name, value in stage2.items())
+
+
+def test_a_twin_is_the_position_itself_with_the_move_to_play(data: Path, backbone: Path, memory: Path) -> None:
+    dataset, opened = Dataset.open(data), Memory.open(memory)
+    network, _ = load_weights(backbone / "weights.safetensors")
+    rows = dataset.rows(TRAIN)[:200]
+    embeddings = load_backbone(backbone / "weights.safetensors").embed_chunks(
+        dataset.planes[rows], dataset.clocks[rows]
+    )
+    found = Retriever(network.config, opened, threads=1).search(embeddings, dataset.game[rows])
+    plain = add_neighbours(make_batch(dataset, rows), found, opened)
+    taught = add_twins(plain, 0.5, seed=1)
+    assert plain.neighbours is not None
+    assert taught.neighbours is not None
+    records, places, neighbours = taught.neighbours
+    is_twin = (places[:, 0, 0] >= len(plain.neighbours.records.wdl)).numpy()
+    assert 60 < is_twin.sum() < 140
+    for i in np.flatnonzero(is_twin):
+        twin = places[i, 0, 0]
+        assert torch.equal(records.squares[twin], taught.inputs.squares[i])
+        assert records.continuations[twin].tolist() == [taught.best[i], *[NO_MOVE] * 7]
+        assert neighbours.moves[i, 0, 0] == taught.best[i]
+        assert np.allclose(neighbours.wdl[i, 0, 0] / 255, records.wdl[twin], atol=0.003)
+        assert taught.legal[i, taught.best[i]]
+        assert neighbours.entries[i, 0, 1:].tolist() == found.entries[i, 0, :-1].tolist()
+    evaluated = torch.from_numpy(neighbours.wdl[is_twin, 0, 0] / np.float32(255) - 1 / 3).abs().amax(dim=1) > 0.01
+    assert 0.3 < float(evaluated.float().mean()) < 0.7
+    changed = (taught.best != plain.best).numpy()
+    assert not changed[~is_twin].any()
+    assert 0.2 < changed[is_twin].mean() < 0.6
+    assert np.array_equal(neighbours.distances[~is_twin], found.distances[~is_twin])
+    again = add_twins(plain, 0.5, seed=1)
+    assert torch.equal(again.best, taught.best)
+    assert not torch.equal(add_twins(plain, 0.5, seed=2).best, taught.best)
 
 
 def test_no_position_retrieves_its_own_game(data: Path, backbone: Path, memory: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -17,15 +17,18 @@ from torch import Tensor
 
 from dejavu.model.attacks import attacks, legal_mask
 from dejavu.model.backbone import Inputs, as_inputs
-from dejavu.model.encoding import MIRRORED_MOVES, mirror
+from dejavu.model.encoding import MIRRORED_MOVES, NO_MOVE, mirror
 from dejavu.model.features import features
-from dejavu.model.neighbour_encoder import Records
+from dejavu.model.neighbour_encoder import CONTINUATION_PLIES, Records
 from dejavu.model.neighbours import Neighbours, read_records
 from dejavu.model.training.dataset import Dataset
 from dejavu.retrieval.memory import Memory
 
 T = TypeVar("T")
 _PREFETCHED = 4
+_FARTHEST_TWIN = 256
+"""Squared distance in key units, up to which a position may lie from itself: another half-move clock moves a key by
+as much, another number format by 20. Other positions are hardly ever nearer than 3,000."""
 
 
 class NeighbourInputs(NamedTuple):
@@ -36,7 +39,7 @@ class NeighbourInputs(NamedTuple):
     places: Tensor
     """[B, L, k] which record; 0 where there is none."""
     found: Neighbours
-    """Entries and distances, [B, L, k] each."""
+    """What the memory has of each place, [B, L, k]."""
 
     def to(self, device: torch.device) -> NeighbourInputs:
         records = Records(*(tensor.to(device, non_blocking=True) for tensor in self.records))
@@ -139,6 +142,50 @@ def add_neighbours(batch: Batch, found: Neighbours, memory: Memory) -> Batch:
     distinct, inverse = np.unique(np.maximum(found.entries, 0), return_inverse=True)
     places = torch.from_numpy(inverse.reshape(found.entries.shape))
     return batch._replace(neighbours=NeighbourInputs(read_records(memory, distinct), places, found))
+
+
+def add_twins(batch: Batch, share: float, seed: int, random_moves: float = 0.5) -> Batch:
+    """The batch, where a `share` of the samples has been taught: its nearest neighbour is its own position.
+
+    Such a twin is what scripts/remember.py makes of a lesson: the very same position, one move and nothing after it,
+    and how it stands, or not even that. Ordinary games hardly ever give such a neighbour, so a network that has seen
+    only those follows its own opinion where it was told better. Of the twins, `random_moves` teach any legal move,
+    which is the sample's target then: its own opinion is of no use there, and the network must learn to read.
+
+    The batch must have its neighbours and lie on the CPU. Equal arguments give equal twins.
+    """
+    assert batch.neighbours is not None
+    generator = np.random.default_rng((seed, *batch.rows.tolist()))
+    taught = np.flatnonzero(generator.random(len(batch.rows)) < share)
+    at = torch.from_numpy(taught)
+
+    legal = batch.legal[at].numpy()
+    drawn = np.where(legal, generator.random(legal.shape), -1).argmax(axis=1)
+    is_random = generator.random(len(taught)) < random_moves
+    best = batch.best.clone()
+    best[at] = torch.where(torch.from_numpy(is_random), torch.from_numpy(drawn), best[at])
+
+    moves = torch.full((len(taught), CONTINUATION_PLIES), NO_MOVE)
+    moves[:, 0] = best[at]
+    is_unknown = torch.from_numpy(generator.random(len(taught)) < 0.5)[:, None]
+    wdl = torch.where(is_unknown, torch.tensor(1 / 3), batch.wdl[at])
+    twins = Records(batch.inputs.squares[at], batch.inputs.clocks[at], moves, wdl)
+
+    # The twin comes first, and the last of the other neighbours has no place any more.
+    is_exact = generator.random(len(taught)) < 0.5
+    near = np.floor((1 + _FARTHEST_TWIN) ** generator.random(len(taught)))
+    records, places, found = batch.neighbours
+    found, places = found.take(np.arange(len(batch.rows))), places.clone()
+    tables: list[NDArray[Any]] = [*found, places.numpy()]
+    for table in tables:
+        table[taught, :, 1:] = table[taught, :, :-1]
+    found.entries[taught, :, 0] = 0  # no entry of the memory, but there
+    found.distances[taught, :, 0] = np.where(is_exact, 0, near)[:, None]
+    found.moves[taught, :, 0] = best[at].numpy()[:, None]
+    found.wdl[taught, :, 0] = np.rint(wdl.numpy() * 255)[:, None]
+    places[at, :, 0] = (len(records.wdl) + torch.arange(len(taught)))[:, None]
+    records = Records(*(torch.cat(pair) for pair in zip(records, twins, strict=True)))
+    return batch._replace(best=best, neighbours=NeighbourInputs(records, places, found))
 
 
 def prefetch(make: Callable[[int], T], steps: range) -> Iterator[T]:

@@ -24,6 +24,7 @@ _NOT_HIDDEN = (
     "encoder.destination.",
     "encoder.evaluation.",
     "distance_bias.",
+    "trust.",
     "promotion.",
     "wdl.",
 )

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from dejavu.model.backbone import as_inputs
 from dejavu.model.features import features
-from dejavu.model.neighbours import Neighbours, Retriever
+from dejavu.model.neighbours import Neighbours, Retriever, look_up
 from dejavu.model.network import Network
 from dejavu.model.training.dataset import Dataset
 
@@ -83,5 +83,5 @@ class NeighbourShards:
         if self._loaded is None or self._loaded[0] != shard:
             with np.load(self._path(shard)) as stored:
                 pairs = zip(stored["entries"], stored["distances"], strict=True)
-                self._loaded = shard, [Neighbours(entries, distances) for entries, distances in pairs]
+                self._loaded = shard, [look_up(self.retriever.memory, *pair) for pair in pairs]
         return self._loaded[1][place]
