@@ -46,6 +46,8 @@ def _flags(bitboards: list[int]) -> _Flags:
 
 
 _SAME: _Flags = np.eye(64, dtype=bool)
+_CLEAR: _Flags = ~_flags([chess.between(a, b) for a in chess.SQUARES for b in chess.SQUARES]).reshape(64, 64, 64)
+"""[P, T, D] whether a piece on D is not in the way from P to T."""
 _NEAR: _Flags = _flags(list(chess.BB_KING_ATTACKS)) | _SAME
 """[64, 64] squares too near for two kings."""
 
@@ -106,17 +108,17 @@ def solve(piece: chess.PieceType, promoted: tuple[Solved, ...] = ()) -> Solved:
 def _moves_back(piece: chess.PieceType, reached: _Flags, reach: _Flags) -> _Flags:
     """[K, D, P] positions from which a move of the attacker leads to one of those `reached`; legal or not."""
     before = np.zeros_like(reached)
-    for origin, target in starmap(_steps, _STEPS):
-        before[origin] |= reached[target]
+    for squares, after in starmap(_steps, _STEPS):
+        before[squares] |= reached[after]
     if piece == chess.PAWN:
         before[:, :, 8:48] |= reached[:, :, 16:56]
         in_the_way = _SAME[:, None, 16:24] | _SAME[None, :, 16:24]
         before[:, :, 8:16] |= reached[:, :, 24:32] & ~in_the_way
         return before
-    for target in np.flatnonzero(reached.any(axis=(0, 1))):
-        for origin in np.flatnonzero(reach[:, :, target].any(axis=0)):
-            clear = ~_flags([chess.between(int(origin), int(target))])[0]
-            before[:, :, origin] |= reached[:, :, target] & reach[:, None, origin, target] & clear
+    for target in np.flatnonzero(reached.any(axis=(0, 1))).tolist():
+        for origin in np.flatnonzero(reach[:, :, target].any(axis=0)).tolist():
+            from_there = reached[:, :, target] & reach[:, None, origin, target] & _CLEAR[origin, target]
+            before[:, :, origin] |= from_there
     return before
 
 

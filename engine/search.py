@@ -402,8 +402,8 @@ class Search:
         if known is None and chess.popcount(board.occupied) == 3:
             solved = self.endings.result(board)
             if solved is not None:
-                result, plies = solved
-                return (WON, DRAWN, LOST)[result + 1], plies
+                outcome, plies = solved
+                return (WON, DRAWN, LOST)[outcome + 1], plies
         if known is None and self.tablebases.pieces:
             result = self.tablebases.result(board)
             if result is not None:
