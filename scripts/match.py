@@ -176,7 +176,7 @@ def play(args: argparse.Namespace) -> None:
     missing = tournament.missing(record)
     if missing and tournament.verdict(record) is None:
         if not args.batched:
-            asyncio.run(check_players(tournament.players, tournament.patience))
+            asyncio.run(check_players(tournament.players))
         progress = Progress(tournament, record)
         there = len(tournament.games) - len(missing)
         print(f"{len(missing)} games to play, {there} in {args.pgn}", flush=True)
@@ -258,7 +258,12 @@ def parse_arguments() -> argparse.Namespace:
         help="play N games at once in this process: option sets of this Dejavu at fixed nodes",
     )
     parser.add_argument("--margin", type=natural, default=100, help="milliseconds a move may be late (100)")
-    parser.add_argument("--patience", type=positive, default=60, help="seconds until a silent engine has failed (60)")
+    parser.add_argument(
+        "--patience",
+        type=positive,
+        default=60,
+        help="seconds until a search without a clock that is silent has failed (60)",
+    )
     parser.add_argument(
         "--draw", nargs="*", metavar="KEY=VALUE", help="draw adjudication: movenumber, movecount, score"
     )

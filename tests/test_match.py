@@ -100,7 +100,7 @@ def test_failures_are_named_and_counted_and_the_tournament_goes_on(tmp_path: Pat
         *engine("cheat", "illegal=2"),
         *engine("slow", "late=2", "tc=0.3+0.01"),
         *engine("sleeper", "hang=2"),
-        *("--tournament", "gauntlet", "--games", "2", "--margin", "0", "--patience", "1", "--concurrency", "2"),
+        *("--tournament", "gauntlet", "--games", "2", "--margin", "0", "--patience", "2", "--concurrency", "2"),
     )
     assert done.returncode == 0, done.stderr
     table = {row[0]: list(map(int, row[1:])) for row in map(str.split, done.stdout.splitlines()[-5:])}
@@ -117,7 +117,7 @@ def test_failures_are_named_and_counted_and_the_tournament_goes_on(tmp_path: Pat
     for said in (
         "Black disconnects: engine process died unexpectedly (exit code: 3), out of luck",
         "White makes an illegal move: illegal uci: 'e1e8'",
-        "White's connection stalls: no answer 1 seconds after stop",
+        "White's connection stalls: no answer 2 seconds after stop",
     ):
         assert said in done.stderr
     assert re.search(r"slow - sound: White loses on time \(\d+ms overrun\)", done.stderr)
@@ -208,6 +208,10 @@ def test_a_pgn_of_fastchess_is_summed_up_by_its_formulas(tmp_path: Path) -> None
         ),
         ([*STRONG, *WEAK, "--openings", "absent.epd"], "absent.epd"),
         (["--from-pgn", "absent.pgn"], "absent.pgn"),
+        (
+            [*STRONG, "--engine", "name=b", "nodes=1", "option.WeightsFile=absent.safetensors"],
+            "b: cannot load the weights: weights file absent.safetensors does not exist",
+        ),
     ],
 )
 def test_bad_input_gets_one_sentence(tmp_path: Path, arguments: list[str], complaint: str) -> None:

@@ -19,6 +19,8 @@ import chess.engine
 
 from dejavu.engine.match.pace import Clock, Pace, PaceError, TimeControl
 
+START_SECONDS = 60.0
+"""An engine may take so long to start, and to say that it is ready."""
 STOP_SECONDS = 3.0
 """An engine that has not obeyed `stop` or `quit` after these is ended."""
 INFO_STRINGS = 20
@@ -211,7 +213,7 @@ class Player:
     def __init__(
         self, settings: PlayerSettings, margin: float, patience: float, say: Callable[[str], None], neighbours: int = 0
     ) -> None:
-        """`margin`: seconds a move may come late; `patience`: seconds of silence after which an engine has failed.
+        """`margin`: seconds a move may come late; `patience`: seconds of silence after which a search has failed.
 
         `say` gets the engine's `info string`s, each once; `neighbours` is how many to ask a Dejavu for at each move.
         """
@@ -231,7 +233,7 @@ class Player:
         command = self.settings.command or (sys.executable, "-m", "dejavu.engine")
         try:
             # Signals of the terminal are for the match, which ends its engines itself.
-            _, protocol = await asyncio.wait_for(_Protocol.popen(list(command), setpgrp=True), self._patience)
+            _, protocol = await asyncio.wait_for(_Protocol.popen(list(command), setpgrp=True), START_SECONDS)
             self._protocol = protocol
             await self._wait(protocol.initialize())
             options = {}
@@ -341,10 +343,10 @@ class Player:
     async def _wait(self, answer: Awaitable[T]) -> T:
         """`answer`, or FailureError when it does not come; the process is then ended."""
         try:
-            return await asyncio.wait_for(answer, self._patience)
+            return await asyncio.wait_for(answer, START_SECONDS)
         except asyncio.TimeoutError as error:
             self._kill()
-            raise FailureError("stall", f"no answer for {self._patience:g} seconds") from error
+            raise FailureError("stall", f"no answer for {START_SECONDS:g} seconds") from error
 
     def _running(self) -> _Protocol:
         if self._protocol is None:

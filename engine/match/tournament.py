@@ -11,7 +11,7 @@ import chess
 
 from dejavu.engine.match.adjudication import Rules
 from dejavu.engine.match.game import Outcome, play
-from dejavu.engine.match.players import Player, PlayerSettings
+from dejavu.engine.match.players import Player, PlayerError, PlayerSettings
 from dejavu.engine.match.record import PlayedGame, Record, results, to_pgn
 from dejavu.engine.match.schedule import ScheduledGame
 from dejavu.engine.match.statistics import Sprt
@@ -33,7 +33,7 @@ class Tournament:
     margin: float = 0.0
     """Seconds a move may come late."""
     patience: float = 60.0
-    """Seconds of silence after which a player has failed."""
+    """Seconds of silence after which a search without a clock has failed."""
     neighbours: int = 0
     """Neighbours that a Dejavu names at each move."""
 
@@ -78,13 +78,19 @@ class Tournament:
         return self.sprt.verdict(results(record.games, first, [second]).pairs)
 
 
-async def check_players(players: Mapping[str, PlayerSettings], patience: float) -> None:
-    """Start every engine once. Raises PlayerError for one that does not start or does not take its options."""
+async def check_players(players: Mapping[str, PlayerSettings]) -> None:
+    """Start every engine once. Raises PlayerError for one that does not start or does not take its options.
+
+    A Dejavu that complains does not have the files it was to play with.
+    """
 
     async def check(settings: PlayerSettings) -> None:
-        player = Player(settings, 0.0, patience, lambda _: None)
+        said: list[str] = []
+        player = Player(settings, 0.0, 0.0, said.append)
         await player.start()
         await player.close()
+        if said and not settings.command:
+            raise PlayerError(said[0])
 
     failed = await asyncio.gather(*map(check, players.values()), return_exceptions=True)
     for error in filter(None, failed):
