@@ -22,13 +22,16 @@ class Strength(NamedTuple):
 
 ANCHORS = (
     Strength(900, 1, 0.5),
-    Strength(1300, 1, 0.0),
+    Strength(1150, 1, 0.0),
     Strength(1400, 10, 0.0),
-    Strength(1550, 50, 0.0),
+    Strength(1530, 50, 0.0),
     Strength(1700, 200, 0.0),
     Strength(1900, 800, 0.0),
 )
-"""Measured strengths, weakest first. Below the strength of one node only a softer choice is weaker."""
+"""Strengths, weakest first; the README says how well they are measured.
+
+Below the strength of one node only a softer choice is weaker.
+"""
 
 WEAKEST, STRONGEST = ANCHORS[0].elo, ANCHORS[-1].elo
 
