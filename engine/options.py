@@ -24,13 +24,14 @@ class OptionError(ValueError):
 
 @dataclass(frozen=True)
 class Option:
-    """One UCI option. `kind` is spin, check, string, button, or real (a number; UCI knows it as a string)."""
+    """One UCI option. `kind` is spin, check, combo, string, button, or real (a number; UCI knows it as a string)."""
 
     name: str
     kind: str
     sentence: str
     minimum: float | None = None
     maximum: float | None = None
+    choices: tuple[str, ...] = ()
 
     def parse(self, text: str) -> bool | int | float | str:
         """Read the value part of a `setoption`; raises OptionError naming the option and what it accepts."""
@@ -41,6 +42,11 @@ class Option:
             if text.lower() not in ("true", "false"):
                 raise OptionError(f"option {self.name} takes true or false, not '{text}'")
             return text.lower() == "true"
+        if self.kind == "combo":
+            for choice in self.choices:
+                if choice.lower() == text.lower():
+                    return choice
+            raise OptionError(f"option {self.name} takes one of {', '.join(self.choices)}, not '{text}'")
         assert self.minimum is not None
         assert self.maximum is not None
         try:
@@ -60,6 +66,9 @@ class Option:
         if self.kind == "spin":
             limits = f"min {self.minimum:.0f} max {self.maximum:.0f}"
             return f"option name {self.name} type spin default {default} {limits}"
+        if self.kind == "combo":
+            variants = "".join(f" var {choice}" for choice in self.choices)
+            return f"option name {self.name} type combo default {default}{variants}"
         kind = "string" if self.kind == "real" else self.kind
         return f"option name {self.name} type {kind} default {_spell(default)}"
 
@@ -86,6 +95,11 @@ def _check(name: str, default: bool, sentence: str) -> Any:
 
 def _string(name: str, default: str, sentence: str) -> Any:
     return dataclasses.field(default=default, metadata={"option": Option(name, "string", sentence)})
+
+
+def _combo(name: str, default: str, choices: tuple[str, ...], sentence: str) -> Any:
+    option = Option(name, "combo", sentence, choices=choices)
+    return dataclasses.field(default=default, metadata={"option": option})
 
 
 @dataclass(frozen=True)
@@ -119,6 +133,12 @@ class Config:
     weights_file: str = _string("WeightsFile", SHIPPED, "The network's weights, a safetensors file.")
     memory_file: str = _string("MemoryFile", SHIPPED, "The memory of games that the network retrieves from.")
     use_memory: bool = _check("UseMemory", True, "Retrieves from the memory; off, the backbone plays alone.")
+    backend: str = _combo(
+        "Backend",
+        "auto",
+        ("auto", "cuda", "openvino", "torch"),
+        "What computes the network; `auto` takes the first of the others that works here.",
+    )
     minibatch_size: int = _spin("MinibatchSize", 24, 1, 1024, "The most positions the network evaluates at once.")
     cpuct: float = _real("CPuct", 1.745, 0.0, 100.0, "Exploration: the larger, the wider the search.")
     cpuct_base: float = _real("CPuctBase", 38739.0, 1.0, 1e9, "Visits at which exploration has begun to grow.")
@@ -178,6 +198,7 @@ def markdown_table() -> str:
     rows = ["| option | default | range | |", "|---|---|---|---|"]
     for field, option in FIELDS.values():
         limits = "" if option.minimum is None else f"{option.minimum:.10g} to {option.maximum:.10g}"
+        limits = ", ".join(option.choices) or limits
         rows.append(f"| `{option.name}` | `{_spell(getattr(default, field))}` | {limits} | {option.sentence} |")
     rows.append(f"| `{CLEAR_HASH.name}` | | button | {CLEAR_HASH.sentence} |")
     return "\n".join(rows)

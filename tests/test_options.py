@@ -25,12 +25,13 @@ def test_lines_are_what_guis_parse() -> None:
     for line in uci_lines():
         words = line.split()
         kind = words[words.index("type") + 1]
-        assert kind in ("spin", "check", "string", "button")
+        assert kind in ("spin", "check", "string", "button", "combo")
         if kind == "spin":
             assert int(field(line, "min")) <= int(field(line, "default")) <= int(field(line, "max"))
         assert "  " not in line
     assert "option name SyzygyPath type string default <empty>" in uci_lines()
     assert "option name UseMemory type check default true" in uci_lines()
+    assert "option name Backend type combo default auto var auto var cuda var openvino var torch" in uci_lines()
     assert "option name CPuct type string default 1.745" in uci_lines()
 
 
@@ -50,6 +51,7 @@ def test_the_readme_table_has_a_row_for_each() -> None:
         ("CPuct", "2.5", "cpuct", 2.5),
         ("SyzygyPath", "/a folder/x", "syzygy_path", "/a folder/x"),
         ("SyzygyPath", "<empty>", "syzygy_path", ""),
+        ("Backend", "Torch", "backend", "torch"),
     ],
 )
 def test_values_are_understood(name: str, value: str, field_name: str, expected: object) -> None:
@@ -67,6 +69,7 @@ def test_values_are_understood(name: str, value: str, field_name: str, expected:
         ("CPuct", "inf", "CPuct"),
         ("Ponder", "perhaps", "true or false"),
         ("Nonsense", "1", "'Nonsense'"),
+        ("Backend", "abacus", "openvino"),
         ("Threads", "9" * 5000, "Threads"),
     ],
 )
@@ -152,7 +155,7 @@ def test_threads_and_files_reach_the_evaluator() -> None:
     client.send("setoption name Threads value 2", "setoption name WeightsFile value a b.safetensors")
     client.send("setoption name MemoryFile value <empty>")
     client.ready()
-    [(weights, memory, threads)] = client.loaded
+    [(weights, memory, threads, _)] = client.loaded
     assert (weights.name, memory, threads) == ("a b.safetensors", None, 2)
     client.close()
 
