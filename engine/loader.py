@@ -12,10 +12,12 @@ import numpy as np
 
 from dejavu.engine.evaluator import Evaluator, UniformEvaluator, expansions
 from dejavu.engine.options import SHIPPED, Config
+from dejavu.model.backends import AUTO, BackendError
 from dejavu.model.encoding import clock_byte, pack, stack
 
-EvaluatorFactory = Callable[[Path, "Path | None", int], Evaluator]
-"""(weights, memory or None, threads) -> evaluator; raises ValueError or OSError with one sentence."""
+EvaluatorFactory = Callable[[Path, "Path | None", int, str], Evaluator]
+"""(weights, memory or None, threads, backend) -> evaluator; raises ValueError or OSError with one sentence, and
+BackendError where only the backend is at fault."""
 
 
 _log = logging.getLogger("dejavu")
@@ -27,13 +29,14 @@ class Wanted(NamedTuple):
     weights: Path
     memory: Path | None
     threads: int
+    backend: str
 
 
-def load_network(weights: Path, memory: Path | None, threads: int) -> Evaluator:
+def load_network(weights: Path, memory: Path | None, threads: int, backend: str) -> Evaluator:
     """The real network; imports torch, which takes seconds."""
     from dejavu.model.inference import NetworkEvaluator
 
-    return NetworkEvaluator.load(weights, memory, threads)
+    return NetworkEvaluator.load(weights, memory, threads, backend)
 
 
 def _path(value: str, package: str, shipped_name: str) -> Path:
@@ -43,11 +46,12 @@ def _path(value: str, package: str, shipped_name: str) -> Path:
 
 
 def wanted(config: Config) -> Wanted:
-    """The files and threads of `config`; an empty MemoryFile means none."""
+    """The files, threads and backend of `config`; an empty MemoryFile means none."""
     return Wanted(
         _path(config.weights_file, "dejavu.model", "dejavu.safetensors"),
         _path(config.memory_file, "dejavu.retrieval", "memory.safetensors") if config.memory_file else None,
         config.threads,
+        config.backend,
     )
 
 
@@ -83,7 +87,7 @@ class Loader:
         """Load what `config` asks for, unless that was done; True if positions may now be judged otherwise.
 
         Every bad file costs one sentence to `complain`: bad weights keep the last good evaluator, a bad
-        memory keeps the last good one of the same weights, or none.
+        memory keeps the last good one of the same weights, or none, and a bad backend keeps the last good one.
         """
         target = wanted(config)
         changed = False
@@ -96,10 +100,23 @@ class Loader:
         return changed
 
     def _replace(self, target: Wanted) -> bool:
+        try:
+            return self._replace_files(target)
+        except BackendError as error:
+            problem = f"cannot use the backend {target.backend}: {error}"
+        if self._good is not None and self._good._replace(backend=target.backend) == target:
+            self._complain(f"{problem}; the last good one stays")
+            return False
+        self._complain(f"{problem}; another is chosen")
+        return self._replace_files(target._replace(backend=AUTO))
+
+    def _replace_files(self, target: Wanted) -> bool:
         # Whatever a damaged file makes a library raise must end as a sentence, not as a dead engine.
         try:
             self._accept(self._checked(target), target)
             return True
+        except BackendError:
+            raise
         except Exception as error:
             _log.debug("cannot load %s", target, exc_info=True)
             problem = error
@@ -107,6 +124,8 @@ class Loader:
             without = target._replace(memory=None)
             try:
                 evaluator = self._checked(without)
+            except BackendError:
+                raise
             except Exception as error:
                 _log.debug("cannot load %s", without, exc_info=True)
                 problem = error

@@ -49,13 +49,13 @@ class SelfAttention(nn.Module):
         """x [B, n, d]; attacks [B, 64, 64] as numbers, if the layer is made for them -> [B, n, d]"""
         batch, tokens, width = x.shape
         qkv = self.qkv(x).view(batch, tokens, 3, self.heads, width // self.heads)  # [B, n, 3, h, e]
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [B, h, n, e]
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()  # each [B, h, n, e]
         scores = q * (q.shape[-1] ** -0.5) @ k.transpose(-2, -1) + self.bias  # [B, h, n, n]
         mixed = scores.softmax(dim=-1) @ v  # [B, h, n, e]
         mixed = mixed.transpose(1, 2).reshape(batch, tokens, width)  # [B, n, d]
         if self.messages is not None and attacks is not None:
             to_attacked, to_attackers = self.messages(x).chunk(2, dim=-1)  # [B, n, attack width] each
-            mixed = torch.cat([mixed, attacks.mT @ to_attacked, attacks @ to_attackers], dim=-1)
+            mixed = torch.cat([mixed, attacks.transpose(1, 2) @ to_attacked, attacks @ to_attackers], dim=-1)
         out: Tensor = self.out(mixed)
         return out
 
@@ -111,8 +111,8 @@ class BoardEmbedding(nn.Module):
         """squares [B, F, 64] uint8, clocks [B, G] -> [B, n, d]"""
         dtype = self.place.dtype
         x = squares.to(dtype) * self.feature_scale.to(dtype)
-        x = x[:, :, self.token_squares].view(len(x), SQUARE_FEATURES, self.tokens, -1)  # [B, F, n, s]
-        x = x.transpose(1, 2).reshape(len(x), self.tokens, -1)  # [B, n, F * s]
+        x = x[:, :, self.token_squares].view(x.shape[0], SQUARE_FEATURES, self.tokens, -1)  # [B, F, n, s]
+        x = x.transpose(1, 2).reshape(x.shape[0], self.tokens, -1)  # [B, n, F * s]
         out: Tensor = self.squares(x) + self.clocks(clocks.to(dtype))[:, None] + self.place
         return out
 

@@ -31,7 +31,7 @@ class PolicyHead(nn.Module):
         self.register_buffer("landing_square", landing.clamp(0, 7), persistent=False)
 
     def _by_square(self, x: Tensor) -> Tensor:
-        return x.view(len(x), 64, self.policy_width)[:, self.squares]  # [B, 64, p], a1 first
+        return x.view(x.shape[0], 64, self.policy_width)[:, self.squares]  # [B, 64, p], a1 first
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, n, d] -> logits [B, POLICY_SIZE] of all moves, legal or not."""
@@ -39,7 +39,7 @@ class PolicyHead(nn.Module):
         destination = self._by_square(self.destination(x))
         moves = source @ destination.transpose(1, 2)  # [B, from, to]
         to_last_rank = moves[:, 48:56, 56:64]  # [B, from-file, to-file]
-        queen = to_last_rank.gather(2, self.landing_square.expand(len(x), 8, 3))  # [B, 8, direction]
+        queen = to_last_rank.gather(2, self.landing_square.expand(x.shape[0], 8, 3))  # [B, 8, direction]
         change = self.promotion(destination[:, 56:64])[:, self.landing_square]  # [B, 8, direction, piece]
         underpromotions = queen[..., None] + change
         return torch.cat([moves.flatten(1), underpromotions.flatten(1)], dim=1).view(-1, POLICY_SIZE)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import chess
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from dejavu.model.attacks import Planes, attacks, legal_mask
-from dejavu.model.backbone import as_inputs
+from dejavu.model.backends import AUTO, Backend, make_backend
+from dejavu.model.chunked_cross_attention import EncodedNeighbours
 from dejavu.model.encoding import NO_MOVE, index_to_move, unpack
 from dejavu.model.evaluations import Evaluations, join
 from dejavu.model.features import features
@@ -27,16 +26,8 @@ SMALLEST_PART = 4
 """A batch is cut for several threads into parts of at least so many positions. Each part runs on one thread: the
 operations of a small network are too short for several threads to share one."""
 
-_CPU = torch.device("cpu")
-
 CACHED_ENCODINGS = 16384
 """Encoded neighbours kept: some 70 MB for a neighbour width of 128."""
-
-
-def native_dtype() -> torch.dtype:
-    """bfloat16 where the processor multiplies it, else float32 (emulated bfloat16 is slower than that)."""
-    capable = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return torch.bfloat16 if capable else torch.float32
 
 
 @dataclass(frozen=True)
@@ -66,14 +57,11 @@ class Embedder:
 
     def __init__(self, network: Network) -> None:
         self.fingerprint = fingerprint(network)
-        self.network = network.to(native_dtype())
+        self._backend = make_backend("torch", network, threads=1)
 
     def embed_chunks(self, planes: Planes, clocks: NDArray[np.uint8]) -> NDArray[np.float32]:
         """planes [B, 4], clocks [B] -> [B, l, m * d]."""
-        inputs = as_inputs(features(planes, clocks), _CPU)
-        with torch.inference_mode():
-            embeddings = self.network.chunk_embeddings(self.network.backbone(inputs))
-        return embeddings.float().numpy()
+        return self._backend.chunk_embeddings(self._backend.embed(features(planes, clocks)))
 
 
 def load_backbone(weights: Path) -> Embedder:
@@ -85,29 +73,34 @@ def load_backbone(weights: Path) -> Embedder:
 class NetworkEvaluator:
     """Evaluates batches of positions. Not to be called from two threads at once."""
 
-    def __init__(self, network: Network, description: str, memory: Memory | None, threads: int) -> None:
-        """Raises MemoryFileError if the memory does not fit the network."""
-        self.threads = threads
-        self._workers = ThreadPoolExecutor(threads)
-        self._encoding = threading.Lock()
-        self.network = network.to(native_dtype())
-        self.description = description
+    def __init__(self, network: Network, description: str, memory: Memory | None, threads: int, backend: str) -> None:
+        """`backend` is one of `backends.CHOICES`.
+
+        Raises:
+            MemoryFileError: the memory does not fit the network.
+            BackendError: the backend cannot be used.
+        """
         self.retriever: Retriever | None = None
         self.encodings: EncodingCache | None = None
         if memory is not None:
             if network.retrieval is None:
                 raise MemoryFileError("the weights have no retrieval part, so a memory is of no use to them")
             self.retriever = Retriever(network.config, memory, threads=1)
-            self.encodings = EncodingCache(network.retrieval.encoder, memory, CACHED_ENCODINGS)
+        self.backend: Backend = make_backend(backend, network, threads)
+        if memory is not None:
+            self.encodings = EncodingCache(self.backend.encode, memory, CACHED_ENCODINGS)
+        self.description = f"{description}, {self.backend.name} {self.backend.precision}"
+        self._workers = ThreadPoolExecutor(self.backend.parts)
         self.use_memory = self.retriever is not None
 
     @classmethod
-    def load(cls, weights: Path, memory: Path | None, threads: int) -> NetworkEvaluator:
+    def load(cls, weights: Path, memory: Path | None, threads: int, backend: str = AUTO) -> NetworkEvaluator:
         """Load a weights file and, if one is given, a memory that was built with its backbone.
 
         Raises:
             WeightsError: the weights file cannot be used.
             MemoryFileError: the memory cannot be used, or not with these weights.
+            BackendError: the backend cannot be used.
         """
         network, _ = load_weights(weights)
         opened = None if memory is None else Memory.open(memory, fingerprint(network))
@@ -115,57 +108,56 @@ class NetworkEvaluator:
         description = f"network {weights.name} ({millions:.1f} M parameters)"
         if opened is not None and memory is not None:
             description += f", memory {memory.name} ({len(opened):,} entries)"
-        return cls(network, description, opened, threads)
+        return cls(network, description, opened, threads, backend)
 
     def describe(self) -> str:
-        """One line naming the network and the memory."""
+        """One line naming the network, the memory and the backend."""
         return self.description
 
     def evaluate(self, planes: Planes, clocks: NDArray[np.uint8]) -> Evaluations:
         """Evaluate packed positions: planes [B, 4], clock bytes [B]."""
-        parts = min(self.threads, max(1, len(planes) // SMALLEST_PART))
+        parts = min(self.backend.parts, max(1, len(planes) // SMALLEST_PART))
         if parts == 1:
             return self._evaluate(planes, clocks)
         pairs = zip(np.array_split(planes, parts), np.array_split(clocks, parts), strict=True)
         return join(list(self._workers.map(lambda pair: self._evaluate(*pair), pairs)))
 
     def _evaluate(self, planes: Planes, clocks: NDArray[np.uint8]) -> Evaluations:
-        """Evaluate a part of a batch, on the calling thread alone."""
-        if torch.get_num_threads() != 1:  # a setting of the calling thread
-            torch.set_num_threads(1)
+        """Evaluate a part of a batch."""
         sets = attacks(planes)
         legal = legal_mask(planes, sets)
         position, moves = np.nonzero(legal)
-        inputs = as_inputs(features(planes, clocks, sets), _CPU)
-        with torch.inference_mode():
-            hidden = self.network.backbone(inputs)
-            encoded = None
-            if self.use_memory and self.retriever is not None and self.encodings is not None:
-                embeddings = self.network.chunk_embeddings(hidden).float().numpy()
-                found = self.retriever.search(embeddings)
-                with self._encoding:
-                    encoded = self.encodings.encode(found)
-            outputs = self.network.heads(hidden, encoded)
-            logits = outputs.policy[torch.from_numpy(position), torch.from_numpy(moves)].float().numpy()
-            wdl = outputs.wdl.float().softmax(dim=1).numpy()
+        hidden = self.backend.embed(features(planes, clocks, sets))
+        neighbours = self._encoded_neighbours(self.backend.chunk_embeddings(hidden)) if self.use_memory else None
+        logits = self.backend.heads(hidden, neighbours)
         return Evaluations(
             offsets=np.searchsorted(position, np.arange(len(planes) + 1)),
             moves=moves.astype(np.uint16),
-            logits=logits,
+            logits=logits.policy[position, moves],
             mating=mating_moves(planes, sets, legal),
-            wdl=wdl,
+            wdl=_softmax(logits.wdl),
         )
+
+    def _encoded_neighbours(self, embeddings: NDArray[np.float32]) -> EncodedNeighbours | None:
+        """What positions of these chunk embeddings [B, l, m * d] are reminded of; None without a memory."""
+        if self.retriever is None or self.encodings is None:
+            return None
+        return self.encodings.encode(self.retriever.search(embeddings))
 
     def neighbours(self, planes: Planes, clocks: NDArray[np.uint8]) -> list[NeighbourDescription]:
         """The neighbours of one position (planes [1, 4], clocks [1]), nearest first; none without a memory."""
         if self.retriever is None:
             return []
-        with torch.inference_mode():
-            hidden = self.network.backbone(as_inputs(features(planes, clocks), _CPU))
-            embeddings = self.network.chunk_embeddings(hidden).float().numpy()
+        embeddings = self.backend.chunk_embeddings(self.backend.embed(features(planes, clocks)))
         found = self.retriever.search(embeddings)
         pairs = zip(found.entries.ravel().tolist(), found.distances.ravel().tolist(), strict=True)
         return [_describe(self.retriever.memory, entry, distance) for entry, distance in pairs if entry >= 0]
+
+
+def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: NDArray[np.float32] = weights / weights.sum(axis=1, keepdims=True)
+    return probabilities
 
 
 def _describe(memory: Memory, entry: int, distance: float) -> NeighbourDescription:

@@ -22,6 +22,8 @@ CONTINUATION_PLIES = 8
 """T: plies kept after a remembered position."""
 FIRST_PLY = 8
 """The token of the first ply, behind those of the ranks."""
+RECORD_TOKENS = 8 + CONTINUATION_PLIES + 1
+"""r: ranks of the board, plies, evaluation."""
 _NO_SQUARE = 64
 
 
@@ -65,9 +67,8 @@ class NeighbourEncoder(nn.Module):
         self.destination = nn.Embedding(65, width)
         self.ply = nn.Parameter(torch.randn(CONTINUATION_PLIES, width) * 0.02)
         self.evaluation = nn.Linear(3, width)
-        tokens = 8 + CONTINUATION_PLIES + 1
         self.layers = nn.ModuleList(
-            Layer(width, config.neighbour_heads, tokens, config.feed_forward_ratio)
+            Layer(width, config.neighbour_heads, RECORD_TOKENS, config.feed_forward_ratio)
             for _ in range(config.neighbour_layers)
         )
         self.norm = nn.LayerNorm(width)

@@ -6,6 +6,8 @@ where every chunk has its own neighbours, L = 1 where all chunks share the posit
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +18,7 @@ from torch import Tensor
 from dejavu.model.chunked_cross_attention import EncodedNeighbours
 from dejavu.model.config import NetworkConfig
 from dejavu.model.features import features
-from dejavu.model.neighbour_encoder import NeighbourEncoder, Records
+from dejavu.model.neighbour_encoder import Records
 from dejavu.retrieval.knn import Index, chunk_indexes, position_index
 from dejavu.retrieval.memory import NO_MOVE, Memory, MemoryFileError
 
@@ -105,38 +107,46 @@ def arrange(tokens: Tensor, places: Tensor, neighbours: Neighbours) -> EncodedNe
 
 
 class EncodingCache:
-    """Encodings of the entries met last: in one search the same neighbours come back again and again."""
+    """Encodings of the entries met last: in one search the same neighbours come back again and again.
 
-    def __init__(self, encoder: NeighbourEncoder, memory: Memory, capacity: int) -> None:
+    Several threads may encode at once; an entry that two of them miss at the same time is encoded twice.
+    """
+
+    def __init__(self, encoder: Callable[[Records], Tensor], memory: Memory, capacity: int) -> None:
         self.encoder = encoder
         self.memory = memory
         self.capacity = capacity
         self.place_of: dict[int, int] = {}
         self.tokens: Tensor | None = None
         """[capacity, r, c], made with the first encodings."""
+        self._changing = threading.Lock()
 
     def encode(self, neighbours: Neighbours) -> EncodedNeighbours:
         """E for `neighbours`, encoding only the entries that are not kept."""
         wanted, inverse = np.unique(neighbours.entries, return_inverse=True)
-        absent = int(len(wanted) > 0 and wanted[0] < 0)
+        absent = int(wanted[0] < 0)
         entries = wanted[absent:].tolist()
-        missing = [entry for entry in entries if entry not in self.place_of]
-        if len(self.place_of) + len(missing) > self.capacity:
-            self.place_of.clear()
-            missing = entries
-        if missing:
-            self._fill(missing)
-        places = [0] * absent + [self.place_of[entry] for entry in entries]
-        if self.tokens is None:  # nothing but absent neighbours so far
-            self._fill([0])
-        assert self.tokens is not None
-        where = torch.tensor(places)[torch.from_numpy(inverse.reshape(neighbours.entries.shape))]
-        return arrange(self.tokens, where, neighbours)
+        if not entries and self.tokens is None:
+            self._fill([0])  # nothing but absent neighbours so far
+        while True:
+            missing = [entry for entry in entries if entry not in self.place_of]
+            if missing:
+                self._fill(missing)
+            with self._changing:
+                places = [self.place_of.get(entry) for entry in entries]
+                if None not in places:  # another thread has not begun anew meanwhile
+                    assert self.tokens is not None
+                    where = np.array([0] * absent + places)[inverse.reshape(neighbours.entries.shape)]
+                    return arrange(self.tokens, torch.from_numpy(where), neighbours)
 
     def _fill(self, entries: list[int]) -> None:
         encoded = self.encoder(read_records(self.memory, np.array(entries)))
-        if self.tokens is None:
-            self.tokens = encoded.new_empty(self.capacity, *encoded.shape[1:])
-        start = len(self.place_of)
-        self.tokens[start : start + len(entries)] = encoded
-        self.place_of.update(zip(entries, range(start, start + len(entries)), strict=True))
+        with self._changing:
+            if self.tokens is None:
+                self.tokens = encoded.new_empty(self.capacity, *encoded.shape[1:])
+            if len(self.place_of) + len(entries) > self.capacity:
+                self.place_of.clear()
+            fresh = [number for number, entry in enumerate(entries) if entry not in self.place_of]
+            start = len(self.place_of)
+            self.tokens[start : start + len(fresh)] = encoded[fresh]
+            self.place_of.update((entries[number], place) for place, number in enumerate(fresh, start))

@@ -63,5 +63,5 @@ class Network(nn.Module):
 
     def chunk_embeddings(self, x: Tensor) -> Tensor:
         """H [B, n, d] -> [B, l, m * d]: the normalised tokens of every chunk side by side, for the keys."""
-        embeddings: Tensor = self.norm(x).view(len(x), self.config.chunks, -1)
+        embeddings: Tensor = self.norm(x).view(x.shape[0], self.config.chunks, -1)
         return embeddings

@@ -144,7 +144,9 @@ def main() -> None:
     arguments = parse_arguments()
     try:
         dataset = Dataset.open(arguments.data)
-        evaluator = NetworkEvaluator.load(arguments.weights, arguments.memory, arguments.threads)
+        evaluator = NetworkEvaluator.load(
+            arguments.weights, arguments.memory, arguments.threads, "torch"
+        )  # as in training
     except (DatasetError, WeightsError, MemoryFileError) as error:
         sys.exit(f"evaluate: {error}")
     allowed = held_out_rows(dataset, arguments.source, arguments.dedupe)

@@ -104,13 +104,13 @@ class Client:
         self.evaluator = evaluator or FakeEvaluator(material)
         self._input: queue.Queue[str | None] = queue.Queue()
         self._output: queue.Queue[str] = queue.Queue()
-        self.loaded: list[tuple[Path, Path | None, int]] = []
+        self.loaded: list[tuple[Path, Path | None, int, str]] = []
         loop = UciLoop(self._output.put, self._load)
         self._thread = threading.Thread(target=loop.run, args=(self._lines(),), daemon=True)
         self._thread.start()
 
-    def _load(self, weights: Path, memory: Path | None, threads: int) -> Evaluator:
-        self.loaded.append((weights, memory, threads))
+    def _load(self, weights: Path, memory: Path | None, threads: int, backend: str) -> Evaluator:
+        self.loaded.append((weights, memory, threads, backend))
         return self.evaluator
 
     def _lines(self) -> Iterator[str]:
@@ -175,7 +175,7 @@ def _main() -> None:
     def write(line: str) -> None:
         print(line, flush=True)
 
-    UciLoop(write, lambda weights, memory, threads: FakeEvaluator(material)).run(sys.stdin)
+    UciLoop(write, lambda weights, memory, threads, backend: FakeEvaluator(material)).run(sys.stdin)
 
 
 if __name__ == "__main__":

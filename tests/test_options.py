@@ -32,6 +32,7 @@ def test_lines_are_what_guis_parse() -> None:
         assert "  " not in line
     assert "option name SyzygyPath type string default <empty>" in uci_lines()
     assert "option name UseMemory type check default true" in uci_lines()
+    assert "option name Backend type combo default auto var auto var cuda var openvino var torch" in uci_lines()
     assert "option name CPuct type string default 1.745" in uci_lines()
 
 
@@ -59,6 +60,7 @@ def test_the_readme_table_has_a_row_for_each() -> None:
         ("CPuct", "2.5", "cpuct", 2.5),
         ("SyzygyPath", "/a folder/x", "syzygy_path", "/a folder/x"),
         ("SyzygyPath", "<empty>", "syzygy_path", ""),
+        ("Backend", "Torch", "backend", "torch"),
     ],
 )
 def test_values_are_understood(name: str, value: str, field_name: str, expected: object) -> None:
@@ -76,6 +78,7 @@ def test_values_are_understood(name: str, value: str, field_name: str, expected:
         ("CPuct", "inf", "CPuct"),
         ("Ponder", "perhaps", "true or false"),
         ("Nonsense", "1", "'Nonsense'"),
+        ("Backend", "abacus", "openvino"),
         ("Threads", "9" * 5000, "Threads"),
     ],
 )
@@ -162,7 +165,7 @@ def test_threads_and_files_reach_the_evaluator() -> None:
     client.send("setoption name Threads value 2", "setoption name WeightsFile value a b.safetensors")
     client.send("setoption name MemoryFile value <empty>")
     client.ready()
-    [(weights, memory, threads)] = client.loaded
+    [(weights, memory, threads, _)] = client.loaded
     assert (weights.name, memory, threads) == ("a b.safetensors", None, 2)
     client.close()
 

@@ -199,7 +199,7 @@ class Shop:
     def __init__(self) -> None:
         self.orders: list[tuple[str, str | None, int]] = []
 
-    def __call__(self, weights: Path, memory: Path | None, threads: int) -> Evaluator:
+    def __call__(self, weights: Path, memory: Path | None, threads: int, backend: str) -> Evaluator:
         self.orders.append((weights.name, memory.name if memory else None, threads))
         for path in (weights, memory):
             if path is not None and "bad" in path.name:
@@ -224,7 +224,7 @@ def test_loading_happens_once_and_again_only_for_a_change() -> None:
 def test_the_shipped_files_do_not_depend_on_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths: list[Path] = []
 
-    def remember(weights: Path, memory: Path | None, threads: int) -> Evaluator:
+    def remember(weights: Path, memory: Path | None, threads: int, backend: str) -> Evaluator:
         assert memory is not None
         paths.extend((weights, memory))
         return FakeEvaluator()

@@ -1,0 +1,114 @@
+"""What computes the network: one protocol, one small module for each way, one place that chooses.
+
+The network is defined once, as torch modules (`model.network`). A backend converts or moves those modules; it never
+defines a layer of its own, so every backend plays the same network within rounding.
+
+This module imports nothing heavy: the names are needed before torch is loaded.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dejavu.model.chunked_cross_attention import EncodedNeighbours
+    from dejavu.model.features import Features
+    from dejavu.model.neighbour_encoder import Records
+    from dejavu.model.network import Network
+
+AUTO = "auto"
+PREFERENCE = ("cuda", "openvino", "torch")
+"""The backends, in the order in which `auto` tries them; the last one runs wherever the package is installed."""
+CHOICES = (AUTO, *PREFERENCE)
+
+_log = logging.getLogger("dejavu")
+
+
+class BackendError(ValueError):
+    """A backend that cannot be used here; the message is one sentence for the user, without its name."""
+
+
+class Logits(NamedTuple):
+    """The network's answer for B positions."""
+
+    policy: NDArray[np.float32]
+    """[B, POLICY_SIZE], illegal moves included."""
+    wdl: NDArray[np.float32]
+    """[B, 3]"""
+
+
+class Backend(Protocol):
+    """The parts of a network's forward pass. Several threads may call at once, each with a part of a batch.
+
+    What a method returns may be overwritten by the same thread's next call of that method.
+    """
+
+    name: str
+    """One of PREFERENCE."""
+    precision: str
+    """What the products are computed in, for a person to read."""
+    parts: int
+    """Into how many parts, each called for from a thread of its own, a batch is best cut."""
+
+    def embed(self, features: Features) -> Any:
+        """The backbone: B positions -> H in the backend's own form, for the next two methods."""
+
+    def chunk_embeddings(self, hidden: Any) -> NDArray[np.float32]:
+        """H -> [B, l, m * d], what the keys of a memory are made of."""
+
+    def heads(self, hidden: Any, neighbours: EncodedNeighbours | None) -> Logits:
+        """H and the encoded neighbours, if any -> logits."""
+
+    def encode(self, records: Records) -> Tensor:
+        """The neighbour encoder: N records -> [N, r, c] in main memory, as `heads` wants them."""
+
+
+def _cuda(network: Network, threads: int) -> Backend:
+    import torch
+
+    from dejavu.model.backends.torch_backend import TorchBackend
+
+    if not torch.cuda.is_available():
+        raise BackendError("torch sees no CUDA device")
+    return TorchBackend(network, torch.device("cuda"), parts=1)
+
+
+def _openvino(network: Network, threads: int) -> Backend:
+    from dejavu.model.backends.openvino_backend import OpenVinoBackend
+
+    return OpenVinoBackend(network, threads)
+
+
+def _torch(network: Network, threads: int) -> Backend:
+    import torch
+
+    from dejavu.model.backends.torch_backend import TorchBackend
+
+    return TorchBackend(network, torch.device("cpu"), parts=threads)
+
+
+_MAKERS: dict[str, Callable[[Network, int], Backend]] = {"cuda": _cuda, "openvino": _openvino, "torch": _torch}
+
+
+def make_backend(name: str, network: Network, threads: int) -> Backend:
+    """The backend `name`, or with AUTO the first of PREFERENCE that works here.
+
+    `network` stays as it is: a backend copies what it changes. Raises BackendError.
+    """
+    if name == AUTO:
+        for candidate in PREFERENCE[:-1]:
+            try:
+                return make_backend(candidate, network, threads)
+            except BackendError as error:
+                _log.debug("backend %s is passed over: %s", candidate, error)
+        name = PREFERENCE[-1]
+    if name not in _MAKERS:
+        raise BackendError(f"there are only {', '.join(CHOICES)}")
+    return _MAKERS[name](network, threads)
