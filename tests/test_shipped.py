@@ -50,7 +50,8 @@ def test_it_plays_from_any_folder_and_names_its_neighbours(tmp_path: Path) -> No
 
 
 def test_memory_changes_the_judgement_and_can_be_switched_off(tmp_path: Path) -> None:
-    position = "setoption name ScoreType value Q\nposition fen r1bq1rk1/pp2bppp/2n1pn2/2pp4/3P1B2/2PBPN2/PP1N1PPP/R2QK2R w KQ - 2 8\n"
+    fen = "r1bq1rk1/pp2bppp/2n1pn2/2pp4/3P1B2/2PBPN2/PP1N1PPP/R2QK2R w KQ - 2 8"
+    position = f"setoption name ScoreType value Q\nposition fen {fen}\n"
     with_memory = talk(f"isready\n{position}go nodes 1\nisready\nquit\n", tmp_path)
     without = talk(f"setoption name UseMemory value false\nisready\n{position}go nodes 1\nisready\nquit\n", tmp_path)
 
