@@ -150,8 +150,8 @@ def tournament_of(args: argparse.Namespace) -> Tournament:
         raise MatchError("--sprt is for two engines")
     seed = None if args.order == "sequential" else args.seed
     rules = Rules(
-        rule(args.draw, "--draw", DrawRule, {"movenumber": whole, "movecount": whole, "score": whole}),
-        rule(args.resign, "--resign", ResignRule, {"movecount": whole, "score": whole, "twosided": truth}),
+        rule(args.draw, "--draw", DrawRule, {"movenumber": whole, "movecount": count, "score": whole}),
+        rule(args.resign, "--resign", ResignRule, {"movecount": count, "score": whole, "twosided": truth}),
         args.maxmoves,
     )
     games = schedule(list(players), read_openings(args.openings), args.games, args.tournament == "gauntlet", seed)
@@ -286,6 +286,14 @@ def parse_arguments() -> argparse.Namespace:
     if (args.from_pgn is None) == (not args.engine):
         parser.error("either describe each --engine or name a file with --from-pgn")
     return args
+
+
+def count(text: str) -> int:
+    """Parse a whole number from 1."""
+    number = whole(text)
+    if number == 0:
+        raise ValueError
+    return number
 
 
 def natural(text: str) -> int:

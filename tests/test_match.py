@@ -172,7 +172,7 @@ def test_a_pgn_of_fastchess_is_summed_up_by_its_formulas(tmp_path: Path) -> None
     assert "Results of old vs new:" in done.stdout
     assert "Games: 7, Wins: 2, Losses: 2, Draws: 3, Points: 3.5 (50.00 %)" in done.stdout
     assert "Ptnml(0-2): [1, 0, 1, 1, 0], WL/DD Ratio: 0.00" in done.stdout
-    assert "1 games have no partner" in done.stdout
+    assert "of 3 pairs; games without their partner: 1" in done.stdout
     assert re.search(r"^new +1 +0 +0 +0$", done.stdout, re.MULTILINE)
 
 
@@ -201,6 +201,7 @@ def test_a_pgn_of_fastchess_is_summed_up_by_its_formulas(tmp_path: Path) -> None
             [*STRONG, *WEAK, "--batched", "8"],
             "strong has a command; games are batched between option sets of this Dejavu",
         ),
+        ([*STRONG, *WEAK, "--resign", "movecount=0"], "--resign takes movecount, score, twosided as KEY=VALUE"),
         ([*STRONG, *WEAK, "--sprt", "elo0=5", "elo1=0"], "elo0 has to be less than elo1, not 5 and 0"),
         (
             [*STRONG, *WEAK, "--draw", "moves=3"],

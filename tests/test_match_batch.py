@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from fake_evaluator import FakeEvaluator, material
 
 from dejavu.engine.match.adjudication import Rules
 from dejavu.engine.match.batch import run_batched
-from dejavu.engine.match.openings import read_openings
+from dejavu.engine.match.openings import Opening, read_openings
 from dejavu.engine.match.pace import Pace, TimeControl
 from dejavu.engine.match.players import PlayerError, PlayerSettings
 from dejavu.engine.match.record import Record
@@ -96,13 +97,18 @@ def test_players_that_cannot_be_batched_are_refused(tmp_path: Path) -> None:
     def fake(weights: Path, memory: Path | None, threads: int) -> FakeEvaluator:
         return FakeEvaluator(material)
 
+    def not_a_number(weights: Path, memory: Path | None, threads: int) -> FakeEvaluator:
+        return FakeEvaluator(lambda board: math.nan)
+
     good = PlayerSettings("good", (), Pace(nodes=5))
     for bad, load, complaint in (
         (PlayerSettings("bad", PROCESS, Pace(nodes=5)), fake, "bad has a command"),
         (PlayerSettings("bad", (), Pace(TimeControl(10))), fake, "bad plays at 10; batched games need nodes"),
         (PlayerSettings("bad", (), Pace(nodes=5), {"Colour": "red"}), fake, "bad: there is no option 'Colour'"),
         (PlayerSettings("bad", (), Pace(nodes=5), {"WeightsFile": "x"}), damaged, "good: .* is damaged"),
+        (PlayerSettings("bad", (), Pace(nodes=5)), not_a_number, "the network's answer is not a number"),
     ):
-        tournament = Tournament("match", {"good": good, "bad": bad}, [])
+        games = schedule(["good", "bad"], [Opening()], 2, gauntlet=False, seed=None)
+        tournament = Tournament("match", {"good": good, "bad": bad}, games)
         with pytest.raises(PlayerError, match=complaint):
             run_batched(tournament, Record(tmp_path / "m.pgn", "match"), lambda _: None, lambda _: None, load)

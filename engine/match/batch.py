@@ -15,7 +15,7 @@ import chess
 import chess.engine
 import numpy as np
 
-from dejavu.engine.evaluator import Evaluator, Expansion, expansions
+from dejavu.engine.evaluator import EvaluationError, Evaluator, Expansion, expansions
 from dejavu.engine.limits import Limits
 from dejavu.engine.lines import Info
 from dejavu.engine.loader import load_network, wanted
@@ -69,12 +69,15 @@ class SharedPlayer:
             self._say(f"{self._name}: {text}")
 
     def judge(self, leaves: Sequence[Leaf]) -> list[Expansion]:
-        """The evaluator's answers to leaves of any searches."""
+        """The evaluator's answers to leaves of any searches. Raises PlayerError if they cannot be used."""
         if not leaves:
             return []
         planes = stack([leaf.key for leaf in leaves])
         clocks = np.array([leaf.clock for leaf in leaves], np.uint8)
-        return expansions(self.evaluator.evaluate(planes, clocks), self.config.policy_temperature)
+        try:
+            return expansions(self.evaluator.evaluate(planes, clocks), self.config.policy_temperature)
+        except EvaluationError as error:
+            raise PlayerError(f"{self._name}: {error}") from error
 
 
 class RunningGame:
@@ -154,7 +157,7 @@ def run_batched(
 ) -> None:
     """Play the missing games, `tournament.concurrency` at a time, and tell `finished` of each once it is recorded.
 
-    `say` gets what the players complain of. Raises PlayerError for a player that cannot play so.
+    `say` gets what the players complain of. Raises PlayerError for a player that cannot play so, or not any more.
     """
     players = {name: SharedPlayer(settings, say, load) for name, settings in tournament.players.items()}
     if tournament.verdict(record) is not None:

@@ -64,9 +64,7 @@ def match_report(games: Sequence[PlayedGame], first: str, second: str, condition
     if sprt is not None:
         lines.append(sprt_line(sprt, found))
     if found.games != 2 * count:
-        lines.append(
-            f"Elo, LOS and LLR are of the {count} whole pairs; {found.games - 2 * count} games have no partner"
-        )
+        lines.append(f"Elo, LOS and LLR are of {count} pairs; games without their partner: {found.games - 2 * count}")
     return "\n".join(lines)
 
 
