@@ -20,7 +20,7 @@ embeddings of d numbers, and G games:
     game_offsets    int64   [G + 1]    where each game's name begins in game_names
 
 The metadata hold the format version, the fingerprint of the backbone that made the keys, where the entries
-come from, and a CRC-32 of every tensor and of the metadata themselves.
+come from, what was added after the build, and a CRC-32 of every tensor and of the metadata themselves.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,7 @@ _LAYOUT: Mapping[str, tuple[str, str]] = {
     "game_names": ("U8", "b"),
 }
 _ALWAYS_VERIFIED = ("game_offsets", "key_mean", "key_projection", "centroids", "game_names")
+_ADDED = "added"
 _METADATA_SUM = "metadata_crc32"
 
 
@@ -82,6 +83,18 @@ class Provenance:
     command: str
     date: str
     """Day of the build, ISO 8601."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Games that were added to a memory after its build."""
+
+    name: str
+    first_game: int
+    games: int
+    """How many, numbered one after the other."""
+    date: str
+    """Day they were added, ISO 8601."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +116,10 @@ class Memory:
     fingerprint: str
     """Hexadecimal name of the backbone's weights; keys of another backbone mean nothing."""
     provenance: Provenance
+    added: tuple[Source, ...] = ()
+
+    ENTRY_ARRAYS: ClassVar[tuple[str, ...]] = tuple(name for name, (_, shape) in _LAYOUT.items() if shape[0] == "n")
+    """Names of the arrays that have a row for every entry."""
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -115,6 +132,11 @@ class Memory:
     def project(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
         """Chunk embeddings [B, l, d] -> queries [B, l, c], see `project`."""
         return project(embeddings, self.key_mean, self.key_projection)
+
+    @property
+    def games(self) -> int:
+        """G: games, those without an entry included."""
+        return len(self.game_offsets) - 1
 
     def game_name(self, game: int) -> str:
         """The line that names a source game: "White - Black, Event, Year, Opening (ECO)"."""
@@ -129,6 +151,8 @@ class Memory:
         tensors = {name: np.ascontiguousarray(getattr(self, name)) for name in _LAYOUT}
         _check(path, tensors)
         metadata = {"format": FORMAT, "fingerprint": self.fingerprint, **asdict(self.provenance)}
+        if self.added:
+            metadata[_ADDED] = json.dumps([asdict(source) for source in self.added])
         metadata |= {f"crc32 {name}": f"{zlib.crc32(tensor.data):08x}" for name, tensor in tensors.items()}
         metadata[_METADATA_SUM] = _metadata_sum(metadata)
         header: dict[str, Any] = {"__metadata__": metadata}
@@ -171,7 +195,8 @@ class Memory:
         _verify_sums(path, tensors, metadata, tensors if whole else _ALWAYS_VERIFIED)
         _check(path, tensors)
         provenance = Provenance(**{field.name: metadata[field.name] for field in fields(Provenance)})
-        return cls(**tensors, fingerprint=metadata["fingerprint"], provenance=provenance)
+        added = _added(path, metadata, len(tensors["game_offsets"]) - 1)
+        return cls(**tensors, fingerprint=metadata["fingerprint"], provenance=provenance, added=added)
 
     @staticmethod
     def verify(path: Path) -> None:
@@ -234,6 +259,18 @@ def _metadata(path: Path, header: object) -> dict[str, str]:
     if metadata.pop(_METADATA_SUM, None) != _metadata_sum(metadata):
         raise MemoryFileError(f"memory {path} has a damaged header: its metadata do not match their checksum")
     return metadata
+
+
+def _added(path: Path, metadata: Mapping[str, str], games: int) -> tuple[Source, ...]:
+    """What was added after the build, from the metadata; games there are `games`."""
+    try:
+        sources = tuple(Source(**item) for item in json.loads(metadata.get(_ADDED, "[]")))
+        sound = all(0 <= item.first_game <= item.first_game + item.games <= games for item in sources)
+    except (ValueError, TypeError):
+        sound = False
+    if not sound:
+        raise MemoryFileError(f"memory {path} is damaged: its list of added games is malformed")
+    return sources
 
 
 def _view(path: Path, header: Mapping[str, Any], name: str, data: NDArray[np.uint8]) -> NDArray[Any]:

@@ -18,51 +18,26 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from dejavu.model.inference import load_backbone
 from dejavu.model.training.dataset import SPLITS, Dataset, DatasetError
+from dejavu.model.training.records import positions
 from dejavu.model.weights import WeightsError
 from dejavu.retrieval.build import BuildError, BuildOptions, Positions, build_memory
 from dejavu.retrieval.knn import ExactIndex, position_index, recall
-from dejavu.retrieval.memory import CONTINUATION_PLIES, NO_MOVE, Memory, MemoryFileError, Provenance
+from dejavu.retrieval.memory import Memory, MemoryFileError, Provenance
 
 ROWS_A_BATCH = 65536
 MEASURED_QUERIES = 256
 MEASURED_NEIGHBOURS = 4
 
 
-def continuations(dataset: Dataset, rows: NDArray[np.int64]) -> NDArray[np.uint16]:
-    """What strong play would do from each of `rows` [B]: policy indices [B, 8], NO_MOVE after the last known.
-
-    The first ply is the best move. As long as it was also the one played, the next row of the game tells how
-    its best play goes on.
-    """
-    plies = np.full((len(rows), CONTINUATION_PLIES), NO_MOVE, dtype=np.uint16)
-    followed = np.arange(len(rows))  # the positions whose best play the game has followed so far
-    for ply in range(CONTINUATION_PLIES):
-        at = rows[followed] + ply
-        plies[followed, ply] = dataset.best[at]
-        goes_on = dataset.played[at] == dataset.best[at]
-        following = np.minimum(at + 1, len(dataset) - 1)
-        goes_on &= (following > at) & (dataset.game[following] == dataset.game[at])
-        followed = followed[goes_on]
-    return plies
-
-
-def positions(dataset: Dataset, split: int) -> Iterator[Positions]:
+def batches(dataset: Dataset, split: int) -> Iterator[Positions]:
     """All positions of a split, a batch at a time."""
     rows = dataset.rows(split)
     for start in range(0, len(rows), ROWS_A_BATCH):
-        batch = rows[start : start + ROWS_A_BATCH]
-        yield Positions(
-            planes=dataset.planes[batch],
-            clocks=dataset.clocks[batch],
-            continuations=continuations(dataset, batch),
-            wdl=dataset.wdl_target(batch),
-            game=dataset.game[batch],
-        )
+        yield positions(dataset, rows[start : start + ROWS_A_BATCH])
 
 
 class ProgressBars:
@@ -112,7 +87,7 @@ def build(arguments: argparse.Namespace) -> None:
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     bars = ProgressBars()
     report = build_memory(
-        positions(dataset, SPLITS[arguments.split]),
+        batches(dataset, SPLITS[arguments.split]),
         backbone.embed_chunks,
         dataset.game_name,
         backbone.fingerprint,

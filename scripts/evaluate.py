@@ -2,6 +2,7 @@
 
     python scripts/evaluate.py --data runs/data.safetensors --source teacher
     python scripts/evaluate.py --data runs/data.safetensors --dedupe --calibration runs/calibration.png
+    python scripts/evaluate.py --data runs/data.safetensors --source teacher --teach 200
 
 Policy top-1 is what the engine plays at `go nodes 1`: the legal move with the largest policy. The held-out games
 are in neither the training nor the memory of nets and memories made from the same data set; openings are shared
@@ -9,31 +10,46 @@ by many games, and --dedupe leaves out positions that another split holds, too.
 
 Calibration: the chances of win, draw and loss, in ten bins each, against those that the evaluation stands for and
 against how the games ended. The calibration error is the mean distance of the two over all positions.
+
+--teach is another measurement: so many held-out positions where the engine errs at one node are added to a copy of
+the memory, as a game of one move each, the right one. It tells how many of them the engine plays right then, and what
+became of the other held-out positions.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import queue
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import chess
+import chess.pgn
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from dejavu.engine.loader import wanted
+from dejavu.engine.limits import Limits
+from dejavu.engine.lines import BestMove
+from dejavu.engine.loader import load_network, wanted
 from dejavu.engine.options import Config
+from dejavu.engine.session import Session
+from dejavu.model.encoding import REPEATED, index_to_move, move_to_index, unpack
 from dejavu.model.evaluations import Evaluations
-from dejavu.model.inference import NetworkEvaluator
+from dejavu.model.inference import NetworkEvaluator, load_backbone
 from dejavu.model.training.calibration import OUTCOMES, Calibration, plot_calibration
-from dejavu.model.training.dataset import HELD_OUT, NO_EVALUATION, NO_RESULT, Dataset, DatasetError
+from dejavu.model.training.dataset import HELD_OUT, MEMORY, NO_EVALUATION, NO_RESULT, Dataset, DatasetError
 from dejavu.model.training.duplicates import occurs_in
+from dejavu.model.training.games import read_game
+from dejavu.model.training.records import join, positions
 from dejavu.model.weights import WeightsError
-from dejavu.retrieval.memory import MemoryFileError
+from dejavu.retrieval.memory import Memory, MemoryFileError
+from dejavu.retrieval.remember import add
 
 BATCH = 64
 MEASURES = ("policy_loss", "value_loss", "top1", "top3")
@@ -113,6 +129,74 @@ def show_calibrations(calibrations: Calibrations) -> dict[str, Any]:
     return {truth: {mode: c.as_json() for mode, c in modes.items()} for truth, modes in calibrations.items()}
 
 
+class Player:
+    """The engine with one memory, asked for its move position by position."""
+
+    def __init__(self, arguments: argparse.Namespace, memory: Path) -> None:
+        self.session = Session(load_network, lambda text: tqdm.write(text, file=sys.stderr))
+        self.session.configure(
+            Config(threads=arguments.threads, weights_file=str(arguments.weights), memory_file=str(memory))
+        )
+
+    def plays(self, dataset: Dataset, row: int, nodes: int) -> bool:
+        """Whether the engine finds the best move of a position with so many nodes."""
+        board = unpack(dataset.planes[row], int(dataset.clocks[row]))
+        answers: queue.Queue[BestMove] = queue.Queue()
+        self.session.new_game()
+        self.session.set_position(board.fen(), [])
+        self.session.go(Limits(nodes=nodes), lambda info: None, answers.put)
+        move = answers.get().move
+        return move is not None and move_to_index(chess.Move.from_uci(move), board) == dataset.best[row]
+
+
+def lesson(dataset: Dataset, row: int) -> str:
+    """A game of one move, the best one, as PGN."""
+    game = chess.pgn.Game()
+    board = unpack(dataset.planes[row], int(dataset.clocks[row]))
+    game.setup(board)
+    game.add_variation(index_to_move(int(dataset.best[row]), board))
+    return str(game)
+
+
+def teach(arguments: argparse.Namespace, dataset: Dataset, rows: NDArray[np.int64]) -> dict[str, Any]:
+    """Teach positions where the engine errs, and tell what it plays then; see above."""
+    # A board alone does not say that it is repeated, so such a position would be another one as a game.
+    rows = rows[dataset.clocks[rows] < REPEATED]
+    before = Player(arguments, arguments.memory)
+    taught: list[int] = []
+    for row in tqdm(rows.tolist(), desc="looking for errors", unit="position", file=sys.stderr):
+        if len(taught) == arguments.teach:
+            break
+        if not before.plays(dataset, row, nodes=1):
+            taught.append(row)
+    backbone = load_backbone(arguments.weights)
+    memory = Memory.open(arguments.memory, backbone.fingerprint)
+    games = [read_game(lesson(dataset, row)) for row in taught]
+    lessons = join(games, [MEMORY] * len(games), [0] * len(games), ["lessons"])
+    new = positions(lessons, np.arange(len(lessons)))
+    names = [game.name for game in games]
+    larger, _ = add(memory, new, names, "lessons", "2026-01-01", backbone.embed_chunks, lambda done, total: None)
+
+    others = np.setdiff1d(rows, taught)[: arguments.positions]
+    figures: dict[str, Any] = {"taught": len(taught), "others": len(others)}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "memory.safetensors"
+        larger.write(path)
+        after = Player(arguments, path)
+        for nodes in (1, 100):
+            found = [after.plays(dataset, row, nodes) for row in tqdm(taught, desc=f"{nodes} nodes", file=sys.stderr)]
+            figures[f"played at {nodes} nodes"] = sum(found) / len(found)
+        for name, used in (("before", arguments.memory), ("after", path)):
+            evaluator = NetworkEvaluator.load(arguments.weights, used, arguments.threads)
+            measured, _ = measure_all(evaluator.evaluate, dataset, others, name)
+            figures[f"top1 of others {name}"] = measured[:, MEASURES.index("top1")].mean()
+    print(f"{len(taught):,} positions taught where the engine erred at 1 node; it plays the lesson in")
+    print(f"{figures['played at 1 nodes']:.1%} at 1 node, {figures['played at 100 nodes']:.1%} at 100 nodes")
+    tops = figures["top1 of others before"], figures["top1 of others after"]
+    print(f"top-1 of {len(others):,} others: {tops[0]:.2%} before, {tops[1]:.2%} after")
+    return figures
+
+
 def parse_arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -125,6 +209,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--dedupe", action="store_true", help="leave out what occurs in training or memory games, too")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--calibration", type=Path, metavar="FILE.png", help="draw the calibration there")
+    parser.add_argument("--teach", type=int, metavar="N", help="teach so many positions instead, and look again")
     parser.add_argument("--json", type=Path, metavar="FILE")
     return parser.parse_args()
 
@@ -140,6 +225,13 @@ def held_out_rows(dataset: Dataset, source: str | None, dedupe: bool) -> NDArray
     return rows[~known]
 
 
+def write_json(path: Path | None, figures: dict[str, Any]) -> None:
+    """Write the figures where they are wanted."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(figures, indent=2) + "\n")
+
+
 def main() -> None:
     arguments = parse_arguments()
     try:
@@ -152,7 +244,11 @@ def main() -> None:
     allowed = held_out_rows(dataset, arguments.source, arguments.dedupe)
     if not len(allowed):
         sys.exit(f"evaluate: {arguments.data} has no held-out positions of {arguments.source or 'any file'}")
-    rows = np.random.default_rng(0).permutation(allowed)[: arguments.positions]
+    shuffled = np.random.default_rng(0).permutation(allowed)
+    if arguments.teach:
+        write_json(arguments.json, teach(arguments, dataset, shuffled))
+        return
+    rows = shuffled[: arguments.positions]
 
     print(evaluator.describe())
     measured, chances = {}, {}
@@ -167,9 +263,7 @@ def main() -> None:
     if arguments.calibration:
         arguments.calibration.parent.mkdir(parents=True, exist_ok=True)
         plot_calibration(calibrations, arguments.calibration)
-    if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(summary, indent=2) + "\n")
+    write_json(arguments.json, summary)
 
 
 if __name__ == "__main__":

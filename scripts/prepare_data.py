@@ -29,6 +29,7 @@ from tqdm import tqdm
 
 from dejavu.model.training.dataset import HELD_OUT, MEMORY, TRAIN, Dataset
 from dejavu.model.training.games import BrokenGameError, GamePositions, read_game, split_games
+from dejavu.model.training.records import join
 
 GAMES_A_TASK = 64
 TASKS_AHEAD = 8
@@ -113,23 +114,7 @@ def collect(
     progress.close()
     if not games:
         raise SystemExit("prepare_data: no game with a legal move in " + ", ".join(map(str, paths)))
-    names = [f"{game.name}\n".encode() for game in games]
-    source_names = "".join(f"{path.name}\n" for path in paths).encode()
-    dataset = Dataset(
-        planes=np.concatenate([game.planes for game in games]),
-        clocks=np.concatenate([game.clocks for game in games]),
-        best=np.concatenate([game.best for game in games]),
-        played=np.concatenate([game.played for game in games]),
-        centipawns=np.concatenate([game.centipawns for game in games]),
-        result=np.concatenate([game.result for game in games]),
-        game=np.repeat(np.arange(len(games), dtype=np.int32), [len(game.planes) for game in games]),
-        split=np.array(splits, dtype=np.uint8),
-        source=np.array(sources, dtype=np.uint8),
-        names=np.frombuffer(b"".join(names), dtype=np.uint8),
-        name_offsets=np.cumsum([0, *map(len, names)], dtype=np.int64),
-        source_names=np.frombuffer(source_names, dtype=np.uint8),
-    )
-    return dataset, broken
+    return join(games, splits, sources, [path.name for path in paths]), broken
 
 
 def main() -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import chess
 import numpy as np
@@ -22,6 +20,7 @@ from dejavu.model.encoding import clock_byte, index_to_move, move_to_index, pack
 from dejavu.model.inference import load_backbone
 from dejavu.model.network import Network
 from dejavu.model.training.dataset import MEMORY, TRAIN, Dataset
+from dejavu.model.training.records import continuations
 from dejavu.model.weights import save_weights
 from dejavu.retrieval import build as build_module
 from dejavu.retrieval.build import BuildError, BuildOptions, BuildReport, Positions, build_memory
@@ -272,16 +271,6 @@ def test_killed_and_started_again_it_ends_with_the_same_bytes(tmp_path: Path) ->
 
 
 @pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("build_memory_script", ROOT / "scripts" / "build_memory.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
 def dataset() -> Dataset:
     """Thirty random games; players found the best move four times in five; even games are for the memory."""
     chooser = random.Random(4)
@@ -319,9 +308,9 @@ def dataset() -> Dataset:
     )
 
 
-def test_continuations_follow_best_play_as_far_as_the_game_does(script: ModuleType, dataset: Dataset) -> None:
+def test_continuations_follow_best_play_as_far_as_the_game_does(dataset: Dataset) -> None:
     rows = np.arange(len(dataset))
-    plies = script.continuations(dataset, rows)
+    plies = continuations(dataset, rows)
     lengths = set()
     for row in rows.tolist():
         expected = [int(dataset.best[row])]
@@ -338,7 +327,7 @@ def test_continuations_follow_best_play_as_far_as_the_game_does(script: ModuleTy
         assert plies[row].tolist() == expected + [NO_MOVE] * (8 - len(expected))
     assert lengths == set(range(1, 9))
     some = rows[3::7]
-    np.testing.assert_array_equal(script.continuations(dataset, some), plies[some])
+    np.testing.assert_array_equal(continuations(dataset, some), plies[some])
 
 
 def run_script(*arguments: object) -> subprocess.CompletedProcess[str]:

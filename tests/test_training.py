@@ -28,7 +28,7 @@ from dejavu.model.training.batches import RowOrder, add_neighbours, add_twins, m
 from dejavu.model.training.dataset import MEMORY, TRAIN, Dataset
 from dejavu.model.training.losses import losses
 from dejavu.model.training.replicas import Replicas
-from dejavu.model.weights import WeightsError, load_weights
+from dejavu.model.weights import WeightsError, load_weights, save_weights
 from dejavu.retrieval.memory import Memory, MemoryFileError
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
@@ -437,6 +437,25 @@ def test_a_data_set_or_memory_in_place_of_weights_is_refused(data: Path, memory:
     for path in (data, memory):
         with pytest.raises(WeightsError, match=path.name):
             NetworkEvaluator.load(path, None, threads=1)
+
+
+def test_a_network_that_trusts_its_memory_plays_what_it_was_taught(
+    data: Path, retrieval: Path, memory: Path, tmp_path: Path
+) -> None:
+    network, _ = load_weights(retrieval / "weights.safetensors")
+    assert network.retrieval is not None
+    assert network.retrieval.interpolation is not None
+    with torch.no_grad():
+        network.retrieval.interpolation.trust.bias[0] = 40
+    trusting, out = tmp_path / "weights.safetensors", tmp_path / "figures.json"
+    save_weights(trusting, network, network.config, {})
+    before = memory.read_bytes()
+    options = ["--weights", trusting, "--memory", memory, "--positions", 32, "--json", out]
+    done = run_script("evaluate.py", "--data", data, "--teach", 8, *options)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(out.read_text())
+    assert (figures["taught"], figures["played at 1 nodes"]) == (8, 1.0)
+    assert memory.read_bytes() == before
 
 
 def test_evaluate_reports_on_off_and_their_difference(

@@ -1,0 +1,135 @@
+"""Learning without training: add positions of new games to a memory, or forget those of a source.
+
+The result is another memory, with the clusters of the old one: writing it replaces the file in one step, and an
+engine that has the old file mapped goes on with that.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dejavu.retrieval.build import Embed, Positions
+from dejavu.retrieval.knn import ExactIndex
+from dejavu.retrieval.memory import Memory, Source, encode_names, project
+
+_BATCH_ROWS = 256
+
+
+class UnknownSourceError(ValueError):
+    """A source that the memory does not know; the message is one sentence."""
+
+
+@dataclass(frozen=True)
+class Added:
+    """What came of adding a source."""
+
+    entries: int
+    """Positions added."""
+    known: int
+    """Distinct positions left out, since the memory has them with the same move."""
+    replaced: int
+    """Entries dropped, since the new games have a better move there."""
+
+
+def add(
+    memory: Memory,
+    positions: Positions,
+    names: Sequence[str],
+    source: str,
+    day: str,
+    embed: Embed,
+    progress: Callable[[int, int], None],
+) -> tuple[Memory, Added]:
+    """`memory` with the `positions` of games called `names`, which the positions number from 0.
+
+    A position comes but once, with the move that is best in most of the games, and with this move it takes the place
+    of an entry with another one: a memory that says two things of one position teaches neither. `day` is ISO 8601;
+    `embed` is the backbone that made the memory; `progress` hears positions done and positions in all.
+    """
+    chosen = positions.take(_most_frequent(positions))
+    place = {board: entry for entry, board in enumerate(_identities(memory.boards))}
+    stored = np.array([place.get(board, -1) for board in _identities(chosen.planes)], dtype=np.int64)
+    is_stored = stored >= 0
+    is_known = is_stored & (memory.continuations[np.maximum(stored, 0), 0] == chosen.continuations[:, 0])
+    kept = np.ones(len(memory), dtype=bool)
+    kept[stored[is_stored & ~is_known]] = False
+    new = chosen.take(np.flatnonzero(~is_known))
+    if not len(new):
+        return memory, Added(0, len(chosen), 0)
+
+    size = memory.keys.shape[1:]
+    keys = np.empty((len(new), *size), dtype=np.int8)
+    for start in range(0, len(new), _BATCH_ROWS):
+        batch = new.take(np.arange(start, min(start + _BATCH_ROWS, len(new))))
+        embeddings = embed(batch.planes, batch.clocks)
+        keys[start : start + len(batch)] = project(embeddings, memory.key_mean, memory.key_projection)
+        progress(start + len(batch), len(new))
+    _, cluster = ExactIndex(memory.centroids).search(keys.reshape(len(new), -1).astype(np.float32), 1)
+
+    old_names = [memory.game_name(game) for game in range(memory.games)]
+    game_names, game_offsets = encode_names([*old_names, *names])
+    result = replace(
+        memory,
+        keys=np.concatenate([memory.keys[kept], keys]),
+        boards=np.concatenate([memory.boards[kept], new.planes]),
+        clocks=np.concatenate([memory.clocks[kept], new.clocks]),
+        continuations=np.concatenate([memory.continuations[kept], new.continuations]),
+        wdl=np.concatenate([memory.wdl[kept], np.rint(new.wdl * 255).astype(np.uint8)]),
+        game=np.concatenate([memory.game[kept], new.game + np.int32(memory.games)]),
+        cluster=np.concatenate([memory.cluster[kept], cluster[:, 0].astype(np.uint16)]),
+        game_names=game_names,
+        game_offsets=game_offsets,
+        added=(*memory.added, Source(source, memory.games, len(names), day)),
+    )
+    return result, Added(len(new), int(is_known.sum()), int((~kept).sum()))
+
+
+def forget(memory: Memory, source: str) -> tuple[Memory, int]:
+    """`memory` without the games that were added as `source`, and the number of entries this takes away.
+
+    What those games have replaced does not come back. Raises UnknownSourceError.
+    """
+    if source not in {item.name for item in memory.added}:
+        known = ", ".join(dict.fromkeys(item.name for item in memory.added)) or "none"
+        raise UnknownSourceError(f"no games were added as {source!r}; there are: {known}")
+    is_forgotten = np.zeros(memory.games, dtype=bool)
+    for item in memory.added:
+        is_forgotten[item.first_game : item.first_game + item.games] = item.name == source
+    kept = ~is_forgotten[memory.game]
+    number = np.cumsum(~is_forgotten) - 1  # the new number of every game that stays
+    names, offsets = encode_names([memory.game_name(int(game)) for game in np.flatnonzero(~is_forgotten)])
+    entries = {name: getattr(memory, name)[kept] for name in Memory.ENTRY_ARRAYS}
+    entries["game"] = number[entries["game"]].astype(np.int32)
+    result = replace(
+        memory,
+        **entries,
+        game_names=names,
+        game_offsets=offsets,
+        added=tuple(
+            replace(item, first_game=int(number[item.first_game])) for item in memory.added if item.name != source
+        ),
+    )
+    return result, int((~kept).sum())
+
+
+def _identities(planes: NDArray[np.uint64]) -> list[bytes]:
+    """Something to compare positions [B, 4] by."""
+    identities: list[bytes] = np.ascontiguousarray(planes).view("V32").ravel().tolist()
+    return identities
+
+
+def _most_frequent(positions: Positions) -> NDArray[np.int64]:
+    """One row of every distinct position, in ascending order: the last with the move that is best most often."""
+    pairs = list(zip(_identities(positions.planes), positions.continuations[:, 0].tolist(), strict=True))
+    votes = Counter(pairs)
+    chosen: dict[bytes, int] = {}
+    for row, pair in enumerate(pairs):
+        rival = chosen.get(pair[0])
+        if rival is None or votes[pair] >= votes[pairs[rival]]:
+            chosen[pair[0]] = row
+    return np.sort(np.fromiter(chosen.values(), dtype=np.int64, count=len(chosen)))

@@ -1,0 +1,147 @@
+"""Learning without training: add games to a memory, or forget them again.
+
+    python scripts/remember.py games.pgn --out runs/mine.safetensors
+    python scripts/remember.py more.pgn.zst --memory runs/mine.safetensors
+    python scripts/remember.py --list --memory runs/mine.safetensors
+    python scripts/remember.py --forget games.pgn --memory runs/mine.safetensors
+
+and then `setoption name MemoryFile value runs/mine.safetensors`. Games are read as by prepare_data.py: a variation
+beside a played move names the better move, which is what will be remembered there, and evaluations come from
+`[%eval]`, else from the result; with neither, a game teaches moves alone. The memory is replaced in one step, and an
+engine that plays with the old one goes on undisturbed until the file is set again or a new game begins.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from prepare_data import BROKEN_GAMES_NAMED, open_games
+from tqdm import tqdm
+
+from dejavu.engine.loader import wanted
+from dejavu.engine.options import Config
+from dejavu.model.inference import Embedder, load_backbone
+from dejavu.model.training.dataset import MEMORY
+from dejavu.model.training.games import BrokenGameError, GamePositions, read_game, split_games
+from dejavu.model.training.records import join, positions
+from dejavu.model.weights import WeightsError
+from dejavu.retrieval.memory import Memory, MemoryFileError
+from dejavu.retrieval.remember import UnknownSourceError, add, forget
+
+
+def read_games(path: Path) -> list[GamePositions]:
+    """The games of a file; names broken ones on stderr."""
+    games, broken = [], 0
+    with open_games(path) as lines:
+        for number, text in enumerate(tqdm(split_games(lines), desc=path.name, unit=" games"), start=1):
+            try:
+                game = read_game(text)
+            except BrokenGameError as error:
+                broken += 1
+                if broken <= BROKEN_GAMES_NAMED:
+                    print(f"broken: {path}, game {number}: {error}", file=sys.stderr)
+                continue
+            if len(game.planes):
+                games.append(game)
+    if broken > BROKEN_GAMES_NAMED:
+        print(f"broken: and {broken - BROKEN_GAMES_NAMED} more", file=sys.stderr)
+    return games
+
+
+def remember_file(memory: Memory, path: Path, plies: int | None, backbone: Embedder) -> Memory:
+    """`memory` with the games of a file; says what came of it."""
+    games = read_games(path)
+    if not games:
+        print(f"{path.name}: no game with a legal move")
+        return memory
+    dataset = join(games, [MEMORY] * len(games), [0] * len(games), [path.name])
+    ply = np.arange(len(dataset)) - np.searchsorted(dataset.game, dataset.game)
+    rows = np.flatnonzero(ply < plies) if plies is not None else np.arange(len(dataset))
+    with tqdm(desc="embed", unit=" positions") as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        memory, added = add(
+            memory,
+            positions(dataset, rows),
+            [game.name for game in games],
+            path.name,
+            datetime.date.today().isoformat(),
+            backbone.embed_chunks,
+            progress,
+        )
+    print(
+        f"{path.name}: {added.entries:,} positions of {len(games):,} games added, {added.known:,} known before, "
+        f"{added.replaced:,} older entries replaced"
+    )
+    return memory
+
+
+def show(memory: Memory) -> None:
+    """Print what the memory was built from and what was added since."""
+    provenance = memory.provenance
+    entries = np.bincount(memory.game, minlength=memory.games)
+    built = entries.sum() - sum(entries[item.first_game : item.first_game + item.games].sum() for item in memory.added)
+    print(f"{built:,} entries, built {provenance.date} from {provenance.sources}")
+    for item in memory.added:
+        count = entries[item.first_game : item.first_game + item.games].sum()
+        print(f"{count:,} entries of {item.games:,} games, added {item.date} from {item.name}")
+
+
+def change(arguments: argparse.Namespace, source: Path, out: Path) -> None:
+    """Add or forget, and write the result."""
+    start = time.monotonic()
+    if arguments.forget is not None:
+        memory, count = forget(Memory.open(source), arguments.forget)
+        print(f"{count:,} entries forgotten")
+    else:
+        backbone = load_backbone(arguments.weights)
+        memory = Memory.open(source, backbone.fingerprint)
+        for path in arguments.games:
+            memory = remember_file(memory, path, arguments.plies, backbone)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    memory.write(out)
+    print(f"wrote {out}, {len(memory):,} entries, {time.monotonic() - start:.1f} s")
+
+
+def main() -> None:
+    shipped = wanted(Config())
+    assert shipped.memory is not None
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("games", nargs="*", type=Path, help="PGN files to add, plain or .zst, .bz2, .gz")
+    parser.add_argument("--forget", metavar="SOURCE", help="take out the games added from a file of this name")
+    parser.add_argument("--list", action="store_true", help="show what the memory was made from")
+    parser.add_argument("--memory", type=Path, help="memory to start from (default: the shipped one)")
+    parser.add_argument("--weights", type=Path, default=shipped.weights, help="its network (default: the shipped one)")
+    parser.add_argument("--out", type=Path, help="memory to write (default: --memory, in its place)")
+    parser.add_argument("--plies", type=int, help="only the first so many positions of a game")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    arguments = parser.parse_args()
+    if bool(arguments.games) + (arguments.forget is not None) + arguments.list != 1:
+        parser.error("give games to add, or --forget, or --list")
+    for path in arguments.games:
+        if not path.is_file():
+            parser.error(f"game file {path} does not exist")
+    if not (arguments.out or arguments.memory or arguments.list):
+        parser.error("the shipped memory stays as it is: give --out")
+    source = arguments.memory or shipped.memory
+    torch.set_num_threads(arguments.threads)
+    try:
+        if arguments.list:
+            show(Memory.open(source))
+        else:
+            change(arguments, source, arguments.out or source)
+    except (MemoryFileError, WeightsError, UnknownSourceError, OSError) as error:
+        sys.exit(f"remember: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""Learning without training: games added to a memory and forgotten again, found by both indexes, while it is open."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import chess
+import numpy as np
+import pytest
+from memories import small_memory
+from numpy.typing import NDArray
+
+from dejavu.model.encoding import NO_MOVE, move_to_index, pack, stack
+from dejavu.retrieval.build import Positions
+from dejavu.retrieval.knn import ClusteredIndex, ExactIndex
+from dejavu.retrieval.memory import Memory, MemoryFileError
+from dejavu.retrieval.remember import UnknownSourceError, add, forget
+
+SCRIPT = Path(__file__).parent.parent / "scripts" / "remember.py"
+
+
+def embed(planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Embeddings [B, 2, 6] that depend on the position alone."""
+    rows = [np.random.default_rng(row.tolist()).normal(size=(2, 6)) for row in planes]
+    return np.array(rows, np.float32).reshape(-1, 2, 6)
+
+
+def lessons(planes: NDArray[np.uint64], moves: list[int], game: list[int]) -> Positions:
+    continuations = np.full((len(planes), 8), NO_MOVE, np.uint16)
+    continuations[:, 0] = moves
+    return Positions(
+        planes=planes,
+        clocks=np.zeros(len(planes), np.uint8),
+        continuations=continuations,
+        wdl=np.tile(np.array([1.0, 0.0, 0.0], np.float32), (len(planes), 1)),
+        game=np.array(game, np.int32),
+    )
+
+
+def some_planes(count: int, seed: int = 1) -> NDArray[np.uint64]:
+    return np.random.default_rng(seed).integers(0, 2**63, (count, 4), dtype=np.uint64)
+
+
+def added(memory: Memory, positions: Positions, source: str = "mine.pgn") -> Memory:
+    names = [f"{source} {number}" for number in range(int(positions.game.max()) + 1)]
+    return add(memory, positions, names, source, "2026-02-01", embed, lambda done, total: None)[0]
+
+
+def test_added_positions_are_found_at_distance_zero_by_both_indexes() -> None:
+    memory, planes = small_memory(600), some_planes(50)
+    larger = added(memory, lessons(planes, list(range(50)), [0] * 25 + [1] * 25))
+    assert len(larger) == 650
+    queries = memory.project(embed(planes, np.zeros(50, np.uint8))).reshape(50, -1)
+    keys = larger.position_keys
+    for index in (ExactIndex(keys), ClusteredIndex(keys, larger.centroids, larger.cluster, probes=1)):
+        distances, entries = index.search(queries, 1)
+        assert (distances == 0).all()
+        assert larger.continuations[entries[:, 0], 0].tolist() == list(range(50))
+        assert larger.game_name(larger.game[entries[0, 0]]) == "mine.pgn 0"
+        assert larger.game_name(larger.game[entries[49, 0]]) == "mine.pgn 1"
+    assert [larger.game_name(game) for game in range(30)] == [f"Game {number}" for number in range(30)]
+
+
+def test_a_new_move_replaces_an_old_one_and_the_majority_of_the_new_games_decides() -> None:
+    planes = some_planes(2)
+    twice = planes[[0, 1, 0, 0, 1]]
+    first = added(small_memory(), lessons(twice, [7, 8, 9, 7, 3], [0, 0, 1, 2, 2]))
+    new = first.continuations[60:, 0].tolist()
+    assert new == [7, 3]  # two games to one, and of equal numbers the last
+    again, report = add(first, lessons(planes, [7, 5], [0, 0]), ["x"], "two", "2026-02-02", embed, lambda *_: None)
+    assert (report.entries, report.known, report.replaced) == (1, 1, 1)
+    assert again.continuations[60:, 0].tolist() == [7, 5]
+
+
+def test_forgetting_a_source_leaves_the_others_and_their_names() -> None:
+    memory = small_memory()
+    first = added(memory, lessons(some_planes(3), [1, 2, 3], [0, 0, 1]), "one")
+    both = added(first, lessons(some_planes(4, seed=2), [4, 5, 6, 7], [0, 1, 1, 2]), "two")
+    left, count = forget(both, "one")
+    assert count == 3
+    expected = added(memory, lessons(some_planes(4, seed=2), [4, 5, 6, 7], [0, 1, 1, 2]), "two")
+    for name in (*Memory.ENTRY_ARRAYS, "game_names", "game_offsets"):
+        np.testing.assert_array_equal(getattr(left, name), getattr(expected, name))
+    assert left.added == expected.added
+    with pytest.raises(UnknownSourceError, match=r"'three'.*: two"):
+        forget(left, "three")
+
+
+def test_an_open_memory_stays_as_it_was_while_the_file_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "memory"
+    small_memory().write(path)
+    opened = Memory.open(path)
+    keys = opened.keys.copy()
+    added(opened, lessons(some_planes(3), [1, 2, 3], [0, 0, 1])).write(path)
+    np.testing.assert_array_equal(opened.keys, keys)
+    reopened = Memory.open(path)
+    assert len(reopened) == 63
+    assert [(source.name, source.games) for source in reopened.added] == [("mine.pgn", 2)]
+
+
+def test_a_malformed_list_of_added_games_is_refused(tmp_path: Path) -> None:
+    memory = added(small_memory(), lessons(some_planes(1), [1], [0]))
+    broken = replace(memory, added=(replace(memory.added[0], games=2),))
+    broken.write(tmp_path / "memory")
+    with pytest.raises(MemoryFileError, match="list of added games"):
+        Memory.open(tmp_path / "memory")
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+GAMES = """[White "Ann"]
+[Black "Bob"]
+[Result "*"]
+
+1. a3 ( 1. h4 ) 1... h6 2. a4 *
+
+[White "Broken"]
+
+1. e5 *
+"""
+
+
+def test_the_script_remembers_the_better_move_lists_and_forgets(tmp_path: Path) -> None:
+    games, out = tmp_path / "lesson.pgn", tmp_path / "new" / "mine.safetensors"
+    games.write_text(GAMES)
+    done = run(games, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert "lesson.pgn, game 2" in done.stderr
+    memory = Memory.open(out)
+    game = memory.added[0].first_game
+    assert memory.game_name(game).startswith("Ann - Bob")
+    entry = int(np.flatnonzero((memory.boards == stack([pack(chess.Board())])).all(axis=1))[0])
+    assert memory.game[entry] == game
+    assert memory.continuations[entry].tolist() == [
+        move_to_index(chess.Move.from_uci("h2h4"), chess.Board()),
+        *[NO_MOVE] * 7,
+    ]
+    assert memory.wdl[entry].tolist() == [85, 85, 85]
+    listed = run("--list", "--memory", out).stdout
+    assert "of 1 games" in listed
+    assert "lesson.pgn" in listed
+    assert run("--forget", "lesson.pgn", "--memory", out).returncode == 0
+    assert not Memory.open(out).added
+    for arguments in (["--forget", "lesson.pgn", "--memory", out], [games], [tmp_path / "none.pgn", "--out", out]):
+        failed = run(*arguments)
+        assert failed.returncode != 0
+        assert "Traceback" not in failed.stderr
