@@ -44,7 +44,7 @@ def batched(tournament: Tournament, path: Path) -> list[FakeEvaluator]:
     """Play it; the evaluators that were loaded."""
     evaluators: list[FakeEvaluator] = []
 
-    def load(weights: Path, memory: Path | None, threads: int) -> FakeEvaluator:
+    def load(weights: Path, memory: Path | None, threads: int, backend: str) -> FakeEvaluator:
         evaluators.append(FakeEvaluator(material))
         return evaluators[-1]
 
@@ -91,13 +91,13 @@ def test_a_batched_match_goes_on_and_ends_with_the_sequential_test(tmp_path: Pat
 
 
 def test_players_that_cannot_be_batched_are_refused(tmp_path: Path) -> None:
-    def damaged(weights: Path, memory: Path | None, threads: int) -> FakeEvaluator:
+    def damaged(weights: Path, memory: Path | None, threads: int, backend: str) -> FakeEvaluator:
         raise WeightsError(f"{weights} is damaged")
 
-    def fake(weights: Path, memory: Path | None, threads: int) -> FakeEvaluator:
+    def fake(weights: Path, memory: Path | None, threads: int, backend: str) -> FakeEvaluator:
         return FakeEvaluator(material)
 
-    def not_a_number(weights: Path, memory: Path | None, threads: int) -> FakeEvaluator:
+    def not_a_number(weights: Path, memory: Path | None, threads: int, backend: str) -> FakeEvaluator:
         return FakeEvaluator(lambda board: math.nan)
 
     good = PlayerSettings("good", (), Pace(nodes=5))

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import chess
 import chess.engine
 import numpy as np
 
-from dejavu.engine.evaluator import EvaluationError, Evaluator, Expansion, expansions
+from dejavu.engine.evaluator import EvaluationError, Expansion, expansions
 from dejavu.engine.limits import Limits
 from dejavu.engine.lines import Info
-from dejavu.engine.loader import load_network, wanted
+from dejavu.engine.loader import EvaluatorFactory, load_network, wanted
 from dejavu.engine.match.adjudication import Adjudicator
 from dejavu.engine.match.game import Outcome, by_rule
 from dejavu.engine.match.pace import Pace
@@ -31,14 +30,11 @@ from dejavu.engine.search import Leaf, Minibatch, Search
 from dejavu.engine.session import Session
 from dejavu.model.encoding import stack
 
-LoadEvaluator = Callable[[Path, "Path | None", int], Evaluator]
-"""(weights, memory or None, threads) -> evaluator; raises ValueError or OSError with one sentence."""
-
 
 class SharedPlayer:
     """One player of all games: its options, and the evaluator that judges for all its searches."""
 
-    def __init__(self, settings: PlayerSettings, say: Callable[[str], None], load: LoadEvaluator) -> None:
+    def __init__(self, settings: PlayerSettings, say: Callable[[str], None], load: EvaluatorFactory) -> None:
         """`say` gets what it complains of, once. Raises PlayerError for a player that cannot play so."""
         name, pace = settings.name, settings.pace
         self._name = name
@@ -59,7 +55,7 @@ class SharedPlayer:
 
     def session(self) -> Session:
         """An engine for one game."""
-        session = Session(lambda weights, memory, threads: self.evaluator, self._complain)
+        session = Session(lambda *wanted: self.evaluator, self._complain)
         session.configure(self.config)
         return session
 
@@ -153,7 +149,7 @@ def run_batched(
     record: Record,
     finished: Callable[[PlayedGame], None],
     say: Callable[[str], None],
-    load: LoadEvaluator = load_network,
+    load: EvaluatorFactory = load_network,
 ) -> None:
     """Play the missing games, `tournament.concurrency` at a time, and tell `finished` of each once it is recorded.
 

@@ -59,8 +59,9 @@ def _embed(network: Network, *inputs: Tensor) -> tuple[Tensor, Tensor]:
 def _heads(network: Network, hidden: Tensor, *read: Tensor) -> tuple[Tensor, Tensor]:
     neighbours = None
     if read:
-        moves, wdl = read[3:] if network.config.interpolation else (torch.empty(0), torch.empty(0))
-        neighbours = EncodedNeighbours(*read[:3], moves, wdl)
+        tokens, distances, present, *told = read
+        moves, wdl = told or (torch.empty(0), torch.empty(0))
+        neighbours = EncodedNeighbours(tokens, distances, present, moves, wdl)
     outputs = network.heads(hidden, neighbours)
     return outputs.policy, outputs.wdl
 
