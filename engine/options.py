@@ -119,6 +119,7 @@ class Config:
     weights_file: str = _string("WeightsFile", SHIPPED, "The network's weights, a safetensors file.")
     memory_file: str = _string("MemoryFile", SHIPPED, "The memory of games that the network retrieves from.")
     use_memory: bool = _check("UseMemory", True, "Retrieves from the memory; off, the backbone plays alone.")
+    show_neighbours: bool = _check("ShowNeighbours", False, "Names the remembered positions behind the move it plays.")
     minibatch_size: int = _spin("MinibatchSize", 24, 1, 1024, "The most positions the network evaluates at once.")
     cpuct: float = _real("CPuct", 1.745, 0.0, 100.0, "Exploration: the larger, the wider the search.")
     cpuct_base: float = _real("CPuctBase", 38739.0, 1.0, 1e9, "Visits at which exploration has begun to grow.")

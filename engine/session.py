@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import chess
 import numpy as np
+from numpy.typing import NDArray
 
 from dejavu.engine.clock import Budget, Pace, budget
 from dejavu.engine.evaluator import EvaluationCache, EvaluationError, Remembering, expansions
@@ -116,6 +117,13 @@ def _start_board(fen: str | None, chess960: bool) -> chess.Board:
     return board
 
 
+def _packed(game: Game) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
+    """The current position as a batch of one: planes [1, 4], clock byte [1]."""
+    packed = pack(game.board)
+    clock = clock_byte(game.board.halfmove_clock, packed in game.history[-2::-2])
+    return stack([packed]), np.array([clock], np.uint8)
+
+
 class Session:
     """One engine's state between commands. All methods but those of the search run in the input thread."""
 
@@ -176,6 +184,8 @@ class Session:
 
         def work() -> Callable[[], None]:
             best = self._search(game, limits, config, signals, report)
+            if config.show_neighbours and best.move is not None:
+                self._show_neighbours(game, best.move)
             return lambda: answer(best)
 
         self._start(work, signals)
@@ -244,9 +254,7 @@ class Session:
         board = self._game.board
         self._load(self._config)
         evaluator = self._loader.evaluator
-        repeated = pack(board) in self._game.history[-2::-2]
-        planes = stack([pack(board)])
-        clocks = np.array([clock_byte(board.halfmove_clock, repeated)], np.uint8)
+        planes, clocks = _packed(self._game)
         lines = [evaluator.describe()]
         remembered = evaluator.use_memory
         for use_memory in (True, False) if self._loader.has_memory else (False,):
@@ -267,6 +275,18 @@ class Session:
         return lines
 
     # The search thread
+
+    def _show_neighbours(self, game: Game, best: str) -> None:
+        """Name the neighbours of the position where the move was played that is played now."""
+        evaluator = self._loader.evaluator
+        if not (isinstance(evaluator, Remembering) and evaluator.use_memory):
+            return
+        played = move_to_index(chess.Move.from_uci(best), game.board)
+        neighbours = [item for item in evaluator.neighbours(*_packed(game)) if item.move == played]
+        for neighbour in neighbours:
+            self._say(f"neighbour behind {best}: {neighbour.describe()}")
+        if not neighbours:
+            self._say(f"no neighbour played {best}")
 
     def _search(
         self,

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
-import chess
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from dejavu.model.attacks import Planes, attacks, legal_mask
 from dejavu.model.backbone import as_inputs
-from dejavu.model.encoding import NO_MOVE, index_to_move, unpack
 from dejavu.model.evaluations import Evaluations, join
+from dejavu.model.explanation import Explanation, NeighbourDescription, explain
 from dejavu.model.features import features
 from dejavu.model.mates import mating_moves
 from dejavu.model.neighbours import EncodingCache, Retriever
@@ -37,28 +36,6 @@ def native_dtype() -> torch.dtype:
     """bfloat16 where the processor multiplies it, else float32 (emulated bfloat16 is slower than that)."""
     capable = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return torch.bfloat16 if capable else torch.float32
-
-
-@dataclass(frozen=True)
-class NeighbourDescription:
-    """One neighbour of a position, for a person to read."""
-
-    distance: float
-    """Squared distance between the keys."""
-    fen: str
-    """The remembered position as its mover saw it (White to move)."""
-    continuation: str
-    """The plies that followed, in SAN, from the same side."""
-    wdl: tuple[float, float, float]
-    """Win, draw, loss for the side to move."""
-    game: str
-    """The game it comes from."""
-
-    def describe(self) -> str:
-        """One line."""
-        win, draw, loss = (round(1000 * share) for share in self.wdl)
-        moves = self.continuation or "(no moves)"
-        return f"distance {self.distance:.0f} wdl {win} {draw} {loss} moves {moves} game {self.game} fen {self.fen}"
 
 
 class Embedder:
@@ -156,30 +133,11 @@ class NetworkEvaluator:
             wdl=wdl,
         )
 
-    def neighbours(self, planes: Planes, clocks: NDArray[np.uint8]) -> list[NeighbourDescription]:
+    def explain(self, planes: Planes, clocks: NDArray[np.uint8]) -> Explanation | None:
+        """What the memory does to one position (planes [1, 4], clocks [1]); None without a memory."""
+        return None if self.retriever is None else explain(self.network, self.retriever, planes, clocks)
+
+    def neighbours(self, planes: Planes, clocks: NDArray[np.uint8]) -> Sequence[NeighbourDescription]:
         """The neighbours of one position (planes [1, 4], clocks [1]), nearest first; none without a memory."""
-        if self.retriever is None:
-            return []
-        with torch.inference_mode():
-            hidden = self.network.backbone(as_inputs(features(planes, clocks), _CPU))
-            embeddings = self.network.chunk_embeddings(hidden).float().numpy()
-        found = self.retriever.search(embeddings)
-        pairs = zip(found.entries.ravel().tolist(), found.distances.ravel().tolist(), strict=True)
-        return [_describe(self.retriever.memory, entry, distance) for entry, distance in pairs if entry >= 0]
-
-
-def _describe(memory: Memory, entry: int, distance: float) -> NeighbourDescription:
-    board = unpack(memory.boards[entry], int(memory.clocks[entry]))
-    fen = board.fen()
-    moves: list[str] = []
-    for index in memory.continuations[entry].tolist():
-        if index == NO_MOVE:
-            break
-        move = index_to_move(index, board)
-        if not board.is_legal(move):
-            break
-        number = f"{board.fullmove_number}." if board.turn == chess.WHITE or not moves else ""
-        moves.append(f"{number}{'' if board.turn == chess.WHITE or moves else '..'}{board.san(move)}")
-        board.push(move)
-    win, draw, loss = (memory.wdl[entry] / 255).tolist()
-    return NeighbourDescription(distance, fen, " ".join(moves), (win, draw, loss), memory.game_name(memory.game[entry]))
+        explanation = self.explain(planes, clocks)
+        return () if explanation is None else explanation.neighbours
