@@ -119,6 +119,9 @@ class Config:
     weights_file: str = _string("WeightsFile", SHIPPED, "The network's weights, a safetensors file.")
     memory_file: str = _string("MemoryFile", SHIPPED, "The memory of games that the network retrieves from.")
     use_memory: bool = _check("UseMemory", True, "Retrieves from the memory; off, the backbone plays alone.")
+    experience_file: str = _string(
+        "ExperienceFile", "", "PGN file that every game's deep searches are added to, for scripts/remember.py."
+    )
     show_neighbours: bool = _check("ShowNeighbours", False, "Names the remembered positions behind the move it plays.")
     minibatch_size: int = _spin("MinibatchSize", 24, 1, 1024, "The most positions the network evaluates at once.")
     cpuct: float = _real("CPuct", 1.745, 0.0, 100.0, "Exploration: the larger, the wider the search.")

@@ -6,6 +6,7 @@ import gc
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import chess
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 
 from dejavu.engine.clock import Budget, Pace, budget
 from dejavu.engine.evaluator import EvaluationCache, EvaluationError, Remembering, expansions
+from dejavu.engine.experience import Experience
 from dejavu.engine.limits import Limits
 from dejavu.engine.lines import BestMove, Info, Line
 from dejavu.engine.loader import EvaluatorFactory, Loader
@@ -140,10 +142,13 @@ class Session:
         """The options of the last search."""
         self._cache = EvaluationCache(0)
         self._tablebases = Tablebases("", say)
+        self._experience = Experience()
         self._pace = Pace()
         self._signals = Signals()
         self._thread: threading.Thread | None = None
         self._forget = False
+        self._look_again = False
+        """Whether to find out if weights or memory have been replaced on the disk; not in the middle of a game."""
         self.searching = False
         """Whether a search or a bench is under way: evaluator, tree and cache then belong to its thread."""
 
@@ -152,12 +157,27 @@ class Session:
     def configure(self, config: Config) -> None:
         """Take over changed options; a running search keeps the old ones."""
         self._config = config
+        self._look_again = True
 
     def new_game(self) -> None:
-        """Forget the game and everything learned in it."""
-        self.stop()
+        """Forget the game and everything learned in it, but for what goes into the experience file."""
+        self.end_game()
         self._game = Game(None, self._config.chess960)
+        self._look_again = True
         self.forget()
+
+    def end_game(self) -> None:
+        """Stop searching, and add the game to the experience file if there is one."""
+        self.stop()
+        game, path = self._game, self._config.experience_file
+        if path:
+            try:
+                self._experience.append(
+                    Path(path).expanduser(), _start_board(game.fen, game.chess960), game.fen, game.moves
+                )
+            except OSError as error:
+                self._say(f"the experience file {path} cannot be written: {error.strerror or error}")
+        self._experience.clear()
 
     def forget(self) -> None:
         """Drop tree and cache before the next search."""
@@ -173,8 +193,9 @@ class Session:
         self._game = game
 
     def prepare(self) -> None:
-        """Load what the options ask for; blocks. Does nothing while a search runs."""
+        """Load what the options ask for, changed files again; blocks. Does nothing while a search runs."""
         if not self.searching:
+            self._look_again = True
             self._load(self._config)
 
     def go(self, limits: Limits, report: Callable[[Info], None], answer: Callable[[BestMove], None]) -> None:
@@ -182,8 +203,15 @@ class Session:
         self.stop()
         game, config, signals = self._game.copy(), self._config, Signals(pondering=limits.ponder)
 
+        latest: list[Info] = []
+
+        def listen(info: Info) -> None:
+            latest[:] = [info]
+            report(info)
+
         def work() -> Callable[[], None]:
-            best = self._search(game, limits, config, signals, report)
+            best = self._search(game, limits, config, signals, listen)
+            self._experience.note(game.fen, game.moves, latest[0] if latest else None, best)
             if config.show_neighbours and best.move is not None:
                 self._show_neighbours(game, best.move)
             return lambda: answer(best)
@@ -324,7 +352,8 @@ class Session:
     def _load(self, config: Config) -> None:
         """Bring evaluator, tables, cache and tree in step with the options."""
         used = self._used
-        if self._loader.load(config):
+        look_again, self._look_again = self._look_again, False
+        if self._loader.load(config, look_again):
             self._forget = True
         if used is None or used.syzygy_path != config.syzygy_path:
             self._tablebases = Tablebases(config.syzygy_path, self._say)
