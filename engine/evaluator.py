@@ -35,6 +35,10 @@ class Evaluator(Protocol):
 class Neighbour(Protocol):
     """A position the network was reminded of."""
 
+    @property
+    def move(self) -> int:
+        """Policy index of what was played there."""
+
     def describe(self) -> str:
         """One line: where it was and what came next."""
 
@@ -42,6 +46,8 @@ class Neighbour(Protocol):
 @runtime_checkable
 class Remembering(Protocol):
     """An evaluator that can name the neighbours it retrieved."""
+
+    use_memory: bool
 
     def neighbours(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> Sequence[Neighbour]:
         """Neighbours of one packed position: planes [1, 4], clock byte [1]."""

@@ -131,4 +131,9 @@ def score(value: float, draw: float, config: Config) -> int:
         return round(5000 * (1 + value))
     if config.score_type == "Q":
         return round(10000 * value)
+    return centipawns(value)
+
+
+def centipawns(value: float) -> int:
+    """The score in centipawns that Q, -1 to 1, stands for."""
     return round(CENTIPAWN_SCALE * math.tan(CENTIPAWN_SLOPE * value))

@@ -55,6 +55,18 @@ def wanted(config: Config) -> Wanted:
     )
 
 
+def _stamps(target: Wanted) -> list[tuple[int, int, int] | None]:
+    """Something about the files that changes when they do."""
+    stamps: list[tuple[int, int, int] | None] = []
+    for path in (target.weights, target.memory):
+        try:
+            status = path.stat() if path is not None else None
+        except OSError:
+            status = None
+        stamps.append(status and (status.st_mtime_ns, status.st_size, status.st_ino))
+    return stamps
+
+
 def _sentence(error: Exception, path: Path) -> str:
     """The error in one line that names the file."""
     text = " ".join(str(error).split()) or type(error).__name__
@@ -70,6 +82,7 @@ class Loader:
         self._factory = factory
         self._complain = complain
         self._tried: Wanted | None = None
+        self._stamps: list[tuple[int, int, int] | None] = []
         self._good: Wanted | None = None
         self.evaluator: Evaluator = UniformEvaluator()
 
@@ -83,17 +96,23 @@ class Loader:
         """Whether a memory is loaded, in use or not."""
         return self._good is not None and self._good.memory is not None
 
-    def load(self, config: Config) -> bool:
+    def load(self, config: Config, look_again: bool = False) -> bool:
         """Load what `config` asks for, unless that was done; True if positions may now be judged otherwise.
 
+        With `look_again`, files that were replaced since they were read are read again.
         Every bad file costs one sentence to `complain`: bad weights keep the last good evaluator, a bad
         memory keeps the last good one of the same weights, or none, and a bad backend keeps the last good one.
         """
         target = wanted(config)
         changed = False
         if target != self._tried:
-            self._tried = target
+            self._tried, self._stamps = target, _stamps(target)
             changed = self._replace(target)
+        elif look_again and self._stamps != (stamps := _stamps(target)):
+            self._stamps = stamps
+            changed = self._replace(target)
+            if changed:
+                self._complain(f"the files have changed and were read again: {self.evaluator.describe()}")
         if self.evaluator.use_memory != config.use_memory and self.has_network:
             self.evaluator.use_memory = config.use_memory
             changed = True

@@ -142,6 +142,10 @@ class Config:
         ("auto", "cuda", "openvino", "torch"),
         "What computes the network; `auto` takes the first of the others that works here.",
     )
+    experience_file: str = _string(
+        "ExperienceFile", "", "PGN file that every game's deep searches are added to, for scripts/remember.py."
+    )
+    show_neighbours: bool = _check("ShowNeighbours", False, "Names the remembered positions behind the move it plays.")
     minibatch_size: int = _spin("MinibatchSize", 24, 1, 1024, "The most positions the network evaluates at once.")
     cpuct: float = _real("CPuct", 1.745, 0.0, 100.0, "Exploration: the larger, the wider the search.")
     cpuct_base: float = _real("CPuctBase", 38739.0, 1.0, 1e9, "Visits at which exploration has begun to grow.")

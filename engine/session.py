@@ -7,13 +7,16 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import chess
 import numpy as np
+from numpy.typing import NDArray
 
 from dejavu.engine.clock import Budget, Pace, budget
 from dejavu.engine.endings import Endings
 from dejavu.engine.evaluator import EvaluationCache, EvaluationError, Remembering, expansions
+from dejavu.engine.experience import Experience
 from dejavu.engine.limits import Limits
 from dejavu.engine.lines import BestMove, Info, Line, score
 from dejavu.engine.loader import EvaluatorFactory, Loader
@@ -119,6 +122,13 @@ def _start_board(fen: str | None, chess960: bool) -> chess.Board:
     return board
 
 
+def _packed(game: Game) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
+    """The current position as a batch of one: planes [1, 4], clock byte [1]."""
+    packed = pack(game.board)
+    clock = clock_byte(game.board.halfmove_clock, packed in game.history[-2::-2])
+    return stack([packed]), np.array([clock], np.uint8)
+
+
 class Session:
     """One engine's state between commands. All methods but those of the search run in the input thread."""
 
@@ -139,10 +149,13 @@ class Session:
         self._cache = EvaluationCache(0)
         self._tablebases = Tablebases("", say)
         self._endings = Endings()
+        self._experience = Experience()
         self._pace = Pace()
         self._signals = Signals()
         self._thread: threading.Thread | None = None
         self._forget = False
+        self._look_again = False
+        """Whether to find out if weights or memory have been replaced on the disk; not in the middle of a game."""
         self.searching = False
         """Whether a search or a bench is under way: evaluator, tree and cache then belong to its thread."""
 
@@ -151,12 +164,27 @@ class Session:
     def configure(self, config: Config) -> None:
         """Take over changed options; a running search keeps the old ones."""
         self._config = config
+        self._look_again = True
 
     def new_game(self) -> None:
-        """Forget the game and everything learned in it."""
-        self.stop()
+        """Forget the game and everything learned in it, but for what goes into the experience file."""
+        self.end_game()
         self._game = Game(None, self._config.chess960)
+        self._look_again = True
         self.forget()
+
+    def end_game(self) -> None:
+        """Stop searching, and add the game to the experience file if there is one."""
+        self.stop()
+        game, path = self._game, self._config.experience_file
+        if path:
+            try:
+                self._experience.append(
+                    Path(path).expanduser(), _start_board(game.fen, game.chess960), game.fen, game.moves
+                )
+            except OSError as error:
+                self._say(f"the experience file {path} cannot be written: {error.strerror or error}")
+        self._experience.clear()
 
     def forget(self) -> None:
         """Drop tree and cache before the next search."""
@@ -172,8 +200,9 @@ class Session:
         self._game = game
 
     def prepare(self) -> None:
-        """Load what the options ask for; blocks. Does nothing while a search runs."""
+        """Load what the options ask for, changed files again; blocks. Does nothing while a search runs."""
         if not self.searching:
+            self._look_again = True
             self._load(self._config)
 
     def go(self, limits: Limits, report: Callable[[Info], None], answer: Callable[[BestMove], None]) -> None:
@@ -181,8 +210,17 @@ class Session:
         self.stop()
         game, config, signals = self._game.copy(), self._config, Signals(pondering=limits.ponder)
 
+        latest: list[Info] = []
+
+        def listen(info: Info) -> None:
+            latest[:] = [info]
+            report(info)
+
         def work() -> Callable[[], None]:
-            best = self._search(game, limits, config, signals, report)
+            best = self._search(game, limits, config, signals, listen)
+            self._experience.note(game.fen, game.moves, latest[0] if latest else None, best)
+            if config.show_neighbours and best.move is not None:
+                self._show_neighbours(game, best.move)
             return lambda: answer(best)
 
         self._start(work, signals)
@@ -260,9 +298,7 @@ class Session:
         board = self._game.board
         self._load(self._config)
         evaluator = self._loader.evaluator
-        repeated = pack(board) in self._game.history[-2::-2]
-        planes = stack([pack(board)])
-        clocks = np.array([clock_byte(board.halfmove_clock, repeated)], np.uint8)
+        planes, clocks = _packed(self._game)
         lines = [evaluator.describe()]
         remembered = evaluator.use_memory
         for use_memory in (True, False) if self._loader.has_memory else (False,):
@@ -283,6 +319,23 @@ class Session:
         return lines
 
     # The search thread
+
+    def _show_neighbours(self, game: Game, best: str) -> None:
+        """Name the neighbours of the position where the move was played that is played now."""
+        evaluator = self._loader.evaluator
+        if not (isinstance(evaluator, Remembering) and evaluator.use_memory):
+            return
+        played = move_to_index(game.board.parse_uci(best), game.board)
+        try:
+            neighbours = [item for item in evaluator.neighbours(*_packed(game)) if item.move == played]
+        except Exception as error:  # the move is still to be answered
+            _log.exception("the neighbours cannot be told")
+            self._say(f"the neighbours cannot be told: {type(error).__name__}: {error}")
+            return
+        for neighbour in neighbours:
+            self._say(f"neighbour behind {best}: {neighbour.describe()}")
+        if not neighbours:
+            self._say(f"no neighbour played {best}")
 
     def _search(
         self,
@@ -320,7 +373,8 @@ class Session:
     def _load(self, config: Config) -> None:
         """Bring evaluator, tables, cache and tree in step with the options."""
         used = self._used
-        if self._loader.load(config):
+        look_again, self._look_again = self._look_again, False
+        if self._loader.load(config, look_again):
             self._forget = True
         if used is None or used.syzygy_path != config.syzygy_path:
             self._tablebases = Tablebases(config.syzygy_path, self._say)

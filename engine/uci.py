@@ -63,7 +63,7 @@ class UciLoop:
             if not self.obey(line):
                 break
         if self._session is not None:
-            self._session.stop()
+            self._session.end_game()
 
     def obey(self, line: str) -> bool:
         """Obey one line; False if it was `quit`.

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
-import chess
 import numpy as np
 from numpy.typing import NDArray
 
 from dejavu.model.attacks import Planes, attacks, legal_mask
 from dejavu.model.backends import AUTO, Backend, make_backend
 from dejavu.model.chunked_cross_attention import EncodedNeighbours
-from dejavu.model.encoding import NO_MOVE, index_to_move, unpack
 from dejavu.model.evaluations import Evaluations, join
+from dejavu.model.explanation import Explanation, NeighbourDescription, explain
 from dejavu.model.features import features
 from dejavu.model.mates import mating_moves
 from dejavu.model.neighbours import EncodingCache, Retriever
@@ -28,28 +27,6 @@ operations of a small network are too short for several threads to share one."""
 
 CACHED_ENCODINGS = 16384
 """Encoded neighbours kept: some 70 MB for a neighbour width of 128."""
-
-
-@dataclass(frozen=True)
-class NeighbourDescription:
-    """One neighbour of a position, for a person to read."""
-
-    distance: float
-    """Squared distance between the keys."""
-    fen: str
-    """The remembered position as its mover saw it (White to move)."""
-    continuation: str
-    """The plies that followed, in SAN, from the same side."""
-    wdl: tuple[float, float, float]
-    """Win, draw, loss for the side to move."""
-    game: str
-    """The game it comes from."""
-
-    def describe(self) -> str:
-        """One line."""
-        win, draw, loss = (round(1000 * share) for share in self.wdl)
-        moves = self.continuation or "(no moves)"
-        return f"distance {self.distance:.0f} wdl {win} {draw} {loss} moves {moves} game {self.game} fen {self.fen}"
 
 
 class Embedder:
@@ -86,6 +63,7 @@ class NetworkEvaluator:
             if network.retrieval is None:
                 raise MemoryFileError("the weights have no retrieval part, so a memory is of no use to them")
             self.retriever = Retriever(network.config, memory, threads=1)
+        self._network = network
         self.backend: Backend = make_backend(backend, network, threads)
         if memory is not None:
             self.encodings = EncodingCache(self.backend.encode, memory, CACHED_ENCODINGS)
@@ -144,34 +122,17 @@ class NetworkEvaluator:
             return None
         return self.encodings.encode(self.retriever.search(embeddings))
 
-    def neighbours(self, planes: Planes, clocks: NDArray[np.uint8]) -> list[NeighbourDescription]:
+    def explain(self, planes: Planes, clocks: NDArray[np.uint8]) -> Explanation | None:
+        """What the memory does to one position (planes [1, 4], clocks [1]); None without a memory."""
+        return None if self.retriever is None else explain(self._network, self.retriever, planes, clocks)
+
+    def neighbours(self, planes: Planes, clocks: NDArray[np.uint8]) -> Sequence[NeighbourDescription]:
         """The neighbours of one position (planes [1, 4], clocks [1]), nearest first; none without a memory."""
-        if self.retriever is None:
-            return []
-        embeddings = self.backend.chunk_embeddings(self.backend.embed(features(planes, clocks)))
-        found = self.retriever.search(embeddings)
-        pairs = zip(found.entries.ravel().tolist(), found.distances.ravel().tolist(), strict=True)
-        return [_describe(self.retriever.memory, entry, distance) for entry, distance in pairs if entry >= 0]
+        explanation = self.explain(planes, clocks)
+        return () if explanation is None else explanation.neighbours
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities: NDArray[np.float32] = weights / weights.sum(axis=1, keepdims=True)
     return probabilities
-
-
-def _describe(memory: Memory, entry: int, distance: float) -> NeighbourDescription:
-    board = unpack(memory.boards[entry], int(memory.clocks[entry]))
-    fen = board.fen()
-    moves: list[str] = []
-    for index in memory.continuations[entry].tolist():
-        if index == NO_MOVE:
-            break
-        move = index_to_move(index, board)
-        if not board.is_legal(move):
-            break
-        number = f"{board.fullmove_number}." if board.turn == chess.WHITE or not moves else ""
-        moves.append(f"{number}{'' if board.turn == chess.WHITE or moves else '..'}{board.san(move)}")
-        board.push(move)
-    win, draw, loss = (memory.wdl[entry] / 255).tolist()
-    return NeighbourDescription(distance, fen, " ".join(moves), (win, draw, loss), memory.game_name(memory.game[entry]))

@@ -221,6 +221,24 @@ def test_loading_happens_once_and_again_only_for_a_change() -> None:
     ]
 
 
+def test_files_that_were_replaced_are_read_again_when_asked_to(tmp_path: Path) -> None:
+    shop, said = Shop(), list[str]()
+    loader = Loader(shop, said.append)
+    memory = tmp_path / "memory"
+    memory.write_bytes(b"old")
+    config = Config(memory_file=str(memory))
+    assert loader.load(config)
+    assert not loader.load(config, look_again=True)
+    (tmp_path / "new").write_bytes(b"new")
+    (tmp_path / "new").replace(memory)
+    assert not loader.load(config)  # not in the middle of a game
+    assert loader.load(config, look_again=True)
+    assert not loader.load(config, look_again=True)
+    assert len(shop.orders) == 2
+    assert len(said) == 1
+    assert "read again" in said[0]
+
+
 def test_the_shipped_files_do_not_depend_on_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths: list[Path] = []
 

@@ -1,0 +1,154 @@
+"""What the memory does to one position: its neighbours, and how much each of them moves the policy and the value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import chess
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dejavu.model.attacks import Planes, attacks, legal_mask
+from dejavu.model.backbone import as_inputs
+from dejavu.model.encoding import NO_MOVE, index_to_move, unpack
+from dejavu.model.features import features
+from dejavu.model.neighbours import Neighbours, Retriever, arrange, read_records
+from dejavu.model.network import Network
+from dejavu.retrieval.memory import Memory
+
+Chances = tuple[float, float, float]
+"""Win, draw, loss for the side to move."""
+
+
+@dataclass(frozen=True)
+class NeighbourDescription:
+    """One neighbour of a position, for a person to read."""
+
+    chunk: int | None
+    """Which chunk of the position it is near to; None if the chunks share their neighbours."""
+    distance: float
+    """Squared distance between the keys."""
+    fen: str
+    """The remembered position as its mover saw it (White to move)."""
+    continuation: str
+    """The plies that followed, in SAN, from the same side."""
+    move: int
+    """Policy index of the first of them, NO_MOVE if there is none."""
+    wdl: Chances
+    game: str
+    """The game it comes from."""
+    policy_change: float
+    """Share of the policy that lies on other moves than it would without this neighbour, 0 to 1."""
+    value_change: float
+    """What win minus loss would be less without it."""
+
+    def describe(self) -> str:
+        """One line."""
+        win, draw, loss = (round(1000 * share) for share in self.wdl)
+        chunk = "" if self.chunk is None else f"chunk {self.chunk + 1} "
+        return (
+            f"{chunk}distance {self.distance:.0f} policy {self.policy_change:.1%} value {self.value_change:+.3f} "
+            f"wdl {win} {draw} {loss} moves {self.continuation or '(no moves)'} game {self.game} fen {self.fen}"
+        )
+
+
+@dataclass(frozen=True)
+class MoveChange:
+    """A legal move and its share of the policy."""
+
+    move: int
+    """Policy index."""
+    with_memory: float
+    without_memory: float
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What the network says of a position, with its memory and without."""
+
+    moves: tuple[MoveChange, ...]
+    """All legal moves, the likeliest with memory first."""
+    with_memory: Chances
+    without_memory: Chances
+    neighbours: tuple[NeighbourDescription, ...]
+    """By chunk, nearest first."""
+
+
+def explain(network: Network, retriever: Retriever, planes: Planes, clocks: NDArray[np.uint8]) -> Explanation:
+    """Explain one position: planes [1, 4], clock byte [1].
+
+    The influence of a neighbour is measured by leaving out this one alone (leave-one-out).
+    """
+    assert network.retrieval is not None
+    with torch.inference_mode():
+        hidden = network.backbone(as_inputs(features(planes, clocks), torch.device("cpu")))
+        found = retriever.search(network.chunk_embeddings(hidden).float().numpy())
+        places = np.argwhere(found.entries[0] >= 0)  # [N, 2] chunk and rank of every neighbour
+        # One row with all neighbours, then one without each of them.
+        rows = np.zeros(1 + len(places), dtype=np.int64)
+        records = read_records(retriever.memory, np.maximum(found.entries[0], 0).ravel())
+        tokens = network.retrieval.encoder(records)
+        where = torch.arange(found.entries[0].size).view(1, *found.entries.shape[1:])
+        neighbours = found.take(rows)
+        for row, (chunk, rank) in enumerate(places, start=1):
+            neighbours.entries[row, chunk, rank] = -1
+        encoded = arrange(tokens, where.expand(len(rows), -1, -1), neighbours)
+        judged = network.heads(hidden.expand(len(rows), -1, -1), encoded)
+        bare = network.heads(hidden)
+        legal = np.flatnonzero(legal_mask(planes, attacks(planes))[0])
+        logits = torch.cat([judged.policy, bare.policy])[:, torch.from_numpy(legal)]
+        policy = logits.float().softmax(dim=1).numpy()
+        wdl = torch.cat([judged.wdl, bare.wdl]).float().softmax(dim=1).numpy()
+    policy_changes = np.abs(policy[0] - policy[1:-1]).sum(axis=1) / 2
+    values = wdl[:, 0] - wdl[:, 2]
+    order = np.argsort(-policy[0], kind="stable") if len(legal) else legal
+    return Explanation(
+        moves=tuple(MoveChange(int(legal[i]), float(policy[0, i]), float(policy[-1, i])) for i in order),
+        with_memory=_chances(wdl[0]),
+        without_memory=_chances(wdl[-1]),
+        neighbours=tuple(
+            _describe(
+                retriever, found, int(chunk), int(rank), float(policy_changes[i]), float(values[0] - values[i + 1])
+            )
+            for i, (chunk, rank) in enumerate(places)
+        ),
+    )
+
+
+def _chances(wdl: NDArray[np.float32]) -> Chances:
+    win, draw, loss = wdl.tolist()
+    return win, draw, loss
+
+
+def _describe(
+    retriever: Retriever, found: Neighbours, chunk: int, rank: int, policy_change: float, value_change: float
+) -> NeighbourDescription:
+    memory, entry = retriever.memory, int(found.entries[0, chunk, rank])
+    return NeighbourDescription(
+        chunk=chunk if retriever.by_chunk else None,
+        distance=float(found.distances[0, chunk, rank]),
+        fen=unpack(memory.boards[entry], int(memory.clocks[entry])).fen(),
+        continuation=_continuation(memory, entry),
+        move=int(memory.continuations[entry, 0]),
+        wdl=_chances((memory.wdl[entry] / 255).astype(np.float32)),
+        game=memory.game_name(int(memory.game[entry])),
+        policy_change=policy_change,
+        value_change=value_change,
+    )
+
+
+def _continuation(memory: Memory, entry: int) -> str:
+    """The plies after an entry in SAN, White to move, as far as they are legal."""
+    board = unpack(memory.boards[entry], int(memory.clocks[entry]))
+    moves: list[str] = []
+    for index in memory.continuations[entry].tolist():
+        if index == NO_MOVE:
+            break
+        move = index_to_move(index, board)
+        if not board.is_legal(move):
+            break
+        number = f"{board.fullmove_number}." if board.turn == chess.WHITE else ""
+        moves.append(f"{number}{board.san(move)}")
+        board.push(move)
+    return " ".join(moves)

@@ -1,0 +1,79 @@
+"""What the network was reminded of in a position, and how much each neighbour moved policy and value.
+
+    python scripts/explain.py "r1bqkbnr/pppp1ppp/2n5/4p3/4P3/5N2/PPPP1PPP/RNBQKB1R w KQkq - 2 3" --html runs/why.html
+    python scripts/explain.py startpos --moves e2e4 c7c5
+
+The influence of a neighbour is what changes when it alone is left out: the share of the policy that moves to other
+moves, and win minus loss.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import chess
+import numpy as np
+import torch
+
+from dejavu.engine.explanation_page import page
+from dejavu.engine.loader import wanted
+from dejavu.engine.options import Config
+from dejavu.model.encoding import clock_byte, index_to_move, pack, stack
+from dejavu.model.explanation import Explanation
+from dejavu.model.inference import NetworkEvaluator
+from dejavu.model.weights import WeightsError
+from dejavu.retrieval.memory import MemoryFileError
+
+LISTED_MOVES = 6
+
+
+def position(fen: str, moves: list[str]) -> tuple[chess.Board, int]:
+    """The board after `moves`, and its clock byte; raises ValueError for what is not chess."""
+    board = chess.Board(chess.STARTING_FEN if fen == "startpos" else fen)
+    if not board.is_valid():
+        raise ValueError(f"the position {fen} is not legal")
+    for move in moves:
+        board.push_uci(move)
+    if not any(board.legal_moves):
+        raise ValueError(f"there is nothing to explain: the game is over in {board.fen()}")
+    return board, clock_byte(board.halfmove_clock, board.is_repetition(2))
+
+
+def show(board: chess.Board, explanation: Explanation) -> None:
+    """Print the explanation."""
+    for name, wdl in (("with memory", explanation.with_memory), ("without memory", explanation.without_memory)):
+        print(f"{name:16}win {wdl[0]:.1%} draw {wdl[1]:.1%} loss {wdl[2]:.1%}")
+    for item in explanation.moves[:LISTED_MOVES]:
+        san = board.san(index_to_move(item.move, board))
+        print(f"{san:16}{item.with_memory:.1%} with memory, {item.without_memory:.1%} without")
+    for neighbour in explanation.neighbours:
+        print(neighbour.describe())
+
+
+def main() -> None:
+    shipped = wanted(Config())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("fen", help="a position, or startpos")
+    parser.add_argument("--moves", nargs="*", default=[], help="played from there, as e2e4")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with boards, too")
+    parser.add_argument("--weights", type=Path, default=shipped.weights, help="default: the shipped ones")
+    parser.add_argument("--memory", type=Path, default=shipped.memory, help="default: the shipped one")
+    arguments = parser.parse_args()
+    try:
+        board, clock = position(arguments.fen, arguments.moves)
+        evaluator = NetworkEvaluator.load(arguments.weights, arguments.memory, torch.get_num_threads())
+        explanation = evaluator.explain(stack([pack(board)]), np.array([clock], np.uint8))
+        assert explanation is not None
+        show(board, explanation)
+        if arguments.html:
+            arguments.html.parent.mkdir(parents=True, exist_ok=True)
+            arguments.html.write_text(page(board, explanation, evaluator.describe()), encoding="utf-8")
+            print(f"wrote {arguments.html}")
+    except (WeightsError, MemoryFileError, ValueError, OSError) as error:
+        sys.exit(f"explain: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""The experience file: deep searches of a game as PGN that the memory's reader understands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import chess
+from fake_evaluator import Client, FakeEvaluator, best_move, material, scattered_preference
+
+from dejavu.model.encoding import move_to_index, pack, stack
+from dejavu.model.training.dataset import MATE, NO_EVALUATION
+from dejavu.model.training.games import GamePositions, read_game, split_games
+
+
+def games(path: Path) -> list[GamePositions]:
+    with path.open() as file:
+        return [read_game(text) for text in split_games(file)]
+
+
+def test_a_game_leaves_its_deep_searches_behind(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "experience.pgn"
+    client = Client(FakeEvaluator(material, scattered_preference))
+    client.go(f"setoption name ExperienceFile value {path}", "position startpos", "go nodes 10")  # not deep
+    first = best_move(client.go("position startpos moves e2e4 e7e5", "go nodes 300"))
+    other = "a2a3" if first != "a2a3" else "h2h3"  # the user plays another move than the engine found
+    last = best_move(client.go(f"position startpos moves e2e4 e7e5 {other} d8h4", "go nodes 300"))
+    assert not path.exists()
+    client.go("ucinewgame", "position startpos moves d2d4", "go nodes 10")  # a game without a deep search
+    client.close()
+    [game] = games(path)
+    board = chess.Board()
+    expected = []
+    for move, best in (("e2e4", "e2e4"), ("e7e5", "e7e5"), (other, first), ("d8h4", "d8h4"), (last, last)):
+        expected.append(move_to_index(chess.Move.from_uci(best), board))
+        board.push_uci(move)
+    assert game.best.tolist() == expected
+    assert [value != NO_EVALUATION for value in game.centipawns] == [False, False, True, False, True]
+
+
+def test_a_mate_is_kept_however_short_the_search_and_games_add_up(tmp_path: Path) -> None:
+    path = tmp_path / "experience.pgn"
+    start = chess.Board("6k1/5ppp/8/8/8/8/8/K2R4 w - - 0 1")
+    for _ in range(2):
+        client = Client(FakeEvaluator(material, scattered_preference))
+        client.go(f"setoption name ExperienceFile value {path}", f"position fen {start.fen()}", "go nodes 190")
+        client.close()
+    for game in games(path):
+        assert game.planes.tolist() == stack([pack(start)]).tolist()
+        assert game.best.tolist() == [move_to_index(chess.Move.from_uci("d1d8"), start)]
+        assert game.centipawns.tolist() == [MATE - 1]
+    assert len(games(path)) == 2
+
+
+def test_a_file_that_cannot_be_written_costs_one_sentence(tmp_path: Path) -> None:
+    client = Client(FakeEvaluator(material, scattered_preference))
+    client.go(f"setoption name ExperienceFile value {tmp_path}", "position startpos", "go nodes 300")
+    lines = client.go("ucinewgame", "position startpos", "go nodes 5")
+    assert sum("cannot be written" in line for line in lines) == 1
+    client.close()
