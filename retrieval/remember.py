@@ -17,7 +17,8 @@ from dejavu.retrieval.build import Embed, Positions
 from dejavu.retrieval.knn import ExactIndex
 from dejavu.retrieval.memory import Memory, Source, encode_names, project
 
-_BATCH_ROWS = 256
+_BATCH_ROWS = 64
+"""Positions embedded at once: so few stay in a core's cache, and take half as long as four times as many."""
 
 
 class UnknownSourceError(ValueError):

@@ -123,7 +123,6 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=shipped.weights, help="its network (default: the shipped one)")
     parser.add_argument("--out", type=Path, help="memory to write (default: --memory, in its place)")
     parser.add_argument("--plies", type=int, help="only the first so many positions of a game")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     if bool(arguments.games) + (arguments.forget is not None) + arguments.list != 1:
         parser.error("give games to add, or --forget, or --list")
@@ -133,7 +132,7 @@ def main() -> None:
     if not (arguments.out or arguments.memory or arguments.list):
         parser.error("the shipped memory stays as it is: give --out")
     source = arguments.memory or shipped.memory
-    torch.set_num_threads(arguments.threads)
+    torch.set_num_threads(1)  # the operations are too short for several threads to share one
     try:
         if arguments.list:
             show(Memory.open(source))
