@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dejavu.model.attacks import Planes, attacks, legal_mask
 from dejavu.model.backends import AUTO, Backend, make_backend
 from dejavu.model.chunked_cross_attention import EncodedNeighbours
-from dejavu.model.encoding import NO_MOVE, index_to_move, unpack
+from dejavu.model.encoding import NO_MOVE, POLICY_SIZE, index_to_move, unpack
 from dejavu.model.evaluations import Evaluations, join
 from dejavu.model.features import features
 from dejavu.model.mates import mating_moves
@@ -86,12 +86,16 @@ class NetworkEvaluator:
             if network.retrieval is None:
                 raise MemoryFileError("the weights have no retrieval part, so a memory is of no use to them")
             self.retriever = Retriever(network.config, memory, threads=1)
-        self.backend: Backend = make_backend(backend, network, threads)
-        if memory is not None:
-            self.encodings = EncodingCache(self.backend.encode, memory, CACHED_ENCODINGS)
-        self.description = f"{description}, {self.backend.name} {self.backend.precision}"
-        self._workers = ThreadPoolExecutor(self.backend.parts)
+        self.network_description = description
+        self.use_backend(make_backend(backend, network, threads))
         self.use_memory = self.retriever is not None
+
+    def use_backend(self, backend: Backend) -> None:
+        """Let another backend of the same network compute from now on."""
+        self.backend = backend
+        if self.retriever is not None:
+            self.encodings = EncodingCache(backend.encode, self.retriever.memory, CACHED_ENCODINGS)
+        self._workers = ThreadPoolExecutor(backend.parts)
 
     @classmethod
     def load(cls, weights: Path, memory: Path | None, threads: int, backend: str = AUTO) -> NetworkEvaluator:
@@ -112,7 +116,7 @@ class NetworkEvaluator:
 
     def describe(self) -> str:
         """One line naming the network, the memory and the backend."""
-        return self.description
+        return f"{self.network_description}, computed by {self.backend.name} in {self.backend.precision}"
 
     def evaluate(self, planes: Planes, clocks: NDArray[np.uint8]) -> Evaluations:
         """Evaluate packed positions: planes [B, 4], clock bytes [B]."""
@@ -126,7 +130,7 @@ class NetworkEvaluator:
         """Evaluate a part of a batch."""
         sets = attacks(planes)
         legal = legal_mask(planes, sets)
-        position, moves = np.nonzero(legal)
+        position, moves = np.divmod(np.flatnonzero(legal), POLICY_SIZE)  # eight times as fast as nonzero in 2-D
         hidden = self.backend.embed(features(planes, clocks, sets))
         neighbours = self._encoded_neighbours(self.backend.chunk_embeddings(hidden)) if self.use_memory else None
         logits = self.backend.heads(hidden, neighbours)
@@ -144,12 +148,15 @@ class NetworkEvaluator:
             return None
         return self.encodings.encode(self.retriever.search(embeddings))
 
+    def embeddings(self, planes: Planes, clocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Chunk embeddings [B, l, m * d] of positions: planes [B, 4], clocks [B]."""
+        return self.backend.chunk_embeddings(self.backend.embed(features(planes, clocks))).copy()
+
     def neighbours(self, planes: Planes, clocks: NDArray[np.uint8]) -> list[NeighbourDescription]:
         """The neighbours of one position (planes [1, 4], clocks [1]), nearest first; none without a memory."""
         if self.retriever is None:
             return []
-        embeddings = self.backend.chunk_embeddings(self.backend.embed(features(planes, clocks)))
-        found = self.retriever.search(embeddings)
+        found = self.retriever.search(self.embeddings(planes, clocks))
         pairs = zip(found.entries.ravel().tolist(), found.distances.ravel().tolist(), strict=True)
         return [_describe(self.retriever.memory, entry, distance) for entry, distance in pairs if entry >= 0]
 

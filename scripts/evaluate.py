@@ -144,7 +144,8 @@ def main() -> None:
     arguments = parse_arguments()
     try:
         dataset = Dataset.open(arguments.data)
-        evaluator = NetworkEvaluator.load(arguments.weights, arguments.memory, arguments.threads, "torch")  # as in training
+        # Computed as in training, whose numbers these are compared with.
+        evaluator = NetworkEvaluator.load(arguments.weights, arguments.memory, arguments.threads, "torch")
     except (DatasetError, WeightsError, MemoryFileError) as error:
         sys.exit(f"evaluate: {error}")
     allowed = held_out_rows(dataset, arguments.source, arguments.dedupe)
