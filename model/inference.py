@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dejavu.model.attacks import Planes, attacks, legal_mask
 from dejavu.model.backends import AUTO, Backend, make_backend
 from dejavu.model.chunked_cross_attention import EncodedNeighbours
+from dejavu.model.encoding import POLICY_SIZE
 from dejavu.model.evaluations import Evaluations, join
 from dejavu.model.explanation import Explanation, NeighbourDescription, explain
 from dejavu.model.features import features
@@ -64,12 +65,16 @@ class NetworkEvaluator:
                 raise MemoryFileError("the weights have no retrieval part, so a memory is of no use to them")
             self.retriever = Retriever(network.config, memory, threads=1)
         self._network = network
-        self.backend: Backend = make_backend(backend, network, threads)
-        if memory is not None:
-            self.encodings = EncodingCache(self.backend.encode, memory, CACHED_ENCODINGS)
-        self.description = f"{description}, {self.backend.name} {self.backend.precision}"
-        self._workers = ThreadPoolExecutor(self.backend.parts)
+        self.network_description = description
+        self.use_backend(make_backend(backend, network, threads))
         self.use_memory = self.retriever is not None
+
+    def use_backend(self, backend: Backend) -> None:
+        """Let another backend of the same network compute from now on."""
+        self.backend = backend
+        if self.retriever is not None:
+            self.encodings = EncodingCache(backend.encode, self.retriever.memory, CACHED_ENCODINGS)
+        self._workers = ThreadPoolExecutor(backend.parts)
 
     @classmethod
     def load(cls, weights: Path, memory: Path | None, threads: int, backend: str = AUTO) -> NetworkEvaluator:
@@ -90,7 +95,7 @@ class NetworkEvaluator:
 
     def describe(self) -> str:
         """One line naming the network, the memory and the backend."""
-        return self.description
+        return f"{self.network_description}, computed by {self.backend.name} in {self.backend.precision}"
 
     def evaluate(self, planes: Planes, clocks: NDArray[np.uint8]) -> Evaluations:
         """Evaluate packed positions: planes [B, 4], clock bytes [B]."""
@@ -104,7 +109,7 @@ class NetworkEvaluator:
         """Evaluate a part of a batch."""
         sets = attacks(planes)
         legal = legal_mask(planes, sets)
-        position, moves = np.nonzero(legal)
+        position, moves = np.divmod(np.flatnonzero(legal), POLICY_SIZE)  # eight times as fast as nonzero in 2-D
         hidden = self.backend.embed(features(planes, clocks, sets))
         neighbours = self._encoded_neighbours(self.backend.chunk_embeddings(hidden)) if self.use_memory else None
         logits = self.backend.heads(hidden, neighbours)
@@ -121,6 +126,10 @@ class NetworkEvaluator:
         if self.retriever is None or self.encodings is None:
             return None
         return self.encodings.encode(self.retriever.search(embeddings))
+
+    def embeddings(self, planes: Planes, clocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Chunk embeddings [B, l, m * d] of positions: planes [B, 4], clocks [B]."""
+        return self.backend.chunk_embeddings(self.backend.embed(features(planes, clocks))).copy()
 
     def explain(self, planes: Planes, clocks: NDArray[np.uint8]) -> Explanation | None:
         """What the memory does to one position (planes [1, 4], clocks [1]); None without a memory."""

@@ -37,7 +37,7 @@ def _checking_moves(
     sets: Attacks, king: NDArray[np.intp], legal: NDArray[np.bool_]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Rows and policy indices of the legal moves that attack the opposing `king` [B], from where they go or leave."""
-    row, move = np.nonzero(legal[:, :UNDERPROMOTION_OFFSET])
+    row, move = np.divmod(np.flatnonzero(legal[:, :UNDERPROMOTION_OFFSET]), UNDERPROMOTION_OFFSET)
     origin, target = move // 64, move % 64
     code = sets.codes[row, origin]
     promotes = (code == _PAWN) & (target >= 56)

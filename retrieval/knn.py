@@ -31,6 +31,10 @@ import faiss
 EXACT_LIMIT = 10_000
 """Up to so many entries the matrix product is about as fast as the clustered index."""
 
+PROBES = 24
+"""Clusters searched for a query: of the shipped memory's 4 nearest entries 0.99 are found in half the time that 64
+clusters take, which find 0.9995."""
+
 _BLOCK_BYTES = 32 * 2**20
 _QUERIES_A_BLOCK = 64
 _OVERFETCH = 16
@@ -127,7 +131,7 @@ class ClusteredIndex:
         centroids: NDArray[np.float32],
         cluster: NDArray[np.uint16],
         games: NDArray[np.int32] | None = None,
-        probes: int = 64,
+        probes: int = PROBES,
         threads: int = 1,
     ) -> None:
         """Index keys [n, D] with centroids [C, D] and the cluster [n] of each key, looking into `probes`."""

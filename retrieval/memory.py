@@ -213,7 +213,7 @@ def project(
     Queries are rounded just like stored keys: an entry then finds itself at distance 0, and every distance is
     a whole number that float32 holds exactly, whatever the order of the additions.
     """
-    product = np.einsum("bld,ldc->blc", embeddings - mean, projection, optimize=True)
+    product = np.matmul((embeddings - mean).transpose(1, 0, 2), projection).transpose(1, 0, 2)
     keys: NDArray[np.float32] = np.clip(np.rint(product), -KEY_LIMIT, KEY_LIMIT).astype(np.float32)
     return keys
 
