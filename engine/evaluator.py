@@ -24,6 +24,8 @@ class Evaluator(Protocol):
     """What the search needs of a network."""
 
     use_memory: bool
+    memory_reach: float
+    """Squared distance up to which a remembered position is near enough to be asked."""
 
     def evaluate(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> Evaluations:
         """Evaluate packed positions: planes [B, 4], clock bytes [B]."""
@@ -57,6 +59,7 @@ class UniformEvaluator:
     """Knows the rules and nothing else: all moves alike, all positions even."""
 
     use_memory = False
+    memory_reach = 0.0
 
     def evaluate(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> Evaluations:
         """List the legal moves with python-chess; logits are 0, WDL is 25 % 50 % 25 %."""

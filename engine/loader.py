@@ -116,6 +116,9 @@ class Loader:
         if self.evaluator.use_memory != config.use_memory and self.has_network:
             self.evaluator.use_memory = config.use_memory
             changed = True
+        if self.evaluator.memory_reach != config.memory_reach and self.has_network:
+            self.evaluator.memory_reach = config.memory_reach
+            changed = True
         return changed
 
     def _replace(self, target: Wanted) -> bool:

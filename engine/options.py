@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dejavu.engine.strength import STRONGEST, WEAKEST
+from dejavu.model.config import MEMORY_REACH
 
 SHIPPED = "<shipped>"
 """Value of a file option that means the file inside the installed package."""
@@ -136,6 +137,13 @@ class Config:
     weights_file: str = _string("WeightsFile", SHIPPED, "The network's weights, a safetensors file.")
     memory_file: str = _string("MemoryFile", SHIPPED, "The memory of games that the network retrieves from.")
     use_memory: bool = _check("UseMemory", True, "Retrieves from the memory; off, the backbone plays alone.")
+    memory_reach: int = _spin(
+        "MemoryReach",
+        MEMORY_REACH,
+        0,
+        2_000_000_000,
+        "Squared distance up to which a remembered position is asked; without any, the backbone judges alone.",
+    )
     backend: str = _combo(
         "Backend",
         "auto",

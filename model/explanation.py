@@ -75,8 +75,10 @@ class Explanation:
     """By chunk, nearest first."""
 
 
-def explain(network: Network, retriever: Retriever, planes: Planes, clocks: NDArray[np.uint8]) -> Explanation:
-    """Explain one position: planes [1, 4], clock byte [1].
+def explain(
+    network: Network, retriever: Retriever, planes: Planes, clocks: NDArray[np.uint8], reach: float
+) -> Explanation:
+    """Explain one position: planes [1, 4], clock byte [1]. Without a neighbour within `reach` the memory does nothing.
 
     The influence of a neighbour is measured by leaving out this one alone (leave-one-out).
     """
@@ -94,7 +96,8 @@ def explain(network: Network, retriever: Retriever, planes: Planes, clocks: NDAr
         for row, (chunk, rank) in enumerate(places, start=1):
             neighbours.entries[row, chunk, rank] = -1
         encoded = arrange(tokens, where.expand(len(rows), -1, -1), neighbours)
-        judged = network.heads(hidden.expand(len(rows), -1, -1), encoded)
+        is_asked = bool(found.within(reach)[0])
+        judged = network.heads(hidden.expand(len(rows), -1, -1), encoded if is_asked else None)
         bare = network.heads(hidden)
         legal = np.flatnonzero(legal_mask(planes, attacks(planes))[0])
         logits = torch.cat([judged.policy, bare.policy])[:, torch.from_numpy(legal)]

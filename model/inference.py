@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dejavu.model.attacks import Planes, attacks, legal_mask
-from dejavu.model.backends import AUTO, Backend, make_backend
-from dejavu.model.chunked_cross_attention import EncodedNeighbours
+from dejavu.model.backends import AUTO, Backend, Logits, make_backend
+from dejavu.model.config import MEMORY_REACH
 from dejavu.model.encoding import POLICY_SIZE
 from dejavu.model.evaluations import Evaluations, join
 from dejavu.model.explanation import Explanation, NeighbourDescription, explain
@@ -68,6 +69,8 @@ class NetworkEvaluator:
         self.network_description = description
         self.use_backend(make_backend(backend, network, threads))
         self.use_memory = self.retriever is not None
+        self.memory_reach: float = MEMORY_REACH
+        """Squared distance in key units; a position without a neighbour within it is judged without the memory."""
 
     def use_backend(self, backend: Backend) -> None:
         """Let another backend of the same network compute from now on."""
@@ -111,8 +114,7 @@ class NetworkEvaluator:
         legal = legal_mask(planes, sets)
         position, moves = np.divmod(np.flatnonzero(legal), POLICY_SIZE)  # eight times as fast as nonzero in 2-D
         hidden = self.backend.embed(features(planes, clocks, sets))
-        neighbours = self._encoded_neighbours(self.backend.chunk_embeddings(hidden)) if self.use_memory else None
-        logits = self.backend.heads(hidden, neighbours)
+        logits = self._judge(hidden, len(planes))
         return Evaluations(
             offsets=np.searchsorted(position, np.arange(len(planes) + 1)),
             moves=moves.astype(np.uint16),
@@ -121,11 +123,22 @@ class NetworkEvaluator:
             wdl=_softmax(logits.wdl),
         )
 
-    def _encoded_neighbours(self, embeddings: NDArray[np.float32]) -> EncodedNeighbours | None:
-        """What positions of these chunk embeddings [B, l, m * d] are reminded of; None without a memory."""
-        if self.retriever is None or self.encodings is None:
-            return None
-        return self.encodings.encode(self.retriever.search(embeddings))
+    def _judge(self, hidden: Any, count: int) -> Logits:
+        """The heads for H of `count` positions, with neighbours where the memory has any within its reach."""
+        near = np.empty(0, dtype=np.intp)
+        if self.use_memory and self.retriever is not None and self.encodings is not None:
+            found = self.retriever.search(self.backend.chunk_embeddings(hidden))
+            near = np.flatnonzero(found.within(self.memory_reach))
+        if len(near) == 0:
+            return self.backend.heads(hidden, None)
+        assert self.encodings is not None
+        neighbours = self.encodings.encode(found.take(near))
+        if len(near) == count:
+            return self.backend.heads(hidden, neighbours)
+        alone = self.backend.heads(hidden, None)
+        logits = Logits(alone.policy.copy(), alone.wdl.copy())
+        logits.policy[near], logits.wdl[near] = self.backend.heads(self.backend.take(hidden, near), neighbours)
+        return logits
 
     def embeddings(self, planes: Planes, clocks: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Chunk embeddings [B, l, m * d] of positions: planes [B, 4], clocks [B]."""
@@ -133,7 +146,11 @@ class NetworkEvaluator:
 
     def explain(self, planes: Planes, clocks: NDArray[np.uint8]) -> Explanation | None:
         """What the memory does to one position (planes [1, 4], clocks [1]); None without a memory."""
-        return None if self.retriever is None else explain(self._network, self.retriever, planes, clocks)
+        return (
+            None
+            if self.retriever is None
+            else explain(self._network, self.retriever, planes, clocks, self.memory_reach)
+        )
 
     def neighbours(self, planes: Planes, clocks: NDArray[np.uint8]) -> Sequence[NeighbourDescription]:
         """The neighbours of one position (planes [1, 4], clocks [1]), nearest first; none without a memory."""

@@ -37,6 +37,10 @@ class Neighbours(NamedTuple):
     wdl: NDArray[np.uint8]
     """[B, L, k, 3] win, draw, loss in 255ths."""
 
+    def within(self, reach: float) -> NDArray[np.bool_]:
+        """[B] whether a position has a neighbour at most so far away (squared distance)."""
+        return np.asarray(((self.entries >= 0) & (self.distances <= reach)).any(axis=(1, 2)))
+
     def take(self, rows: NDArray[np.int64]) -> Neighbours:
         """A copy of the neighbours of some of the positions."""
         return Neighbours(self.entries[rows], self.distances[rows], self.moves[rows], self.wdl[rows])

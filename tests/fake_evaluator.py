@@ -63,6 +63,7 @@ class FakeEvaluator:
 
     def __init__(self, value: Value = even, logit: Logit = no_preference, seconds: float = 0.0) -> None:
         self.use_memory = False
+        self.memory_reach = 0.0
         self.value = value
         self.logit = logit
         self.seconds = seconds

@@ -17,10 +17,12 @@ import chess.pgn
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from dejavu.model.config import PRESETS
 from dejavu.model.encoding import MIRRORED_MOVES, NO_MOVE, index_to_move, mirror, move_to_index, pack, stack, unpack
+from dejavu.model.evaluations import Evaluations
 from dejavu.model.inference import NetworkEvaluator, load_backbone
 from dejavu.model.neighbours import Retriever
 from dejavu.model.network import Network, Outputs
@@ -400,6 +402,34 @@ def test_memory_off_equals_the_stage_one_evaluator_and_on_differs(
     assert not np.array_equal(on.logits, off.logits)
     evaluator.use_memory = True
     assert np.array_equal(evaluator.evaluate(planes, clocks).logits, on.logits)
+
+
+@pytest.mark.parametrize("backend", ["openvino", "torch"])
+def test_only_positions_with_a_neighbour_in_reach_ask_the_memory(retrieval: Path, memory: Path, backend: str) -> None:
+    if backend == "openvino":
+        pytest.importorskip("openvino")
+    planes, clocks, _ = positions(16)
+    network, _ = load_weights(retrieval / "weights.safetensors")
+    assert network.retrieval is not None
+    with torch.no_grad():  # a memory that cannot be overheard
+        network.retrieval.layer.feed_forward.down.bias.add_(20 * torch.randn(network.config.width))
+    evaluator = NetworkEvaluator(network, "loud", Memory.open(memory), threads=1, backend=backend)
+    assert evaluator.retriever is not None
+    nearest = evaluator.retriever.search(evaluator.embeddings(planes, clocks)).distances[:, 0, 0]
+    evaluator.memory_reach = float(np.sort(nearest)[7:9].mean())
+    asks = nearest <= evaluator.memory_reach
+    assert 0 < asks.sum() < 16
+    mixed = evaluator.evaluate(planes, clocks)
+    evaluator.memory_reach = float(nearest.max())
+    on = evaluator.evaluate(planes, clocks)
+    evaluator.memory_reach = -1.0
+    off = evaluator.evaluate(planes, clocks)
+
+    def far_from(other: Evaluations) -> NDArray[np.float32]:
+        return np.add.reduceat(np.abs(mixed.logits - other.logits), mixed.offsets[:-1])
+
+    assert np.array_equal(far_from(on) < 0.1 * far_from(off), asks)
+    assert np.array_equal(far_from(off) < 0.1 * far_from(on), ~asks)
 
 
 def test_kept_encodings_change_nothing(retrieval: Path, memory: Path) -> None:

@@ -58,10 +58,13 @@ class Backend(Protocol):
     """Into how many parts, each called for from a thread of its own, a batch is best cut."""
 
     def embed(self, features: Features) -> Any:
-        """The backbone: B positions -> H in the backend's own form, for the next two methods."""
+        """The backbone: B positions -> H in the backend's own form, for the next three methods."""
 
     def chunk_embeddings(self, hidden: Any) -> NDArray[np.float32]:
         """H -> [B, l, m * d], what the keys of a memory are made of."""
+
+    def take(self, hidden: Any, rows: NDArray[np.intp]) -> Any:
+        """H of some of the positions."""
 
     def heads(self, hidden: Any, neighbours: EncodedNeighbours | None) -> Logits:
         """H and the encoded neighbours, if any -> logits."""

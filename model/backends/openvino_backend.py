@@ -170,6 +170,10 @@ class OpenVinoBackend:
         """See `Backend.chunk_embeddings`."""
         return hidden.chunks
 
+    def take(self, hidden: _Hidden, rows: NDArray[np.intp]) -> _Hidden:
+        """See `Backend.take`."""
+        return _Hidden(self._tensor(hidden.tokens.data[rows]), hidden.chunks[rows])
+
     def heads(self, hidden: _Hidden, neighbours: EncodedNeighbours | None) -> Logits:
         """See `Backend.heads`."""
         if neighbours is None:

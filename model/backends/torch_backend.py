@@ -59,6 +59,11 @@ class TorchBackend:
         with torch.inference_mode():
             return self._network.chunk_embeddings(hidden).float().cpu().numpy()
 
+    def take(self, hidden: Tensor, rows: NDArray[np.intp]) -> Tensor:
+        """See `Backend.take`."""
+        with torch.inference_mode():
+            return hidden[torch.from_numpy(rows).to(hidden.device)]
+
     def heads(self, hidden: Tensor, neighbours: EncodedNeighbours | None) -> Logits:
         """See `Backend.heads`."""
         with torch.inference_mode():
