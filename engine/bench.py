@@ -1,4 +1,25 @@
-"""The positions that `bench` searches: openings, middlegames and endings of different character."""
+"""The positions that `bench` searches, and what the search costs beside its network."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import chess
+import numpy as np
+from numpy.typing import NDArray
+
+from dejavu.engine.clock import Pace
+from dejavu.engine.endings import Endings
+from dejavu.engine.evaluator import EvaluationCache, Evaluator
+from dejavu.engine.options import Config
+from dejavu.engine.search import Search, Signals, Task
+from dejavu.engine.stoppers import NodesStopper, ProvenStopper
+from dejavu.engine.tablebase import Tablebases
+from dejavu.engine.tree import Tree
+from dejavu.model.encoding import pack
+from dejavu.model.evaluations import Evaluations
 
 POSITIONS = (
     "rnbqkbnr/pppppppp/8/8/8/8/PPPPPPPP/RNBQKBNR w KQkq - 0 1",
@@ -14,3 +35,69 @@ POSITIONS = (
     "6k1/5p1p/4p1p1/1Q6/3q4/6P1/5P1P/6K1 b - - 1 33",
     "8/2k5/3b4/2pP1p2/1pP1pP2/1P2B3/5K2/8 w - - 0 50",
 )
+"""Openings, middlegames and endings of different character."""
+
+
+class RecordingEvaluator:
+    """Passes everything on to another evaluator, and keeps what it was asked."""
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self.evaluator = evaluator
+        self.use_memory = evaluator.use_memory
+        self.memory_reach = evaluator.memory_reach
+        self.batches: list[tuple[NDArray[np.uint64], NDArray[np.uint8]]] = []
+
+    def evaluate(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> Evaluations:
+        """See `Evaluator.evaluate`."""
+        self.batches.append((planes, clocks))
+        return self.evaluator.evaluate(planes, clocks)
+
+    def describe(self) -> str:
+        """See `Evaluator.describe`."""
+        return self.evaluator.describe()
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Searches of some positions, each from an empty tree and without a cache."""
+
+    nodes: int
+    seconds: float
+    evaluated: int
+    """Positions the evaluator was asked."""
+    evaluator_seconds: float
+    """What the evaluator takes for the same batches without a search."""
+
+    @property
+    def efficiency(self) -> float:
+        """Nodes a second over the positions a second of the evaluator alone."""
+        return (self.nodes / self.seconds) / (self.evaluated / self.evaluator_seconds)
+
+
+def grow(evaluator: Evaluator, fen: str, nodes: int, config: Config) -> Tree:
+    """The tree of a search of `nodes` nodes without a cache."""
+    board = chess.Board(fen)
+    tree = Tree(pack(board), board.halfmove_clock)
+    stoppers = (ProvenStopper(), NodesStopper(nodes))
+    task = Task(tree, 0, board, (), list(board.legal_moves), nodes, 2**40, stoppers, wait_for_stop=False)
+    silent = _ignore
+    cache, tables = EvaluationCache(0), Tablebases("", silent)
+    Search(task, evaluator, cache, tables, Endings(), config, Pace(), Signals(), silent, silent).run()
+    return tree
+
+
+def cost(evaluator: Evaluator, fens: Sequence[str], nodes: int, config: Config) -> Cost:
+    """Search the positions, then let the evaluator judge the same batches once more."""
+    recording = RecordingEvaluator(evaluator)
+    began = time.perf_counter()
+    done = sum(grow(recording, fen, nodes, config).visits[0] for fen in fens)
+    searched = time.perf_counter()
+    for planes, clocks in recording.batches:
+        evaluator.evaluate(planes, clocks)
+    judged = time.perf_counter()
+    evaluated = sum(len(planes) for planes, _ in recording.batches)
+    return Cost(done, searched - began, evaluated, judged - searched)
+
+
+def _ignore(_: object) -> None:
+    pass

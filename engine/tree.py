@@ -34,7 +34,7 @@ TABLEBASE_PLIES = 10_000
 NO_NODE = -1
 _NO_CHILDREN: array[int] = array("i")
 
-NODE_BYTES = 210
+NODE_BYTES = 240
 """Measured: a node's array entries, key and children, its two array entries a move not included."""
 EDGE_BYTES = 6
 

@@ -5,7 +5,8 @@
     python scripts/bench.py training --json runs/bench-training.json
 
 engine  The shipped net and memory: start-up, positions a second of every backend and how far it agrees with torch in
-     float32, the search for neighbours, nodes a second with memory and without.
+     float32, the search for neighbours, nodes a second with memory and without, what the tree costs beside the
+     network, and how soon `stop` is obeyed.
 
 knn  The comparison of the article "Retrieval Transformer Enhanced Reinforcement Learning": one query for the
      nearest of n embeddings of 20 x 20 numbers, row by row against one matrix product. The article measured
@@ -40,6 +41,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 
+from dejavu.engine.bench import POSITIONS, cost, grow
+from dejavu.engine.evaluator import UniformEvaluator
 from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config
 from dejavu.model.attacks import legal_mask
@@ -67,6 +70,11 @@ ARTICLE_MATRIX_MS = 14_500.0
 ARTICLE_ROWS_MS = 33_000.0
 NEIGHBOURS = 4
 REPEATS = 5
+
+TREE_NODES = 2000
+LARGE_TREE_NODES = 60_000
+EFFICIENCY_NODES = 1000
+STOPS = 300
 
 EVALUATOR_BATCHES = (1, 16, 32, 64)
 EVALUATOR_SECONDS = 0.5
@@ -334,6 +342,50 @@ def search_speed(engine: EngineProcess, use_memory: bool) -> float:
     return float(line.split(",")[-1].split()[0])
 
 
+def stop_delays(engine: EngineProcess) -> list[float]:
+    """Milliseconds from `stop` to `bestmove`, sorted; the search is stopped at random moments."""
+    rng = random.Random(0)
+    delays = []
+    for _ in range(STOPS):
+        engine.ask(f"position fen {rng.choice(POSITIONS)}\ngo infinite", "info depth")
+        time.sleep(rng.uniform(0.02, 0.1))
+        _, before = engine.ask("isready", "readyok")
+        _, after = engine.ask("stop", "bestmove")
+        delays.append(after - before)
+    return sorted(delays)
+
+
+def resident_bytes() -> int | None:
+    """This process's memory, where the system tells (Linux)."""
+    path = Path("/proc/self/statm")
+    return int(path.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if path.exists() else None
+
+
+def tree_cost() -> dict[str, float | None]:
+    """Tree and chess without a network: microseconds and bytes a node."""
+    config = Config()
+    runs = [cost(UniformEvaluator(), POSITIONS, TREE_NODES, config) for _ in range(REPEATS)]
+    before = resident_bytes()
+    tree = grow(UniformEvaluator(), POSITIONS[1], LARGE_TREE_NODES, config)
+    after = resident_bytes()
+    measured = (after - before) / len(tree) if before is not None and after is not None else None
+    return {
+        "tree_us_per_node": min(run.seconds / run.nodes for run in runs) * 1e6,
+        "bytes_per_node": measured,
+        "bytes_per_node_estimated": tree.bytes / len(tree),
+    }
+
+
+def search_efficiency(evaluators: dict[str, NetworkEvaluator], use_memory: bool) -> dict[str, float]:
+    """Backend -> nodes a second over the same backend's positions a second on the same batches, without a cache."""
+    efficiency = {}
+    for backend, evaluator in evaluators.items():
+        evaluator.use_memory = use_memory
+        runs = [cost(evaluator, POSITIONS[:6], EFFICIENCY_NODES, Config()) for _ in range(REPEATS)]
+        efficiency[backend] = statistics.median(run.efficiency for run in runs)
+    return efficiency
+
+
 def bench_engine() -> dict[str, Any]:
     """Measure start-up, evaluator and search of the shipped net and memory."""
     engine = EngineProcess()
@@ -352,6 +404,7 @@ def bench_engine() -> dict[str, Any]:
         }
         for name, use_memory in (("with memory", True), ("without", False))
     }
+    delays = stop_delays(engine)
     numbers: dict[str, Any] = {
         "uciok_ms": uciok_ms,
         "readyok_ms": readyok_ms,
@@ -360,6 +413,11 @@ def bench_engine() -> dict[str, Any]:
         "evaluator_per_second_no_memory": backends["without"]["speeds"][chosen],
         "backends": backends,
         **knn_speed(reference),
+        **tree_cost(),
+        "search_efficiency": search_efficiency(evaluators, use_memory=True)[chosen],
+        "search_efficiency_no_memory": search_efficiency(evaluators, use_memory=False)[chosen],
+        "stop_ms_99_percent": delays[int(0.99 * len(delays))],
+        "stop_ms_max": delays[-1],
         "nps": search_speed(engine, use_memory=True),
         "nps_no_memory": search_speed(engine, use_memory=False),
         "rss_mb": engine.peak_megabytes(),
@@ -387,6 +445,12 @@ def bench_engine() -> dict[str, Any]:
         f"search: {numbers['nps']:.0f} nodes a second with memory, {numbers['nps_no_memory']:.0f} without "
         f"(ratio {ratio:.2f})"
     )
+    print(
+        f"search efficiency {numbers['search_efficiency']:.2f} with memory, "
+        f"{numbers['search_efficiency_no_memory']:.2f} without; tree and chess {numbers['tree_us_per_node']:.0f} us "
+        f"and {numbers['bytes_per_node_estimated']:.0f} bytes a node"
+    )
+    print(f"stop to bestmove: 99 % within {numbers['stop_ms_99_percent']:.0f} ms, all {numbers['stop_ms_max']:.0f} ms")
     return numbers
 
 
