@@ -8,6 +8,9 @@ Policy top-1 is what the engine plays at `go nodes 1`: the legal move with the l
 are in neither the training nor the memory of nets and memories made from the same data set; openings are shared
 by many games, and --dedupe leaves out positions that another split holds, too.
 
+What the memory changes is told by the distance of the nearest neighbour, too: up to 1,000 it is the very position, as a
+rule, and beyond --reach the memory is not asked.
+
 Calibration: the chances of win, draw and loss, in ten bins each, against those that the evaluation stands for and
 against how the games ended. The calibration error is the mean distance of the two over all positions.
 
@@ -39,6 +42,7 @@ from dejavu.engine.lines import BestMove
 from dejavu.engine.loader import load_network, wanted
 from dejavu.engine.options import Config
 from dejavu.engine.session import Session
+from dejavu.model.config import MEMORY_REACH
 from dejavu.model.encoding import REPEATED, index_to_move, move_to_index, unpack
 from dejavu.model.evaluations import Evaluations
 from dejavu.model.inference import NetworkEvaluator, load_backbone
@@ -54,6 +58,8 @@ from dejavu.retrieval.remember import add
 BATCH = 64
 MEASURES = ("policy_loss", "value_loss", "top1", "top3")
 MODES = {"memory off": False, "memory on": True}
+DISTANCES = (0, 1_000, 5_000, 10_000, 20_000, 40_000, 80_000)
+"""Lower ends of the classes of squared distance to the nearest neighbour."""
 Calibrations = dict[str, dict[str, Calibration]]
 """[kind of truth][mode]"""
 
@@ -115,6 +121,32 @@ def show_measures(measured: dict[str, NDArray[np.float64]]) -> dict[str, Any]:
             key: {"mean": mean, "standard_error": error}
             for key, mean, error in zip(MEASURES, means.tolist(), errors.tolist(), strict=True)
         }
+    return summary
+
+
+def nearest_distances(
+    evaluator: NetworkEvaluator, dataset: Dataset, rows: NDArray[np.int64]
+) -> NDArray[np.float32] | None:
+    """[B] squared distance of each position's nearest neighbour; None without a memory."""
+    if evaluator.retriever is None:
+        return None
+    distances = []
+    for start in tqdm(range(0, len(rows), BATCH), desc="distances", unit="batch", file=sys.stderr):
+        some = rows[start : start + BATCH]
+        found = evaluator.retriever.search(evaluator.embeddings(dataset.planes[some], dataset.clocks[some]))
+        distances.append(np.where(found.entries >= 0, found.distances, np.inf).min(axis=(1, 2)))
+    return np.concatenate(distances)
+
+
+def show_by_distance(difference: NDArray[np.float64], distances: NDArray[np.float32]) -> dict[str, Any]:
+    """Print what the memory changes [B, 4] in each class of distance [B]; the same for JSON."""
+    classes = np.searchsorted(DISTANCES, distances, side="right") - 1
+    measured = {f"from {DISTANCES[number]:,}": difference[classes == number] for number in np.unique(classes)}
+    print("on minus off, by the distance of the nearest neighbour:")
+    summary = show_measures(measured)
+    for name, values in measured.items():
+        summary[name]["positions"] = len(values)
+        print(f"    {name}: {len(values):,} positions")
     return summary
 
 
@@ -206,6 +238,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--memory", type=Path, default=shipped.memory, help="default: the shipped one")
     parser.add_argument("--source", help="only game files with this in their name")
     parser.add_argument("--positions", type=int, default=8192)
+    parser.add_argument(
+        "--reach", type=float, default=MEMORY_REACH, metavar="DISTANCE", help="MemoryReach (its default)"
+    )
     parser.add_argument("--dedupe", action="store_true", help="leave out what occurs in training or memory games, too")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--calibration", type=Path, metavar="FILE.png", help="draw the calibration there")
@@ -236,9 +271,8 @@ def main() -> None:
     arguments = parse_arguments()
     try:
         dataset = Dataset.open(arguments.data)
-        evaluator = NetworkEvaluator.load(
-            arguments.weights, arguments.memory, arguments.threads, "torch"
-        )  # as in training
+        # Computed as in training.
+        evaluator = NetworkEvaluator.load(arguments.weights, arguments.memory, arguments.threads, backend="torch")
     except (DatasetError, WeightsError, MemoryFileError) as error:
         sys.exit(f"evaluate: {error}")
     allowed = held_out_rows(dataset, arguments.source, arguments.dedupe)
@@ -251,6 +285,7 @@ def main() -> None:
     rows = shuffled[: arguments.positions]
 
     print(evaluator.describe())
+    evaluator.memory_reach = arguments.reach
     measured, chances = {}, {}
     for mode, use_memory in MODES.items():
         evaluator.use_memory = use_memory
@@ -260,6 +295,9 @@ def main() -> None:
 
     print(f"{len(rows):,} held-out positions; mean and standard error")
     summary = {"positions": len(rows), **show_measures(measured), "calibration": show_calibrations(calibrations)}
+    distances = nearest_distances(evaluator, dataset, rows)
+    if distances is not None:
+        summary["by distance"] = show_by_distance(measured["on minus off"], distances)
     if arguments.calibration:
         arguments.calibration.parent.mkdir(parents=True, exist_ok=True)
         plot_calibration(calibrations, arguments.calibration)

@@ -16,7 +16,7 @@ def test_every_node_is_evaluated_and_once_more_without_the_search() -> None:
     half = len(evaluator.batches) // 2
     assert evaluator.batches[:half] == evaluator.batches[half:]
     assert measured.evaluator_seconds >= half * 0.001
-    assert 0 < measured.efficiency
+    assert measured.efficiency > 0
 
 
 def test_the_tree_grows_to_the_nodes_asked_for() -> None:

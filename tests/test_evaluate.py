@@ -103,13 +103,17 @@ def data(tmp_path: Path) -> Path:
 
 def test_duplicates_are_left_out_and_calibration_is_reported(data: Path, tmp_path: Path) -> None:
     picture, out = tmp_path / "new" / "calibration.png", tmp_path / "figures.json"
-    arguments = ["--data", data, "--threads", 1, "--dedupe", "--calibration", picture, "--json", out]
+    arguments = ["--data", data, "--threads", 1, "--reach", 1e12, "--dedupe", "--calibration", picture, "--json", out]
     command = [sys.executable, str(SCRIPT), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "4 of 12 held-out positions left out" in done.stdout
     figures = json.loads(out.read_text(encoding="utf-8"))
     assert figures["positions"] == 8
+    by_distance = figures["by distance"].values()
+    assert sum(group["positions"] for group in by_distance) == 8
+    means = [group["value_loss"]["mean"] * group["positions"] for group in by_distance]
+    assert sum(means) / 8 == pytest.approx(figures["on minus off"]["value_loss"]["mean"], abs=1e-9)
     calibration = figures["calibration"]
     assert calibration["evaluation"]["memory on"]["positions"] == 2
     assert calibration["evaluation"]["memory off"] != calibration["evaluation"]["memory on"]

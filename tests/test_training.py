@@ -502,6 +502,8 @@ def test_evaluate_reports_on_off_and_their_difference(
         memory,
         "--positions",
         64,
+        "--reach",
+        1e12,
         "--json",
         out,
     )
