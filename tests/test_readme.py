@@ -37,3 +37,11 @@ def test_every_option_a_readme_command_uses_exists() -> None:
         shown = subprocess.run([sys.executable, *map(str, parts)], capture_output=True, text=True, check=True).stdout
         for option in re.findall(r"(?<= )--[a-z0-9-]+", command):
             assert option in shown, f"{command}: {option}"
+
+
+def test_every_package_is_installed() -> None:
+    declared = set(
+        re.findall(r'^    "dejavu\.([\w.]+)",$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M)
+    )
+    folders = {path.parent for top in ("engine", "model", "retrieval") for path in (ROOT / top).rglob("*.py")}
+    assert declared == {".".join(folder.relative_to(ROOT).parts) for folder in folders}
