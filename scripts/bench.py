@@ -376,14 +376,11 @@ def tree_cost() -> dict[str, float | None]:
     }
 
 
-def search_efficiency(evaluators: dict[str, NetworkEvaluator], use_memory: bool) -> dict[str, float]:
-    """Backend -> nodes a second over the same backend's positions a second on the same batches, without a cache."""
-    efficiency = {}
-    for backend, evaluator in evaluators.items():
-        evaluator.use_memory = use_memory
-        runs = [cost(evaluator, POSITIONS[:6], EFFICIENCY_NODES, Config()) for _ in range(REPEATS)]
-        efficiency[backend] = statistics.median(run.efficiency for run in runs)
-    return efficiency
+def search_efficiency(evaluator: NetworkEvaluator, use_memory: bool) -> float:
+    """Nodes a second over the evaluator's own positions a second on the same batches, without a cache."""
+    evaluator.use_memory = use_memory
+    runs = (cost(evaluator, POSITIONS[:6], EFFICIENCY_NODES, Config()) for _ in range(REPEATS))
+    return statistics.median(run.efficiency for run in runs)
 
 
 def bench_engine() -> dict[str, Any]:
@@ -414,8 +411,8 @@ def bench_engine() -> dict[str, Any]:
         "backends": backends,
         **knn_speed(reference),
         **tree_cost(),
-        "search_efficiency": search_efficiency(evaluators, use_memory=True)[chosen],
-        "search_efficiency_no_memory": search_efficiency(evaluators, use_memory=False)[chosen],
+        "search_efficiency": search_efficiency(evaluators[chosen], use_memory=True),
+        "search_efficiency_no_memory": search_efficiency(evaluators[chosen], use_memory=False),
         "stop_ms_99_percent": delays[int(0.99 * len(delays))],
         "stop_ms_max": delays[-1],
         "nps": search_speed(engine, use_memory=True),
