@@ -163,6 +163,8 @@ class Search:
         self._waiting = 0
         """Leaves that have been gathered and not settled."""
         self._root_board = task.board
+        self._newest = NO_NODE, task.board
+        """The node made last, and its board."""
         self._began = time.perf_counter()
         self._tablebase_hits = tablebases.hits
         self._depth_sum = 0
@@ -195,7 +197,7 @@ class Search:
                 self._report_if_new()
                 continue
             batch = self.gather()
-            answers = worker.submit(self.judge, batch.leaves)
+            answers = worker.submit(self._judge_unless_stopped, batch.leaves)
             if pending is not None:
                 self.settle(pending[0], pending[1].result())
             pending = batch, answers
@@ -245,9 +247,9 @@ class Search:
         return Minibatch(leaves, collisions)
 
     def settle(self, batch: Minibatch, answers: Sequence[Expansion]) -> None:
-        """Phase 4 for a minibatch and the network's answers to its leaves."""
+        """Phase 4 for a minibatch and the network's answers to its leaves; without answers they stay unvisited."""
         tree, root = self.tree, self.root
-        for leaf, expansion in zip(batch.leaves, answers, strict=True):
+        for leaf, expansion in zip(batch.leaves, answers, strict=False):
             self.cache.put((leaf.key, leaf.clock), expansion)
             if leaf.node == root:
                 expansion = self._of_root_moves(expansion)
@@ -267,6 +269,10 @@ class Search:
         planes = stack([leaf.key for leaf in leaves])
         clocks = np.array([leaf.clock for leaf in leaves], np.uint8)
         return expansions(self.evaluator.evaluate(planes, clocks), self.config.policy_temperature)
+
+    def _judge_unless_stopped(self, leaves: Sequence[Leaf]) -> list[Expansion]:
+        """`judge`, but a minibatch that `stop` overtakes in the queue is given up: nobody waits for two."""
+        return [] if self.signals.stop.is_set() and self.has_answer else self.judge(leaves)
 
     def _gather_root(self) -> Leaf:
         tree, root, clock = self.tree, self.root, self._root_board.halfmove_clock
@@ -374,15 +380,18 @@ class Search:
     def _add_child(self, node: int) -> int:
         """Make the node behind the next unvisited edge; its board is kept until `_finish_if_known`."""
         tree = self.tree
-        self._leaf_board = board = unpack(tree.key[node], tree.clock[node])
+        board = unpack(tree.key[node], tree.clock[node])
         board.push(index_to_move(tree.next_move(node), board))
-        return tree.add_child(node, pack(board), board.halfmove_clock)
+        child = tree.add_child(node, pack(board), board.halfmove_clock)
+        self._newest = child, board
+        return child
 
     def _finish_if_known(self, node: int, depth: int) -> Leaf | None:
         """Phase 2: back the walk up at once if no network is needed, else say what to evaluate."""
         tree, root = self.tree, self.root
         if not tree.proof[node] and not tree.visits[node]:
-            known = self._known_result(node, self._leaf_board)
+            newest, board = self._newest
+            known = self._known_result(node, board if node == newest else unpack(tree.key[node], tree.clock[node]))
             if known is not None:
                 tree.prove(node, root, *known)
         if tree.proof[node]:

@@ -519,6 +519,21 @@ def test_rerooting_keeps_the_branch_and_nothing_else() -> None:
     check_tree(run)
 
 
+def test_leaves_without_answers_are_evaluated_later() -> None:
+    evaluator = FakeEvaluator(material, scattered_preference)
+    run, _, _ = search(chess.STARTING_FEN, 100, evaluator)
+    run.task = replace(run.task, node_limit=400, stoppers=(NodesStopper(400),))
+    given_up = run.gather()
+    assert given_up.leaves
+    run.settle(given_up, [])
+    assert all(run.tree.visits[leaf.node] == 0 and run.tree.in_flight[leaf.node] == 0 for leaf in given_up.leaves)
+    while run.reason_to_stop() is None:
+        batch = run.gather()
+        run.settle(batch, run.judge(batch.leaves))
+    assert run.tree.visits[0] == 400
+    check_tree(run)
+
+
 def test_equal_positions_are_evaluated_once() -> None:
     evaluator = FakeEvaluator(scattered, scattered_preference)
     run, _, _ = search(chess.STARTING_FEN, 3000, evaluator, Config(minibatch_size=1))
