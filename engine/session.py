@@ -37,8 +37,8 @@ from dejavu.engine.temperature import RandomChoice, decayed
 from dejavu.engine.tree import DRAWN, NO_NODE, Tree
 from dejavu.model.encoding import Packed, clock_byte, index_to_move, move_to_index, pack, stack
 
-CACHE_SHARE = 0.25
-"""Part of Hash for the cache of evaluations; the tree has the rest."""
+CACHE_SHARE, TREE_SHARE = 0.25, 0.7
+"""Parts of Hash for the cache of evaluations and for the tree; pruning needs the rest."""
 
 TOP_MOVES = 10
 """Moves that `eval` lists."""
@@ -425,7 +425,7 @@ class Session:
             history=game.history,
             root_moves=root_moves,
             node_limit=node_limit,
-            tree_bytes=int(config.hash_megabytes * 2**20 * (1 - CACHE_SHARE)),
+            tree_bytes=int(config.hash_megabytes * 2**20 * TREE_SHARE),
             stoppers=_stoppers(limits, config, node_limit, time),
             wait_for_stop=limits.infinite or unlimited,
             choice=self._choice(game.board, config, wanted),
