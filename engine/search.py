@@ -537,15 +537,20 @@ class Search:
 
 
 def _restricted(expansion: Expansion, allowed: set[int]) -> Expansion:
-    """The expansion with only the allowed moves, their P scaled to the sum 1."""
+    """The expansion with the allowed moves and no others, their P scaled to the sum 1.
+
+    Also with those that the evaluator has overlooked, which happens in positions that no game can reach.
+    """
     moves = np.frombuffer(expansion.moves, np.uint16)
-    priors = np.frombuffer(expansion.priors, np.float32)
     kept = np.array([move in allowed for move in moves.tolist()], bool)
-    if kept.all():
+    overlooked = sorted(allowed.difference(moves.tolist()))
+    if kept.all() and not overlooked:
         return expansion
-    priors = priors[kept] / max(float(priors[kept].sum()), 1e-9)
+    priors = np.append(np.frombuffer(expansion.priors, np.float32)[kept], np.zeros(len(overlooked), np.float32))
+    total = float(priors.sum())
+    priors = priors / total if total > 0 else np.full(len(priors), 1 / len(priors))
     return expansion._replace(
-        moves=moves[kept].tobytes(),
+        moves=np.append(moves[kept], np.array(overlooked, np.uint16)).tobytes(),
         priors=priors.astype(np.float32).tobytes(),
         mates=expansion.mates and bool(kept[0]),
     )

@@ -366,7 +366,10 @@ class Session:
         self._forget = True
         signals.wait_until_answer_is_allowed(limits.infinite)
         if search is not None and search.has_answer:
-            return search.answer("error")
+            try:
+                return search.answer("error")
+            except Exception:
+                _log.exception("the search has no answer either")
         report(_bare_info((legal[0].uci(),), mate=None, config=config))
         return BestMove(legal[0].uci(), None, "error")
 

@@ -519,6 +519,20 @@ def test_rerooting_keeps_the_branch_and_nothing_else() -> None:
     check_tree(run)
 
 
+@pytest.mark.parametrize("fen", [chess.STARTING_FEN, "6k1/5ppp/8/8/8/8/5PPP/R5K1 w - - 0 1"])
+def test_moves_that_the_evaluator_overlooks_at_the_root_are_played_all_the_same(fen: str) -> None:
+    class Blind(FakeEvaluator):
+        def evaluate(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> Evaluations:
+            nothing = np.zeros(0)
+            offsets = np.zeros(len(planes) + 1, np.int64)
+            seen = super().evaluate(planes, clocks)
+            return replace(seen, offsets=offsets, moves=nothing.astype(np.uint16), logits=nothing.astype(np.float32))
+
+    run, best, _ = search(fen, 40, Blind())
+    assert chess.Move.from_uci(best.move or "") in chess.Board(fen).legal_moves
+    assert run.tree.edge_count[0] == chess.Board(fen).legal_moves.count()
+
+
 def test_leaves_without_answers_are_evaluated_later() -> None:
     evaluator = FakeEvaluator(material, scattered_preference)
     run, _, _ = search(chess.STARTING_FEN, 100, evaluator)
