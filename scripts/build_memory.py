@@ -23,6 +23,7 @@ from tqdm import tqdm
 from dejavu.model.inference import load_backbone
 from dejavu.model.training.dataset import SPLITS, Dataset, DatasetError
 from dejavu.model.training.records import positions
+from dejavu.model.training.shards import open_data
 from dejavu.model.weights import WeightsError
 from dejavu.retrieval.build import BuildError, BuildOptions, Positions, build_memory
 from dejavu.retrieval.knn import ExactIndex, position_index, recall
@@ -77,7 +78,7 @@ def measure(memory: Memory, threads: int) -> tuple[float, float]:
 def build(arguments: argparse.Namespace) -> None:
     """Build, open what was built, and say what came of it."""
     start = time.monotonic()
-    dataset = Dataset.open(arguments.data)
+    dataset = open_data(arguments.data)
     backbone = load_backbone(arguments.weights)
     provenance = Provenance(
         sources=", ".join(dataset.sources),
@@ -111,7 +112,13 @@ def build(arguments: argparse.Namespace) -> None:
 def main() -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--data", type=Path, required=True, help="data set of scripts/prepare_data.py")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="data sets of scripts/prepare_data.py, folders of scripts/selfplay.py; the same as in training",
+    )
     parser.add_argument("--weights", type=Path, required=True, help="trained backbone")
     parser.add_argument("--out", type=Path, required=True, help="memory to write")
     parser.add_argument("--entries", type=int, help="at most so many, drawn at random (default: all)")

@@ -30,6 +30,7 @@ from dejavu.model.training.loop import Run, Schedule, evaluate, train
 from dejavu.model.training.plot import plot_run
 from dejavu.model.training.precompute import NeighbourShards
 from dejavu.model.training.replicas import Forward, Replicas
+from dejavu.model.training.shards import open_data
 from dejavu.model.weights import WeightsError, fingerprint, load_weights, save_weights
 from dejavu.retrieval.memory import Memory, MemoryFileError
 
@@ -54,7 +55,13 @@ def held_out_batches(dataset: Dataset, source: str | None, positions: int) -> li
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, required=True, help="data set of scripts/prepare_data.py")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="data sets of scripts/prepare_data.py, folders of scripts/selfplay.py",
+    )
     parser.add_argument("--run", type=Path, required=True, help="folder of this run")
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--batch", type=int, default=256, help="samples an update")
@@ -131,7 +138,7 @@ def train_and_save(
 
 def train_backbone(arguments: argparse.Namespace) -> None:
     """Stage 1: backbone and heads from evaluated games."""
-    dataset = Dataset.open(arguments.data)
+    dataset = open_data(arguments.data)
     device = torch.device(arguments.device)
     torch.manual_seed(arguments.seed)
     if arguments.start_from:
@@ -161,7 +168,7 @@ def train_backbone(arguments: argparse.Namespace) -> None:
 
 def train_retrieval(arguments: argparse.Namespace) -> None:
     """Stage 2: neighbour encoder and chunked cross-attention, on the frozen backbone and heads of stage 1."""
-    dataset = Dataset.open(arguments.data)
+    dataset = open_data(arguments.data)
     device = torch.device(arguments.device)
     stage1, _ = load_weights(arguments.weights)
     changes = {
