@@ -13,7 +13,7 @@ import datetime
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +82,7 @@ def build(arguments: argparse.Namespace) -> None:
     backbone = load_backbone(arguments.weights)
     provenance = Provenance(
         sources=", ".join(dataset.sources),
-        command=shlex.join(["build_memory.py", *sys.argv[1:]]),
+        command=arguments.command,
         date=datetime.date.today().isoformat(),
     )
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
@@ -109,7 +109,9 @@ def build(arguments: argparse.Namespace) -> None:
     print(f"wrote {arguments.out}, {arguments.out.stat().st_size / 1e6:.1f} MB")
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
+    """Run the command line `words`, or that of the process."""
+    words = sys.argv[1:] if words is None else words
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument(
@@ -126,7 +128,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="folder of unfinished work (default: beside the memory)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
+    arguments.command = shlex.join(["build_memory.py", *words])
     if arguments.entries is not None and arguments.entries < 1:
         parser.error("--entries must be at least 1")
     torch.set_num_threads(arguments.threads)

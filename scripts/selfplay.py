@@ -91,7 +91,7 @@ def file_digest(path: Path) -> str:
 
 
 def claim(folder: Path, settings: dict[str, str]) -> None:
-    """Make the folder that of these settings, or find that it is; raises SelfPlayError."""
+    """Make the folder that of these settings, or find that it is. Raises SelfPlayError."""
     path = folder / "settings.json"
     folder.mkdir(parents=True, exist_ok=True)
     if path.exists():
@@ -99,7 +99,7 @@ def claim(folder: Path, settings: dict[str, str]) -> None:
         for name, value in settings.items():
             if stored.get(name) != value:
                 was = stored.get(name)
-                raise SelfPlayError(f"the games in {folder} were played with {name} {was}, not {value}; another --out?")
+                raise SelfPlayError(f"{folder} was begun with {name} {was}, not {value}; choose another folder")
         return
     draft = path.with_name(path.name + ".partial")
     draft.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")

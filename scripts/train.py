@@ -11,8 +11,9 @@ with the same arguments after a kill, a run goes on from its checkpoint to the s
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -128,7 +129,7 @@ def train_and_save(
     policy, value, top1 = train(replicas, parts_of, held_out, schedule, run, settings)
     weights = arguments.run / "weights.safetensors"
     training = {
-        "command": " ".join(sys.argv),
+        "command": arguments.command,
         "samples": str(schedule.steps * schedule.batch),
         "held_out": f"policy loss {policy:.4f}, value loss {value:.4f}, top-1 {top1:.4f}",
     }
@@ -233,7 +234,9 @@ def train_retrieval(arguments: argparse.Namespace) -> None:
     print(f"held-out positions, each taught a random move: {evaluate(replicas, taught)[2]:.1%} of the moves are played")
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
+    """Run the command line `words`, or that of the process."""
+    words = sys.argv[1:] if words is None else words
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     stages = parser.add_subparsers(required=True)
     backbone = stages.add_parser("backbone", help="stage 1: backbone and heads")
@@ -260,7 +263,8 @@ def main() -> None:
         "--attention-alone", action="store_true", help="nothing of the neighbours but by attention (an ablation)"
     )
     retrieval.set_defaults(stage=train_retrieval)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
+    arguments.command = shlex.join(["train.py", *words])
     torch.set_num_threads(arguments.threads)  # for all but the training itself
     arguments.run.mkdir(parents=True, exist_ok=True)
     try:
