@@ -125,7 +125,7 @@ def test_a_run_goes_on_from_every_stage(
             patch.setattr(improve.Loop, name, killed)
             with pytest.raises(SystemExit, match="130"):
                 run(start, 2, networks, "--no-memory")
-    found = run(start, 2, networks, "--no-memory")
+    found = run(start, 2, networks, "--no-memory", "--threads", "2", "--backend", "torch")
     assert [item.number for item in found] == [1, 2]
     assert [item.promoted for item in found] == [False, True]
     assert len(calls) == 2
