@@ -31,6 +31,7 @@ from dejavu.engine.options import Config
 from dejavu.model.inference import load_backbone
 from dejavu.model.training.dataset import SPLITS, Dataset, DatasetError
 from dejavu.model.training.records import positions
+from dejavu.model.training.shards import open_data
 from dejavu.model.weights import WeightsError
 from dejavu.retrieval.build import BuildError, BuildOptions, build_memory
 from dejavu.retrieval.knn import ExactIndex, position_index, recall
@@ -89,10 +90,10 @@ def data_of_games(paths: Sequence[Path], work: Path) -> Path:
     return work / f"games-{zlib.crc32(repr(states).encode()):08x}.safetensors"
 
 
-def open_data(arguments: argparse.Namespace, work: Path) -> Dataset:
+def dataset_of(arguments: argparse.Namespace, work: Path) -> Dataset:
     """The data set to build from; that of game files is made once and kept until the memory is built."""
     if arguments.data is not None:
-        return Dataset.open(arguments.data)
+        return open_data(arguments.data)
     path = data_of_games(arguments.games, work)
     if path.exists():
         return Dataset.open(path)
@@ -104,11 +105,11 @@ def build(arguments: argparse.Namespace) -> None:
     """Build, open what was built, and say what came of it."""
     start = time.monotonic()
     work = arguments.work or arguments.out.with_name(arguments.out.name + ".work")
-    dataset = open_data(arguments, work)
+    dataset = dataset_of(arguments, work)
     backbone = load_backbone(arguments.weights)
     provenance = Provenance(
         sources=", ".join(dataset.sources),
-        command=shlex.join(["build_memory.py", *sys.argv[1:]]),
+        command=arguments.command,
         date=datetime.date.today().isoformat(),
     )
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
@@ -139,11 +140,18 @@ def build(arguments: argparse.Namespace) -> None:
     print(f"wrote {arguments.out}, {arguments.out.stat().st_size / 1e6:.1f} MB")
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
+    """Run the command line `words`, or that of the process."""
+    words = sys.argv[1:] if words is None else words
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--data", type=Path, help="data set of scripts/prepare_data.py")
+    source.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        help="data sets of scripts/prepare_data.py, folders of scripts/selfplay.py; the same as in training",
+    )
     source.add_argument("--games", nargs="+", type=Path, metavar="PGN", help="or all games of these files")
     shipped = wanted(Config()).weights
     parser.add_argument("--weights", type=Path, default=shipped, help="trained backbone (default: the shipped one)")
@@ -155,7 +163,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="folder of unfinished work (default: beside the memory)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
+    arguments.command = shlex.join(["build_memory.py", *words])
     if arguments.entries is not None and arguments.entries < 1:
         parser.error("--entries must be at least 1")
     for path in arguments.games or []:
