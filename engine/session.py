@@ -37,7 +37,7 @@ from dejavu.engine.temperature import RandomChoice, decayed
 from dejavu.engine.tree import DRAWN, NO_NODE, Tree
 from dejavu.model.encoding import Packed, clock_byte, index_to_move, move_to_index, pack, stack
 
-CACHE_SHARE, TREE_SHARE = 0.25, 0.7
+CACHE_SHARE, TREE_SHARE = 0.2, 0.7
 """Parts of Hash for the cache of evaluations and for the tree; pruning needs the rest."""
 
 TOP_MOVES = 10

@@ -28,8 +28,8 @@ SMALLEST_PART = 4
 """A batch is cut for several threads into parts of at least so many positions. Each part runs on one thread: the
 operations of a small network are too short for several threads to share one."""
 
-CACHED_ENCODINGS = 16384
-"""Encoded neighbours kept: some 70 MB for a neighbour width of 128."""
+CACHED_ENCODINGS = 4096
+"""Encoded neighbours kept: 18 MB for a neighbour width of 64. A search of 12,000 nodes asks for some 800."""
 
 
 class Embedder:

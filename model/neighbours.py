@@ -172,8 +172,11 @@ class EncodingCache:
         self.memory = memory
         self.capacity = capacity
         self.place_of: dict[int, int] = {}
-        self.tokens: NDArray[np.float32] | None = None
-        """[capacity, r, c], made with the first encodings."""
+        shape = encoder(record_arrays(memory, np.zeros(1, np.int64))).shape[1:]
+        self.tokens = np.full(
+            (capacity, *shape), 0.0, np.float32
+        )  # not `zeros`, whose memory is taken bit by bit later
+        """[capacity, r, c]"""
         self._changing = threading.Lock()
 
     def encode(self, neighbours: Neighbours) -> EncodedArrays:
@@ -181,8 +184,6 @@ class EncodingCache:
         wanted, inverse = np.unique(neighbours.entries, return_inverse=True)
         absent = int(wanted[0] < 0)
         entries = wanted[absent:].tolist()
-        if not entries and self.tokens is None:
-            self._fill([0])  # nothing but absent neighbours so far
         while True:
             missing = [entry for entry in entries if entry not in self.place_of]
             if missing:
@@ -190,15 +191,12 @@ class EncodingCache:
             with self._changing:
                 places = [self.place_of.get(entry) for entry in entries]
                 if None not in places:  # another thread has not begun anew meanwhile
-                    assert self.tokens is not None
                     where = np.array([0] * absent + places)[inverse.reshape(neighbours.entries.shape)]
                     return encoded_arrays(self.tokens[where], neighbours)
 
     def _fill(self, entries: list[int]) -> None:
         encoded = self.encoder(record_arrays(self.memory, np.array(entries)))
         with self._changing:
-            if self.tokens is None:
-                self.tokens = np.empty((self.capacity, *encoded.shape[1:]), np.float32)
             if len(self.place_of) + len(entries) > self.capacity:
                 self.place_of.clear()
             fresh = [number for number, entry in enumerate(entries) if entry not in self.place_of]
