@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,19 +27,23 @@ from dejavu.model.neighbours import EncodedArrays, RecordArrays
 from dejavu.model.weights import Weights
 
 WARM_SIZES = (1, 2, 4, 8, 12)
-"""Sizes of parts that are computed once beforehand: those of a growing tree. Any other size costs some 10 ms when it
-is met for the first time, and all of them together would cost every start half a second."""
-
-WARM_NEIGHBOUR_SIZES = (1, 2)
-"""The same for the positions of a part that ask the memory, which are few."""
-
-SMALLEST_ENCODED = 4
-"""Records are encoded in groups of so many, or of a larger power of two, so that there are few sizes."""
+"""Sizes of parts that are computed once beforehand: those of the usual minibatches on two threads."""
 
 _TOLERANCE = 0.05
 """Win, draw and loss of the starting position may differ so much from torch's float32; bfloat16 needs a tenth of it."""
 
 _PRECISIONS = {"bf16": "bfloat16", "f32": "float32"}
+
+
+def padded_size(count: int) -> int:
+    """The size that a part of `count` positions or records is filled up to.
+
+    A size that OpenVINO has not met yet costs some 10 ms and, for good, 7 MB of a small network; so there are few.
+    """
+    if count <= 4:
+        return 1 << (count - 1).bit_length()
+    step = 4 if count <= 32 else 16
+    return -(-count // step) * step
 
 
 def import_openvino() -> Any:
@@ -55,7 +60,7 @@ def import_openvino() -> Any:
 
 class _Hidden(NamedTuple):
     tokens: Any
-    """H [B, n, d], an openvino.Tensor that the heads read without a copy."""
+    """H [padded B, n, d], an openvino.Tensor that the heads read without a copy."""
     chunks: NDArray[np.float32]
     """[B, l, m * d]"""
 
@@ -159,15 +164,14 @@ class OpenVinoBackend:
         """Compute parts of the usual sizes on all streams, so that no clock runs when it happens first."""
 
         def work(_: int) -> Logits:
-            for size in WARM_SIZES:
-                self.heads(self.embed(example_features(size)), None)
-            hidden = self.embed(example_features(1))
             if self._has_retrieval:
                 tokens = self.encode(example_records(1))[0]
-                for size in WARM_NEIGHBOUR_SIZES:
-                    some = self.take(hidden, np.zeros(size, np.intp))
-                    self.heads(some, example_neighbours(self._config, tokens, size))
-            return self.heads(hidden, None)
+                for size in WARM_SIZES:
+                    hidden = self.embed(example_features(size))
+                    self.heads(hidden, example_neighbours(self._config, tokens, size))
+            for size in (*WARM_SIZES, 1):
+                answer = self.heads(self.embed(example_features(size)), None)
+            return answer
 
         with ThreadPoolExecutor(self.parts) as workers:
             answers = list(workers.map(work, range(self.parts)))
@@ -192,8 +196,9 @@ class OpenVinoBackend:
 
     def embed(self, features: Features) -> _Hidden:
         """See `Backend.embed`."""
-        tokens, chunks = self._infer("embed", list(features))
-        return _Hidden(tokens, chunks.data)
+        count = len(features.squares)
+        tokens, chunks = self._infer("embed", _padded(features))
+        return _Hidden(tokens, chunks.data[:count])
 
     def chunk_embeddings(self, hidden: _Hidden) -> NDArray[np.float32]:
         """See `Backend.chunk_embeddings`."""
@@ -201,7 +206,8 @@ class OpenVinoBackend:
 
     def take(self, hidden: _Hidden, rows: NDArray[np.intp]) -> _Hidden:
         """See `Backend.take`."""
-        return _Hidden(self._tensor(hidden.tokens.data[rows]), hidden.chunks[rows])
+        (tokens,) = _padded([hidden.tokens.data[rows]])
+        return _Hidden(self._tensor(tokens), hidden.chunks[rows])
 
     def heads(self, hidden: _Hidden, neighbours: EncodedArrays | None) -> Logits:
         """See `Backend.heads`."""
@@ -210,19 +216,24 @@ class OpenVinoBackend:
         else:
             name = "heads with neighbours"
             read = neighbours[: len(self._compiled[name].inputs) - 1]  # those that the network uses
-            policy, wdl = self._infer(name, [hidden.tokens, *read])
-        return Logits(policy.data, wdl.data)
+            policy, wdl = self._infer(name, [hidden.tokens, *_padded(read)])
+        count = len(hidden.chunks)
+        return Logits(policy.data[:count], wdl.data[:count])
 
     def encode(self, records: RecordArrays) -> NDArray[np.float32]:
         """See `Backend.encode`."""
-        count = len(records.squares)
-        size = max(SMALLEST_ENCODED, 1 << (count - 1).bit_length())
-        filled = [
-            np.concatenate([part, np.zeros_like(part, shape=(size - count, *part.shape[1:]))]) for part in records
-        ]
-        (encoded,) = self._infer("encode", filled)
-        tokens: NDArray[np.float32] = encoded.data[:count].copy()
+        (encoded,) = self._infer("encode", _padded(records))
+        tokens: NDArray[np.float32] = encoded.data[: len(records.squares)].copy()
         return tokens
+
+
+def _padded(arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    """The arrays, as long as each other, filled up with zeros to a size of `padded_size`."""
+    count = len(arrays[0])
+    missing = padded_size(count) - count
+    if not missing:
+        return list(arrays)
+    return [np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)]) for array in arrays]
 
 
 def _code_digest() -> str:
