@@ -37,8 +37,8 @@ from dejavu.engine.temperature import RandomChoice, decayed
 from dejavu.engine.tree import DRAWN, NO_NODE, Tree
 from dejavu.model.encoding import index_to_move, move_to_index, pack
 
-CACHE_SHARE, TREE_SHARE = 0.2, 0.7
-"""Parts of Hash for the cache of evaluations and for the tree; pruning needs the rest."""
+CACHE_SHARE, TREE_SHARE = 0.2, 0.65
+"""Parts of Hash for the cache of evaluations and for the tree; pruning and gaps in the memory need the rest."""
 
 TOP_MOVES = 10
 """Moves that `eval` lists."""
