@@ -1,4 +1,4 @@
-"""The game being played: position and history, the tree kept from move to move, the running search."""
+"""The state between commands: the game being played, the tree kept from move to move, the running search."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 
 import chess
 import numpy as np
-from numpy.typing import NDArray
 
 from dejavu.engine.clock import Budget, Pace, budget
 from dejavu.engine.endings import Endings
 from dejavu.engine.evaluator import EvaluationCache, EvaluationError, Remembering, expansions
 from dejavu.engine.experience import Experience
+from dejavu.engine.game import Game, packed_position, start_board
 from dejavu.engine.limits import Limits
 from dejavu.engine.lines import BestMove, Info, Line, score
 from dejavu.engine.loader import EvaluatorFactory, Loader
@@ -36,98 +36,15 @@ from dejavu.engine.strength import Strength, strength
 from dejavu.engine.tablebase import Tablebases
 from dejavu.engine.temperature import RandomChoice, decayed
 from dejavu.engine.tree import DRAWN, NO_NODE, Tree
-from dejavu.model.encoding import Packed, clock_byte, index_to_move, move_to_index, pack, stack
+from dejavu.model.encoding import index_to_move, move_to_index, pack
 
-CACHE_SHARE, TREE_SHARE = 0.2, 0.7
-"""Parts of Hash for the cache of evaluations and for the tree; pruning needs the rest."""
+CACHE_SHARE, TREE_SHARE = 0.2, 0.65
+"""Parts of Hash for the cache of evaluations and for the tree; pruning and gaps in the memory need the rest."""
 
 TOP_MOVES = 10
 """Moves that `eval` lists."""
 
 _log = logging.getLogger("dejavu")
-
-
-class PositionError(ValueError):
-    """A `position` command that makes no sense; the message is one sentence for the user."""
-
-
-class Game:
-    """A start position and the moves played, with what the rules need to know of the past."""
-
-    def __init__(self, fen: str | None, chess960: bool) -> None:
-        """`fen` None is the usual start; raises PositionError if the position cannot be played."""
-        self.fen = fen
-        self.chess960 = chess960
-        self.board = _start_board(fen, chess960)
-        self.moves: list[str] = []
-        self.indices: list[int] = []
-        """Policy index of each move."""
-        self.history: list[Packed] = []
-        """Positions before this one, the latest last, back to the last capture or pawn move."""
-
-    def play(self, text: str) -> None:
-        """Play a move in UCI notation; raises PositionError if it is not legal."""
-        board = self.board
-        try:
-            move = board.parse_uci(text)
-        except ValueError:
-            move = chess.Move.null()
-        if not move:
-            raise PositionError(f"illegal move '{text}' (number {len(self.moves) + 1}) in {board.fen()}")
-        before = pack(board)
-        self.indices.append(move_to_index(move, board))
-        board.push(move)
-        board.clear_stack()
-        self.moves.append(text)
-        self.history = [] if board.halfmove_clock == 0 else [*self.history[-100:], before]
-
-    def copy(self) -> Game:
-        """An independent copy."""
-        other = Game.__new__(Game)
-        other.fen, other.chess960 = self.fen, self.chess960
-        other.board = self.board.copy(stack=False)
-        other.moves, other.indices, other.history = self.moves[:], self.indices[:], self.history[:]
-        return other
-
-    def continues(self, other: Game) -> bool:
-        """Whether this game is the other one with no or more moves played."""
-        return (
-            self.fen == other.fen
-            and self.chess960 == other.chess960
-            and self.indices[: len(other.indices)] == other.indices
-        )
-
-
-_UNPLAYABLE = {
-    chess.STATUS_NO_WHITE_KING: "White has no king",
-    chess.STATUS_NO_BLACK_KING: "Black has no king",
-    chess.STATUS_TOO_MANY_KINGS: "there are too many kings",
-    chess.STATUS_PAWNS_ON_BACKRANK: "there is a pawn on the first or last rank",
-    chess.STATUS_OPPOSITE_CHECK: "the side to move could take the king",
-}
-
-
-def _start_board(fen: str | None, chess960: bool) -> chess.Board:
-    try:
-        board = chess.Board(fen or chess.STARTING_FEN, chess960=chess960)
-    except ValueError as error:
-        raise PositionError(f"bad FEN '{fen}': {error}") from None
-    status = board.status()
-    for problem, words in _UNPLAYABLE.items():
-        if status & problem:
-            raise PositionError(f"bad FEN '{fen}': {words}")
-    # Rights without a rook and impossible en-passant squares are common in hand-made FENs, and harmless.
-    board.castling_rights = board.clean_castling_rights()
-    if status & chess.STATUS_INVALID_EP_SQUARE:
-        board.ep_square = None
-    return board
-
-
-def _packed(game: Game) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
-    """The current position as a batch of one: planes [1, 4], clock byte [1]."""
-    packed = pack(game.board)
-    clock = clock_byte(game.board.halfmove_clock, packed in game.history[-2::-2])
-    return stack([packed]), np.array([clock], np.uint8)
 
 
 class Session:
@@ -188,7 +105,7 @@ class Session:
         if path:
             try:
                 self._experience.append(
-                    Path(path).expanduser(), _start_board(game.fen, game.chess960), game.fen, game.moves
+                    Path(path).expanduser(), start_board(game.fen, game.chess960), game.fen, game.moves
                 )
             except OSError as error:
                 self._say(f"the experience file {path} cannot be written: {error.strerror or error}")
@@ -306,7 +223,7 @@ class Session:
         board = self._game.board
         self._load(self._config)
         evaluator = self._loader.evaluator
-        planes, clocks = _packed(self._game)
+        planes, clocks = packed_position(self._game)
         lines = [evaluator.describe()]
         remembered = evaluator.use_memory
         for use_memory in (True, False) if self._loader.has_memory else (False,):
@@ -333,7 +250,7 @@ class Session:
         evaluator = self._loader.evaluator
         if isinstance(evaluator, Remembering):
             try:
-                evaluator.neighbours(*_packed(Game(None, chess960=False)))
+                evaluator.neighbours(*packed_position(Game(None, chess960=False)))
             except Exception:
                 _log.exception("the neighbours cannot be told")  # the user hears of it with the first move
 
@@ -344,7 +261,7 @@ class Session:
             return
         played = move_to_index(game.board.parse_uci(best), game.board)
         try:
-            neighbours = [item for item in evaluator.neighbours(*_packed(game)) if item.move == played]
+            neighbours = [item for item in evaluator.neighbours(*packed_position(game)) if item.move == played]
         except Exception as error:  # the move is still to be answered
             _log.exception("the neighbours cannot be told")
             self._say(f"the neighbours cannot be told: {type(error).__name__}: {error}")

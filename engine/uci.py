@@ -164,7 +164,7 @@ class UciLoop:
             self._session.configure(config)
 
     def _position(self, rest: str) -> None:
-        from dejavu.engine.session import PositionError
+        from dejavu.engine.game import PositionError
 
         words = rest.split()
         place = words.index("moves") if "moves" in words else len(words)

@@ -16,10 +16,10 @@ from dejavu.engine.bench import POSITIONS, grow
 from dejavu.engine.clock import Pace
 from dejavu.engine.endings import Endings
 from dejavu.engine.evaluator import EvaluationCache, Expansion, UniformEvaluator, priors
+from dejavu.engine.game import Game
 from dejavu.engine.lines import BestMove, Info
 from dejavu.engine.options import Config
 from dejavu.engine.search import Search, Signals, Task
-from dejavu.engine.session import Game
 from dejavu.engine.stoppers import NodesStopper, ProvenStopper
 from dejavu.engine.tablebase import Tablebases
 from dejavu.engine.tree import DRAWN, LOST, UNPROVEN, WON, Tree

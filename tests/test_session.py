@@ -10,11 +10,12 @@ import pytest
 from fake_evaluator import Client, FakeEvaluator, best_move, field, last_info, material, scattered_preference
 
 from dejavu.engine.evaluator import Evaluator
+from dejavu.engine.game import Game, PositionError
 from dejavu.engine.limits import Limits
 from dejavu.engine.lines import BestMove, Info
 from dejavu.engine.loader import Loader
 from dejavu.engine.options import Config
-from dejavu.engine.session import Game, PositionError, Session
+from dejavu.engine.session import Session
 from dejavu.model.encoding import pack
 
 

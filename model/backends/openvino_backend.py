@@ -154,6 +154,9 @@ class OpenVinoBackend:
             "INFERENCE_PRECISION_HINT": precision,
             "NUM_STREAMS": str(self.parts),
             "INFERENCE_NUM_THREADS": self.parts,
+            # Bound to a core, a stream waits for whatever else runs there while another core may be idle; and several
+            # engines at once would all be bound to the same cores.
+            "ENABLE_CPU_PINNING": False,
         }
 
     def _compile(self, models: dict[str, Any], precision: str) -> None:
