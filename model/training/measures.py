@@ -42,4 +42,5 @@ def phases(planes: NDArray[np.uint64]) -> NDArray[np.int64]:
 
 def _count(boards: NDArray[np.uint64]) -> NDArray[np.int64]:
     """[B] bits that are set."""
-    return np.unpackbits(np.ascontiguousarray(boards).view(np.uint8).reshape(-1, 8), axis=1).sum(axis=1, dtype=np.int64)
+    bits = np.unpackbits(np.ascontiguousarray(boards).view(np.uint8).reshape(-1, 8), axis=1)
+    return np.asarray(bits.sum(axis=1, dtype=np.int64))
