@@ -58,6 +58,7 @@ RULES = Rules(
     maxmoves=150,
 )
 """What ends the games of a gate early."""
+GATE_OPTIONS = {name: selfplay.OPTIONS[name] for name in ("MinibatchSize", "Hash")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,7 +178,7 @@ class Loop:
         names = [f"generation-{n:03d}" for n in (number, opponent)]
         players = {
             name: PlayerSettings(
-                name, (), Pace(nodes=arguments.gate_nodes), {**self.contestant(n).options, "Hash": "16"}
+                name, (), Pace(nodes=arguments.gate_nodes), {**self.contestant(n).options, **GATE_OPTIONS}
             )
             for name, n in zip(names, (number, opponent), strict=True)
         }
