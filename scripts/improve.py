@@ -55,9 +55,10 @@ from dejavu.retrieval.memory import Memory, MemoryFileError
 RULES = Rules(
     draw=DrawRule(movenumber=60, movecount=10, score=10),
     resign=ResignRule(movecount=4, score=800, twosided=True),
-    maxmoves=150,
+    maxmoves=100,
 )
 """What ends the games of a gate early."""
+GATE_OPTIONS = {name: selfplay.OPTIONS[name] for name in ("MinibatchSize", "Hash")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,13 +178,15 @@ class Loop:
         names = [f"generation-{n:03d}" for n in (number, opponent)]
         players = {
             name: PlayerSettings(
-                name, (), Pace(nodes=arguments.gate_nodes), {**self.contestant(n).options, "Hash": "16"}
+                name, (), Pace(nodes=arguments.gate_nodes), {**self.contestant(n).options, **GATE_OPTIONS}
             )
             for name, n in zip(names, (number, opponent), strict=True)
         }
         planned = schedule(names, read_openings(arguments.openings), games, gauntlet=False, seed=number)
         event = f"{names[0]} against {names[1]}"
-        tournament = Tournament(event, players, planned, RULES, sprt, arguments.at_once)
+        # A test can end a match early only if not all of its games are under way at once.
+        at_once = min(arguments.at_once, max(2, games // 4))
+        tournament = Tournament(event, players, planned, RULES, sprt, at_once)
         record = Record(pgn, event)
         print(f"{event}: {len(record.games)} of up to {games} games played", flush=True)
 
