@@ -65,7 +65,7 @@ class NetworkEvaluator:
             if network.retrieval is None:
                 raise MemoryFileError("the weights have no retrieval part, so a memory is of no use to them")
             self.retriever = Retriever(network.config, memory, threads=1)
-        self._network = network
+        self.network = network
         self.network_description = description
         self.use_backend(make_backend(backend, network, threads))
         self.use_memory = self.retriever is not None
@@ -147,9 +147,7 @@ class NetworkEvaluator:
     def explain(self, planes: Planes, clocks: NDArray[np.uint8]) -> Explanation | None:
         """What the memory does to one position (planes [1, 4], clocks [1]); None without a memory."""
         return (
-            None
-            if self.retriever is None
-            else explain(self._network, self.retriever, planes, clocks, self.memory_reach)
+            None if self.retriever is None else explain(self.network, self.retriever, planes, clocks, self.memory_reach)
         )
 
     def neighbours(self, planes: Planes, clocks: NDArray[np.uint8]) -> Sequence[NeighbourDescription]:

@@ -3,7 +3,7 @@
 Everything slow is kept in a work folder as it is made, so that a build that was killed goes on where it was
 and ends with the very same bytes. The stages:
 
-    1. select    every distinct position once, at most as many as asked for
+    1. select    every distinct position once; if not all are wanted, those of the most games
     2. fit       mean and principal components of the chunk embeddings of a sample
     3. embed     keys of all positions, shard by shard
     4. cluster   k-means of the position keys
@@ -27,7 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavu.retrieval.knn import train_clusters
-from dejavu.retrieval.memory import KEY_LIMIT, NO_MOVE, Memory, Provenance, encode_names, project
+from dejavu.retrieval.memory import KEY_LIMIT, Memory, Provenance, encode_names, project
+from dejavu.retrieval.positions import Positions, merge_equal
 
 Embed = Callable[[NDArray[np.uint64], NDArray[np.uint8]], NDArray[np.float32]]
 """(planes [B, 4], clocks [B]) -> chunk embeddings [B, l, d]."""
@@ -45,34 +46,11 @@ class BuildError(ValueError):
 
 
 @dataclass(frozen=True)
-class Positions:
-    """B positions and what is known of them, as they are stored in a memory."""
-
-    planes: NDArray[np.uint64]
-    """[B, 4]"""
-    clocks: NDArray[np.uint8]
-    """[B]"""
-    continuations: NDArray[np.uint16]
-    """[B, 8] policy indices of the next plies, NO_MOVE after the last known one."""
-    wdl: NDArray[np.float32]
-    """[B, 3] win, draw, loss of the side to move, adding up to 1."""
-    game: NDArray[np.int32]
-    """[B]"""
-
-    def __len__(self) -> int:
-        return len(self.planes)
-
-    def take(self, rows: NDArray[np.int64]) -> Positions:
-        """The positions at `rows`."""
-        return Positions(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
-
-
-@dataclass(frozen=True)
 class BuildOptions:
     """What a build may choose; a resumed build must choose the same."""
 
     entries: int | None = None
-    """At most so many entries, drawn at random from all; None keeps all."""
+    """At most so many entries, those met in the most games first; None keeps all."""
     key_size: int = 96
     """Numbers a position key; each of the l chunk keys has the l-th part of them."""
     sample: int = 8192
@@ -146,21 +124,16 @@ def _concatenate(batches: Iterable[Positions]) -> Positions:
 def _select(positions: Positions, options: BuildOptions) -> tuple[Positions, int]:
     """Distinct positions in their first order, and how many were dropped as equal to one that stays.
 
-    Of equal positions stays the one with the longest continuation, of these the first. A random choice from
-    the rest meets more games than the first so many positions would.
+    If not all are wanted, those met in the most games stay: they are the likeliest to be met again. A random choice
+    among the rest meets more games than the first so many positions would.
     """
-    plies = (positions.continuations != NO_MOVE).sum(axis=1)
-    order = np.lexsort((np.arange(len(positions)), -plies, *positions.planes.T))
-    planes = positions.planes[order]
-    first = np.ones(len(order), dtype=bool)
-    first[1:] = (planes[1:] != planes[:-1]).any(axis=1)
-    kept = order[first]
-    duplicates = len(positions) - len(kept)
-    kept.sort()
-    if options.entries is not None and options.entries < len(kept):
-        chosen = np.random.default_rng(options.seed).permutation(len(kept))[: options.entries]
-        kept = kept[np.sort(chosen)]
-    return positions.take(kept), duplicates
+    distinct, games = merge_equal(positions)
+    duplicates = len(positions) - len(distinct)
+    if options.entries is not None and options.entries < len(distinct):
+        shuffled = np.random.default_rng(options.seed).permutation(len(distinct))
+        chosen = shuffled[np.argsort(-games[shuffled], kind="stable")[: options.entries]]
+        distinct = distinct.take(np.sort(chosen))
+    return distinct, duplicates
 
 
 def _claim(

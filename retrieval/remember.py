@@ -6,16 +6,16 @@ engine that has the old file mapped goes on with that.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavu.retrieval.build import Embed, Positions
+from dejavu.retrieval.build import Embed
 from dejavu.retrieval.knn import ExactIndex
 from dejavu.retrieval.memory import Memory, Source, encode_names, project
+from dejavu.retrieval.positions import Positions, merge_equal
 
 _BATCH_ROWS = 64
 """Positions embedded at once: so few stay in a core's cache, and take half as long as four times as many."""
@@ -52,7 +52,7 @@ def add(
     of an entry with another one: a memory that says two things of one position teaches neither. `day` is ISO 8601;
     `embed` is the backbone that made the memory; `progress` hears positions done and positions in all.
     """
-    chosen = positions.take(_most_frequent(positions))
+    chosen, _ = merge_equal(positions)
     place = {board: entry for entry, board in enumerate(_identities(memory.boards))}
     stored = np.array([place.get(board, -1) for board in _identities(chosen.planes)], dtype=np.int64)
     is_stored = stored >= 0
@@ -122,15 +122,3 @@ def _identities(planes: NDArray[np.uint64]) -> list[bytes]:
     """Something to compare positions [B, 4] by."""
     identities: list[bytes] = np.ascontiguousarray(planes).view("V32").ravel().tolist()
     return identities
-
-
-def _most_frequent(positions: Positions) -> NDArray[np.int64]:
-    """One row of every distinct position, in ascending order: the last with the move that is best most often."""
-    pairs = list(zip(_identities(positions.planes), positions.continuations[:, 0].tolist(), strict=True))
-    votes = Counter(pairs)
-    chosen: dict[bytes, int] = {}
-    for row, pair in enumerate(pairs):
-        rival = chosen.get(pair[0])
-        if rival is None or votes[pair] >= votes[pairs[rival]]:
-            chosen[pair[0]] = row
-    return np.sort(np.fromiter(chosen.values(), dtype=np.int64, count=len(chosen)))

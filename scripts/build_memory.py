@@ -13,7 +13,7 @@ import datetime
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,18 +24,19 @@ from dejavu.model.inference import load_backbone
 from dejavu.model.training.dataset import SPLITS, Dataset, DatasetError
 from dejavu.model.training.records import positions
 from dejavu.model.weights import WeightsError
-from dejavu.retrieval.build import BuildError, BuildOptions, Positions, build_memory
+from dejavu.retrieval.build import BuildError, BuildOptions, build_memory
 from dejavu.retrieval.knn import ExactIndex, position_index, recall
 from dejavu.retrieval.memory import Memory, MemoryFileError, Provenance
+from dejavu.retrieval.positions import Positions
 
 ROWS_A_BATCH = 65536
 MEASURED_QUERIES = 256
 MEASURED_NEIGHBOURS = 4
 
 
-def batches(dataset: Dataset, split: int) -> Iterator[Positions]:
-    """All positions of a split, a batch at a time."""
-    rows = dataset.rows(split)
+def batches(dataset: Dataset, splits: Sequence[str]) -> Iterator[Positions]:
+    """All positions of some splits, a batch at a time."""
+    rows = np.sort(np.concatenate([dataset.rows(SPLITS[split]) for split in splits]))
     for start in range(0, len(rows), ROWS_A_BATCH):
         yield positions(dataset, rows[start : start + ROWS_A_BATCH])
 
@@ -87,7 +88,7 @@ def build(arguments: argparse.Namespace) -> None:
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     bars = ProgressBars()
     report = build_memory(
-        batches(dataset, SPLITS[arguments.split]),
+        batches(dataset, arguments.split),
         backbone.embed_chunks,
         dataset.game_name,
         backbone.fingerprint,
@@ -114,8 +115,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="data set of scripts/prepare_data.py")
     parser.add_argument("--weights", type=Path, required=True, help="trained backbone")
     parser.add_argument("--out", type=Path, required=True, help="memory to write")
-    parser.add_argument("--entries", type=int, help="at most so many, drawn at random (default: all)")
-    parser.add_argument("--split", choices=SPLITS, default="memory", help="which games (default: memory)")
+    parser.add_argument("--entries", type=int, help="at most so many, those met in the most games (default: all)")
+    parser.add_argument(
+        "--split", choices=SPLITS, nargs="+", default=["memory"], help="which games (default: those set aside for it)"
+    )
     parser.add_argument("--work", type=Path, help="folder of unfinished work (default: beside the memory)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())

@@ -23,9 +23,10 @@ from dejavu.model.training.dataset import MEMORY, TRAIN, Dataset
 from dejavu.model.training.records import continuations
 from dejavu.model.weights import save_weights
 from dejavu.retrieval import build as build_module
-from dejavu.retrieval.build import BuildError, BuildOptions, BuildReport, Positions, build_memory
+from dejavu.retrieval.build import BuildError, BuildOptions, BuildReport, build_memory
 from dejavu.retrieval.knn import ExactIndex, position_index
 from dejavu.retrieval.memory import NO_MOVE, Memory, Provenance, project
+from dejavu.retrieval.positions import Positions, merge_equal
 
 ROOT = Path(__file__).resolve().parent.parent
 PROVENANCE = Provenance("games.pgn", "build_memory.py", "2026-01-01")
@@ -111,20 +112,38 @@ def test_distances_between_keys_are_those_between_embeddings(tmp_path: Path) -> 
     assert 0 < (np.abs(memory.keys) == 127).mean() < 0.004
 
 
-def test_equal_positions_are_kept_once_with_the_longest_continuation(tmp_path: Path) -> None:
-    positions = some_positions(100)
-    planes, continuations = positions.planes, positions.continuations
-    planes[[50, 60, 70]] = planes[20]
-    continuations[60, 3:6] = 17  # twice as long as the others
-    continuations[80] = continuations[60]
-    planes[90] = planes[80]
-    continuations[90] = continuations[80]
-    memory, report = build(tmp_path, [positions])
-    assert (report.entries, report.duplicates) == (96, 4)
-    assert len(np.unique(memory.boards, axis=0)) == 96
-    kept = np.setdiff1d(np.arange(100), [20, 50, 70, 90])  # of equally long ones the first stays
-    np.testing.assert_array_equal(memory.boards, planes[kept])
-    np.testing.assert_array_equal(memory.clocks, positions.clocks[kept])
+def test_equal_positions_are_kept_once_with_the_move_of_most_of_them() -> None:
+    positions = some_positions(10)
+    planes, continuations, wdl = positions.planes, positions.continuations, positions.wdl
+    planes[[5, 6, 7, 8]] = planes[2]
+    continuations[[2, 5, 6, 7, 8], 0] = [11, 11, 12, 11, NO_MOVE]
+    continuations[5, 3:6] = 17  # twice as long as the others
+    positions.game[:] = [0, 0, 1, 1, 2, 2, 3, 4, 4, 4]
+    merged, games = merge_equal(positions)
+    np.testing.assert_array_equal(merged.planes, planes[[0, 1, 3, 4, 5, 9]])
+    np.testing.assert_array_equal(merged.continuations[4], continuations[5])
+    assert games.tolist() == [1, 1, 1, 1, 4, 1]  # two of the five are of one game
+    np.testing.assert_allclose(merged.wdl[4], wdl[[2, 5, 6, 7, 8]].mean(axis=0), rtol=1e-6)
+    np.testing.assert_array_equal(merged.wdl[3], wdl[4])
+
+
+def test_of_two_moves_as_often_best_the_one_named_last_stays() -> None:
+    positions = some_positions(3)
+    positions.planes[:] = positions.planes[0]
+    positions.continuations[:, 0] = [11, 12, NO_MOVE]
+    merged, _ = merge_equal(positions)
+    np.testing.assert_array_equal(merged.continuations, positions.continuations[[1]])
+
+
+def test_a_limited_memory_keeps_what_most_games_met(tmp_path: Path) -> None:
+    positions = some_positions(400)
+    positions.planes[200:300] = positions.planes[100:200]
+    positions.planes[300:350] = positions.planes[100:150]
+    positions.game[:] = np.arange(400)
+    memory, report = build(tmp_path, [positions], BuildOptions(entries=120, key_size=8))
+    assert (report.entries, report.duplicates) == (120, 150)
+    stored = {planes.tobytes() for planes in memory.boards}
+    assert all(planes.tobytes() in stored for planes in positions.planes[100:200])
 
 
 def test_a_limited_number_of_entries_comes_from_all_games(tmp_path: Path) -> None:

@@ -6,20 +6,31 @@ import json
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import chess
 import numpy as np
 import pytest
+from memories import small_memory
 
+from dejavu.model.config import NetworkConfig
 from dejavu.model.encoding import move_to_index, pack, stack
+from dejavu.model.neighbours import Retriever
+from dejavu.model.training.ablation import RandomRetriever, ShuffledRetriever
 from dejavu.model.training.calibration import Calibration, expected_calibration_error, plot_calibration, reliability
 from dejavu.model.training.dataset import HELD_OUT, MEMORY, NO_EVALUATION, NO_RESULT, TRAIN, Dataset
 from dejavu.model.training.duplicates import occurs_in
+from dejavu.model.training.measures import PHASES, phases
 from dejavu.retrieval.memory import encode_names
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "evaluate.py"
 PNG = b"\x89PNG"
+
+
+def run_script(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_reliability_puts_predictions_into_equal_bins() -> None:
@@ -102,18 +113,21 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_duplicates_are_left_out_and_calibration_is_reported(data: Path, tmp_path: Path) -> None:
-    picture, out = tmp_path / "new" / "calibration.png", tmp_path / "figures.json"
-    arguments = ["--data", data, "--threads", 1, "--reach", 1e12, "--dedupe", "--calibration", picture, "--json", out]
-    command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    picture, changes, out = tmp_path / "new" / "calibration.png", tmp_path / "changes.png", tmp_path / "figures.json"
+    options = ["--reach", 1e12, "--dedupe", "--calibration", picture, "--plot", changes, "--json", out]
+    done = run_script("--data", data, "--threads", 1, *options)
     assert done.returncode == 0, done.stderr
     assert "4 of 12 held-out positions left out" in done.stdout
+    assert "0 of 1 held-out games left out" in done.stdout
     figures = json.loads(out.read_text(encoding="utf-8"))
-    assert figures["positions"] == 8
-    by_distance = figures["by distance"].values()
-    assert sum(group["positions"] for group in by_distance) == 8
-    means = [group["value_loss"]["mean"] * group["positions"] for group in by_distance]
-    assert sum(means) / 8 == pytest.approx(figures["on minus off"]["value_loss"]["mean"], abs=1e-9)
+    assert figures["memory on"]["positions"] == 8
+    minus_off = figures["minus off"]
+    for kinds in (PHASES, [name.removeprefix("on, ") for name in minus_off if "distance" in name]):
+        groups = [minus_off[f"on, {kind}"] for kind in kinds if f"on, {kind}" in minus_off]
+        assert sum(group["positions"] for group in groups) == 8
+        means = [group["value_loss"]["mean"] * group["positions"] for group in groups]
+        assert sum(means) / 8 == pytest.approx(minus_off["on"]["value_loss"]["mean"], abs=1e-9)
+    assert minus_off["shuffled"] != minus_off["on"] != minus_off["random"]
     calibration = figures["calibration"]
     assert calibration["evaluation"]["memory on"]["positions"] == 2
     assert calibration["evaluation"]["memory off"] != calibration["evaluation"]["memory on"]
@@ -122,3 +136,35 @@ def test_duplicates_are_left_out_and_calibration_is_reported(data: Path, tmp_pat
     assert 0 < error < 1
     assert f"{error:.4f}" in done.stdout
     assert picture.read_bytes().startswith(PNG)
+    assert changes.read_bytes().startswith(PNG)
+
+
+def test_a_copy_of_a_training_game_is_not_held_out(data: Path, tmp_path: Path) -> None:
+    dataset = Dataset.open(data)
+    dataset.planes[24 + 5 : 36] = dataset.planes[5:12]
+    copied = tmp_path / "copied.safetensors"
+    dataset.save(copied)
+    done = run_script("--data", copied)
+    assert "1 of 1 held-out games left out" in done.stdout
+    assert "no held-out positions" in done.stderr
+
+
+def test_phases_go_by_the_pieces_left() -> None:
+    fens = [chess.STARTING_FEN, "r2qk2r/8/8/8/8/8/8/RN1QK2R w KQkq - 0 1", "4k3/pppppppp/8/8/8/8/4K3/R2R4 b - - 0 1"]
+    assert phases(stack([pack(chess.Board(fen)) for fen in fens])).tolist() == [0, 1, 2]
+
+
+def test_lying_memories_keep_what_is_needed_to_compare() -> None:
+    config = NetworkConfig(layout="ranks", width=2, heads=1, attack_width=0, chunks=2)
+    generator = np.random.default_rng(0)
+    projection = generator.normal(scale=10, size=(2, 8, 4)).astype(np.float32)
+    memory = replace(small_memory(), key_mean=np.zeros((2, 8), np.float32), key_projection=projection)
+    embeddings = generator.normal(size=(16, 2, 8)).astype(np.float32)
+    true = Retriever(config, memory, threads=1).search(embeddings)
+    shuffled = ShuffledRetriever(config, memory, threads=1).search(embeddings)
+    drawn = RandomRetriever(config, memory, threads=1).search(embeddings)
+    assert sorted(shuffled.entries.ravel()) == sorted(true.entries.ravel())
+    assert (shuffled.entries != true.entries).any()
+    np.testing.assert_array_equal(drawn.distances, true.distances)
+    assert (drawn.entries != true.entries).mean() > 0.5
+    np.testing.assert_array_equal(drawn.moves[:, 0], memory.continuations[drawn.entries[:, 0], 0])

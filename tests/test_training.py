@@ -480,8 +480,8 @@ def test_a_network_that_trusts_its_memory_plays_what_it_was_taught(
     trusting, out = tmp_path / "weights.safetensors", tmp_path / "figures.json"
     save_weights(trusting, network, network.config, {})
     before = memory.read_bytes()
-    options = ["--weights", trusting, "--memory", memory, "--positions", 32, "--json", out]
-    done = run_script("evaluate.py", "--data", data, "--teach", 8, *options)
+    options = ["--weights", trusting, "--memory", memory, "--positions", 8, "--others", 32, "--json", out]
+    done = run_script("teach.py", "--data", data, *options)
     assert done.returncode == 0, done.stderr
     figures = json.loads(out.read_text())
     assert (figures["taught"], figures["played at 1 nodes"]) == (8, 1.0)
@@ -510,7 +510,7 @@ def test_evaluate_reports_on_off_and_their_difference(
     assert done.returncode == 0, done.stderr
     numbers = json.loads(out.read_text())
     on, off = numbers["memory on"], numbers["memory off"]
-    assert numbers["on minus off"]["value_loss"]["mean"] == pytest.approx(
+    assert numbers["minus off"]["on"]["value_loss"]["mean"] == pytest.approx(
         on["value_loss"]["mean"] - off["value_loss"]["mean"], abs=1e-9
     )
     trained = load_weights(retrieval / "weights.safetensors")[1]["training.held_out"]

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from dejavu.model.training.dataset import Dataset
 from dejavu.model.training.games import GamePositions
-from dejavu.retrieval.build import Positions
 from dejavu.retrieval.memory import CONTINUATION_PLIES, NO_MOVE
+from dejavu.retrieval.positions import Positions
 
 
 def join(
