@@ -185,6 +185,16 @@ class Config:
     temperature_decay_moves: int = _spin(
         "TempDecayMoves", 0, 0, 1000, "Moves of the game over which Temperature falls to 0; 0 is never."
     )
+    noise_epsilon: float = _real(
+        "DirichletNoiseEpsilon",
+        0.0,
+        0.0,
+        1.0,
+        "Share of Dirichlet noise in the priors of the position to play; for variety in self-play, 0 is none.",
+    )
+    noise_alpha: float = _real(
+        "DirichletNoiseAlpha", 0.3, 0.001, 1000.0, "Concentration of that noise: the smaller, the fewer moves share it."
+    )
     draw_score: float = _real(
         "DrawScore",
         0.0,

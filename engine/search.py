@@ -31,6 +31,7 @@ from dejavu.engine.endings import Endings
 from dejavu.engine.evaluator import EvaluationCache, Evaluator, Expansion, expansions
 from dejavu.engine.lines import BestMove, Info, mate_in, ranked_places, value, variations
 from dejavu.engine.move_stats import move_stats
+from dejavu.engine.noise import RootNoise
 from dejavu.engine.options import Config
 from dejavu.engine.stoppers import Progress, Stopper, first_reason
 from dejavu.engine.tablebase import Tablebases
@@ -111,6 +112,8 @@ class Task:
     """`go infinite`: no answer before `stop`."""
     choice: RandomChoice | None = None
     """How the move is drawn; None plays the best."""
+    noise: RootNoise | None = None
+    """What is mixed into the priors of the root; None is nothing."""
 
 
 class Leaf(NamedTuple):
@@ -173,6 +176,8 @@ class Search:
         self._best_child = NO_NODE
         self._reported = (0, NO_NODE)
         """Depth and best root move of the latest info line."""
+        if self.tree.first_edge[self.root] >= 0:
+            self._disturb_root()
 
     def run(self) -> BestMove:
         """Search until a stopper or `stop` ends it, and answer; blocks as long as UCI forbids an answer."""
@@ -254,6 +259,8 @@ class Search:
             if leaf.node == root:
                 expansion = self._of_root_moves(expansion)
             self._expand(leaf.node, leaf.depth, expansion)
+            if leaf.node == root and not expansion.mates:
+                self._disturb_root()
         for leaf in batch.leaves:
             tree.add_in_flight(leaf.node, root, -1)
         for node in batch.collisions:
@@ -283,6 +290,12 @@ class Search:
     def _of_root_moves(self, expansion: Expansion) -> Expansion:
         allowed = {move_to_index(move, self._root_board) for move in self.task.root_moves}
         return _restricted(expansion, allowed)
+
+    def _disturb_root(self) -> None:
+        """Mix noise into the priors of the root, which has its edges."""
+        noise = self.task.noise
+        if noise is not None and self.tree.edge_count[self.root]:
+            self.tree.set_priors(self.root, noise.mixed(self.tree.priors(self.root)))
 
     def _may_overlap(self) -> bool:
         """Whether to gather while a minibatch is being judged.

@@ -20,6 +20,7 @@ from dejavu.engine.experience import Experience
 from dejavu.engine.limits import Limits
 from dejavu.engine.lines import BestMove, Info, Line, score
 from dejavu.engine.loader import EvaluatorFactory, Loader
+from dejavu.engine.noise import RootNoise
 from dejavu.engine.options import Config
 from dejavu.engine.search import Search, Signals, Task
 from dejavu.engine.stoppers import (
@@ -133,9 +134,16 @@ class Session:
     """One engine's state between commands. All methods but those of the search run in the input thread."""
 
     def __init__(
-        self, factory: EvaluatorFactory, say: Callable[[str], None], generator: random.Random | None = None
+        self,
+        factory: EvaluatorFactory,
+        say: Callable[[str], None],
+        generator: random.Random | None = None,
+        endings: Endings | None = None,
     ) -> None:
-        """`say` prints one `info string`; `generator` draws the moves where Temperature asks for it."""
+        """`say` prints one `info string`; `generator` draws moves and noise where the options ask for them.
+
+        Sessions that play at the same time may share the solved `endings`, which take a second to make.
+        """
         self._say = say
         self._generator = generator or random.Random()
         self._loader = Loader(factory, say)
@@ -148,7 +156,7 @@ class Session:
         """The options of the last search."""
         self._cache = EvaluationCache(0)
         self._tablebases = Tablebases("", say)
-        self._endings = Endings()
+        self._endings = endings or Endings()
         self._experience = Experience()
         self._pace = Pace()
         self._signals = Signals()
@@ -432,6 +440,9 @@ class Session:
             stoppers=_stoppers(limits, config, node_limit, time),
             wait_for_stop=limits.infinite or unlimited,
             choice=self._choice(game.board, config, wanted),
+            noise=RootNoise(config.noise_epsilon, config.noise_alpha, self._generator)
+            if config.noise_epsilon > 0
+            else None,
         )
         return Search(
             task,

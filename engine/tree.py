@@ -132,6 +132,25 @@ class Tree:
         self.edge_prior.frombytes(expansion.priors)
         self.edge_count[node] = len(expansion.moves) // 2
 
+    def priors(self, node: int) -> NDArray[np.float32]:
+        """P of the node's edges [M], in their order."""
+        first = self.first_edge[node]
+        return np.array(self.edge_prior[first : first + self.edge_count[node]], np.float32)
+
+    def set_priors(self, node: int, priors: NDArray[np.float32]) -> None:
+        """Give the node's edges another P [M], in their order; those not visited yet are put into order again."""
+        first, count = self.first_edge[node], self.edge_count[node]
+        children = self.children[node]
+        visited = len(children)
+        unvisited = visited + np.argsort(-priors[visited:], kind="stable")
+        order = np.concatenate([np.arange(visited), unvisited])
+        moves = np.array(self.edge_move[first : first + count])
+        self.edge_move[first : first + count] = _array("H", moves[order])
+        self.edge_prior[first : first + count] = _array("f", priors[order])
+        for child, prior in zip(children, priors.tolist(), strict=False):
+            self.prior[child] = prior
+        self.visited_policy[node] = sum(self.prior[child] for child in children if self.visits[child])
+
     def add_in_flight(self, node: int, root: int, amount: int) -> None:
         """Add `amount` visits under way to the node and to all above it, up to `root`."""
         in_flight, parent = self.in_flight, self.parent

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from dejavu.model.inference import load_backbone
 from dejavu.model.training.dataset import SPLITS, Dataset, DatasetError
 from dejavu.model.training.records import positions
+from dejavu.model.training.shards import open_data
 from dejavu.model.weights import WeightsError
 from dejavu.retrieval.build import BuildError, BuildOptions, build_memory
 from dejavu.retrieval.knn import ExactIndex, position_index, recall
@@ -78,11 +79,11 @@ def measure(memory: Memory, threads: int) -> tuple[float, float]:
 def build(arguments: argparse.Namespace) -> None:
     """Build, open what was built, and say what came of it."""
     start = time.monotonic()
-    dataset = Dataset.open(arguments.data)
+    dataset = open_data(arguments.data)
     backbone = load_backbone(arguments.weights)
     provenance = Provenance(
         sources=", ".join(dataset.sources),
-        command=shlex.join(["build_memory.py", *sys.argv[1:]]),
+        command=arguments.command,
         date=datetime.date.today().isoformat(),
     )
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
@@ -109,10 +110,18 @@ def build(arguments: argparse.Namespace) -> None:
     print(f"wrote {arguments.out}, {arguments.out.stat().st_size / 1e6:.1f} MB")
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
+    """Run the command line `words`, or that of the process."""
+    words = sys.argv[1:] if words is None else words
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--data", type=Path, required=True, help="data set of scripts/prepare_data.py")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="data sets of scripts/prepare_data.py, folders of scripts/selfplay.py; the same as in training",
+    )
     parser.add_argument("--weights", type=Path, required=True, help="trained backbone")
     parser.add_argument("--out", type=Path, required=True, help="memory to write")
     parser.add_argument("--entries", type=int, help="at most so many, those met in the most games (default: all)")
@@ -122,7 +131,8 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="folder of unfinished work (default: beside the memory)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
+    arguments.command = shlex.join(["build_memory.py", *words])
     if arguments.entries is not None and arguments.entries < 1:
         parser.error("--entries must be at least 1")
     torch.set_num_threads(arguments.threads)

@@ -11,8 +11,9 @@ with the same arguments after a kill, a run goes on from its checkpoint to the s
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from dejavu.model.training.loop import Run, Schedule, evaluate, train
 from dejavu.model.training.plot import plot_run
 from dejavu.model.training.precompute import NeighbourShards
 from dejavu.model.training.replicas import Forward, Replicas
+from dejavu.model.training.shards import open_data
 from dejavu.model.weights import WeightsError, fingerprint, load_weights, save_weights
 from dejavu.retrieval.memory import Memory, MemoryFileError
 
@@ -54,7 +56,13 @@ def held_out_batches(dataset: Dataset, source: str | None, positions: int) -> li
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, required=True, help="data set of scripts/prepare_data.py")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="data sets of scripts/prepare_data.py, folders of scripts/selfplay.py",
+    )
     parser.add_argument("--run", type=Path, required=True, help="folder of this run")
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--batch", type=int, default=256, help="samples an update")
@@ -121,7 +129,7 @@ def train_and_save(
     policy, value, top1 = train(replicas, parts_of, held_out, schedule, run, settings)
     weights = arguments.run / "weights.safetensors"
     training = {
-        "command": " ".join(sys.argv),
+        "command": arguments.command,
         "samples": str(schedule.steps * schedule.batch),
         "held_out": f"policy loss {policy:.4f}, value loss {value:.4f}, top-1 {top1:.4f}",
     }
@@ -131,7 +139,7 @@ def train_and_save(
 
 def train_backbone(arguments: argparse.Namespace) -> None:
     """Stage 1: backbone and heads from evaluated games."""
-    dataset = Dataset.open(arguments.data)
+    dataset = open_data(arguments.data)
     device = torch.device(arguments.device)
     torch.manual_seed(arguments.seed)
     if arguments.start_from:
@@ -161,7 +169,7 @@ def train_backbone(arguments: argparse.Namespace) -> None:
 
 def train_retrieval(arguments: argparse.Namespace) -> None:
     """Stage 2: neighbour encoder and chunked cross-attention, on the frozen backbone and heads of stage 1."""
-    dataset = Dataset.open(arguments.data)
+    dataset = open_data(arguments.data)
     device = torch.device(arguments.device)
     stage1, _ = load_weights(arguments.weights)
     changes = {
@@ -226,7 +234,9 @@ def train_retrieval(arguments: argparse.Namespace) -> None:
     print(f"held-out positions, each taught a random move: {evaluate(replicas, taught)[2]:.1%} of the moves are played")
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
+    """Run the command line `words`, or that of the process."""
+    words = sys.argv[1:] if words is None else words
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     stages = parser.add_subparsers(required=True)
     backbone = stages.add_parser("backbone", help="stage 1: backbone and heads")
@@ -253,7 +263,8 @@ def main() -> None:
         "--attention-alone", action="store_true", help="nothing of the neighbours but by attention (an ablation)"
     )
     retrieval.set_defaults(stage=train_retrieval)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
+    arguments.command = shlex.join(["train.py", *words])
     torch.set_num_threads(arguments.threads)  # for all but the training itself
     arguments.run.mkdir(parents=True, exist_ok=True)
     try:

@@ -7,13 +7,18 @@ nothing here can be late, crash or be silent on its own.
 
 from __future__ import annotations
 
+import random
 import time
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
+from typing import TypeVar
 
 import chess
 import chess.engine
 import numpy as np
 
+from dejavu.engine.endings import Endings
 from dejavu.engine.evaluator import EvaluationError, Expansion, expansions
 from dejavu.engine.limits import Limits
 from dejavu.engine.lines import Info
@@ -45,6 +50,7 @@ class SharedPlayer:
         if pace.nodes is None or pace != Pace(nodes=pace.nodes):
             raise PlayerError(f"{name} plays at {pace}; batched games need nodes and nothing else")
         self.limits = Limits(nodes=pace.nodes)
+        self._endings = Endings()
         self.config = Config()
         try:
             for option, value in settings.options.items():
@@ -53,9 +59,9 @@ class SharedPlayer:
         except (OptionError, ValueError, OSError) as error:
             raise PlayerError(f"{name}: {' '.join(str(error).split())}") from error
 
-    def session(self) -> Session:
-        """An engine for one game."""
-        session = Session(lambda *wanted: self.evaluator, self._complain)
+    def session(self, generator: random.Random | None = None) -> Session:
+        """An engine for one game, with the `generator` of its random choices."""
+        session = Session(lambda *wanted: self.evaluator, self._complain, generator, self._endings)
         session.configure(self.config)
         return session
 
@@ -76,51 +82,101 @@ class SharedPlayer:
             raise PlayerError(f"{self._name}: {error}") from error
 
 
-class RunningGame:
-    """One game: its position, and the search of the side to move."""
+class SearchingGame(ABC):
+    """A game whose searches are driven from outside."""
 
-    def __init__(self, tournament: Tournament, game: ScheduledGame, players: dict[str, SharedPlayer]) -> None:
-        self.scheduled = game
-        self.outcome = Outcome()
-        self._board = game.opening.board()
-        self._adjudicator = Adjudicator(tournament.rules)
-        self._players = {chess.WHITE: players[game.white], chess.BLACK: players[game.black]}
-        self._sessions = {colour: player.session() for colour, player in self._players.items()}
+    def __init__(self) -> None:
         self._search: Search | None = None
-        self._began = 0.0
-        self._info: Info | None = None
 
     @property
+    @abstractmethod
     def player(self) -> SharedPlayer:
         """Whose move it is."""
-        return self._players[self._board.turn]
+
+    @abstractmethod
+    def _start(self) -> Search | None:
+        """A search of the position on the board; None if the game is over."""
+
+    @abstractmethod
+    def _move(self, search: Search, reason: str) -> None:
+        """Play what a search has found that ended for `reason`."""
 
     def advance(self) -> Minibatch | None:
         """Play on until the network is needed, and say for what; None once the game is over."""
         while True:
-            if self._search is None:
-                verdict = by_rule(self._board)
-                if verdict is not None:
-                    self.outcome.end(verdict, "normal")
-                    return None
-                self._search = self._start()
-            reason = self._search.reason_to_stop()
+            search = self._search = self._search or self._start()
+            if search is None:
+                return None
+            reason = search.reason_to_stop()
             if reason is not None:
-                self._move(self._search, reason)
-                if self.outcome.result != "*":
-                    return None
+                self._search = None
+                self._move(search, reason)
                 continue
-            batch = self._search.gather()
+            batch = search.gather()
             if batch.leaves:
                 return batch
-            self._search.settle(batch, [])
+            search.settle(batch, [])
 
     def settle(self, batch: Minibatch, answers: Sequence[Expansion]) -> None:
         """Hand the search what it asked for."""
         assert self._search is not None
         self._search.settle(batch, answers)
 
-    def _start(self) -> Search:
+
+G = TypeVar("G", bound=SearchingGame)
+
+
+def play_together(games: Iterable[G], at_once: int, finished: Callable[[G], bool]) -> None:
+    """Play `games`, so many at once; `finished` is told of each that is over, and ends it all by True.
+
+    Raises PlayerError for a player that cannot play any more.
+    """
+    waiting = iter(games)
+    running = list(islice(waiting, at_once))
+    while running:
+        asked: list[tuple[G, Minibatch]] = []
+        while running:
+            game = running.pop()
+            batch = game.advance()
+            if batch is not None:
+                asked.append((game, batch))
+                continue
+            if finished(game):
+                return
+            running += islice(waiting, 1)
+        for player in dict.fromkeys(game.player for game, _ in asked):
+            own = [(game, batch) for game, batch in asked if game.player is player]
+            answers = iter(player.judge([leaf for _, batch in own for leaf in batch.leaves]))
+            for game, batch in own:
+                game.settle(batch, [next(answers) for _ in batch.leaves])
+        running = [game for game, _ in reversed(asked)]
+
+
+class RunningGame(SearchingGame):
+    """One game of a match: its position, and the search of the side to move."""
+
+    def __init__(self, tournament: Tournament, game: ScheduledGame, players: dict[str, SharedPlayer]) -> None:
+        super().__init__()
+        self.scheduled = game
+        self.outcome = Outcome()
+        self._board = game.opening.board()
+        self._adjudicator = Adjudicator(tournament.rules)
+        self._players = {chess.WHITE: players[game.white], chess.BLACK: players[game.black]}
+        self._sessions = {colour: player.session() for colour, player in self._players.items()}
+        self._began = 0.0
+        self._info: Info | None = None
+
+    @property
+    def player(self) -> SharedPlayer:
+        return self._players[self._board.turn]
+
+    def _start(self) -> Search | None:
+        if self.outcome.result != "*":
+            return None
+        verdict = by_rule(self._board)
+        if verdict is not None:
+            self.outcome.end(verdict, "normal")
+            return None
         session = self._sessions[self._board.turn]
         session.set_position(self.scheduled.opening.fen, [move.uci() for move in self._board.move_stack])
         self._began = time.perf_counter()
@@ -130,7 +186,6 @@ class RunningGame:
         self._info = info
 
     def _move(self, search: Search, reason: str) -> None:
-        self._search = None
         best = search.answer(reason)
         assert best.move is not None
         assert self._info is not None
@@ -158,24 +213,10 @@ def run_batched(
     players = {name: SharedPlayer(settings, say, load) for name, settings in tournament.players.items()}
     if tournament.verdict(record) is not None:
         return
-    missing = tournament.missing(record)[::-1]
-    games = [RunningGame(tournament, missing.pop(), players) for _ in range(min(tournament.concurrency, len(missing)))]
-    while games:
-        asked: list[tuple[RunningGame, Minibatch]] = []
-        while games:
-            game = games.pop()
-            batch = game.advance()
-            if batch is not None:
-                asked.append((game, batch))
-                continue
-            finished(record.add(tournament.pgn(game.scheduled, game.outcome)))
-            if tournament.verdict(record) is not None:
-                return
-            if missing:
-                games.append(RunningGame(tournament, missing.pop(), players))
-        for player in players.values():
-            own = [(game, batch) for game, batch in asked if game.player is player]
-            answers = iter(player.judge([leaf for _, batch in own for leaf in batch.leaves]))
-            for game, batch in own:
-                game.settle(batch, [next(answers) for _ in batch.leaves])
-        games = [game for game, _ in reversed(asked)]
+
+    def record_it(game: RunningGame) -> bool:
+        finished(record.add(tournament.pgn(game.scheduled, game.outcome)))
+        return tournament.verdict(record) is not None
+
+    games = (RunningGame(tournament, game, players) for game in tournament.missing(record))
+    play_together(games, tournament.concurrency, record_it)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dejavu.model.attacks import attacks, legal_mask
 from dejavu.model.backbone import Inputs, as_inputs
-from dejavu.model.encoding import MIRRORED_MOVES, NO_MOVE, mirror
+from dejavu.model.encoding import MIRRORED_MOVES, NO_MOVE, POLICY_SIZE, mirror
 from dejavu.model.features import features
 from dejavu.model.neighbour_encoder import CONTINUATION_PLIES, Records
 from dejavu.model.neighbours import Neighbours, read_records
@@ -58,6 +58,8 @@ class Batch(NamedTuple):
     """[B] policy index of the best move."""
     wdl: Tensor
     """[B, 3] value target."""
+    policy: Tensor | None = None
+    """[B, POLICY_SIZE] policy target: shares of a search's visits; None if the best move is all that is known."""
     neighbours: NeighbourInputs | None = None
     """What the retrieval part reads, in its stage of the training."""
 
@@ -69,6 +71,7 @@ class Batch(NamedTuple):
             legal=self.legal.to(device, non_blocking=True),
             best=self.best.to(device, non_blocking=True),
             wdl=self.wdl.to(device, non_blocking=True),
+            policy=None if self.policy is None else self.policy.to(device, non_blocking=True),
             neighbours=self.neighbours and self.neighbours.to(device),
         )
 
@@ -126,6 +129,16 @@ def make_batch(
     if mirrored is not None:
         planes[mirrored] = mirror(planes[mirrored])
         best = np.where(mirrored, MIRRORED_MOVES[best], best)
+    policy = None
+    searched, moves, shares = dataset.searches.visit_shares(rows)
+    if len(searched):
+        if mirrored is not None:
+            moves = np.where(mirrored[searched], MIRRORED_MOVES[moves], moves)
+        target = np.zeros((len(rows), POLICY_SIZE), np.float32)
+        target[np.arange(len(rows)), best] = 1
+        target[searched] = 0
+        target[searched, moves] = shares
+        policy = torch.from_numpy(target)
     sets = attacks(planes)
     inputs = features(planes, clocks, sets)
     return Batch(
@@ -134,6 +147,7 @@ def make_batch(
         legal=torch.from_numpy(legal_mask(planes, sets)),
         best=torch.from_numpy(best.astype(np.int64)),
         wdl=torch.from_numpy(dataset.wdl_target(rows, result_weight)),
+        policy=policy,
     )
 
 
@@ -165,6 +179,12 @@ def add_twins(batch: Batch, share: float, seed: int, random_moves: float = 0.5) 
     best = batch.best.clone()
     best[at] = torch.where(torch.from_numpy(is_random), torch.from_numpy(drawn), best[at])
 
+    policy = batch.policy
+    if policy is not None:
+        policy = policy.clone()
+        policy[at] = 0
+        policy[at, best[at]] = 1
+
     moves = torch.full((len(taught), CONTINUATION_PLIES), NO_MOVE)
     moves[:, 0] = best[at]
     is_unknown = torch.from_numpy(generator.random(len(taught)) < 0.5)[:, None]
@@ -185,7 +205,7 @@ def add_twins(batch: Batch, share: float, seed: int, random_moves: float = 0.5) 
     found.wdl[taught, :, 0] = np.rint(wdl.numpy() * 255)[:, None]
     places[at, :, 0] = (len(records.wdl) + torch.arange(len(taught)))[:, None]
     records = Records(*(torch.cat(pair) for pair in zip(records, twins, strict=True)))
-    return batch._replace(best=best, neighbours=NeighbourInputs(records, places, found))
+    return batch._replace(best=best, policy=policy, neighbours=NeighbourInputs(records, places, found))
 
 
 def prefetch(make: Callable[[int], T], steps: range) -> Iterator[T]:

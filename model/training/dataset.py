@@ -1,20 +1,23 @@
 """The data set: every position of many games, packed, with what was best there and how it stood.
 
-One safetensors file, memory-mapped. N positions, game by game in playing order; G games.
+One safetensors file, memory-mapped. N positions, game by game in playing order; G games. Where a search of ours judged
+a position, as in self-play, it is known how often each move was visited and what the root was worth.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-FORMAT = "dejavu-dataset-1"
+FORMAT = "dejavu-dataset-2"
 TRAIN, MEMORY, HELD_OUT = 0, 1, 2
 SPLITS = {"train": TRAIN, "memory": MEMORY, "held-out": HELD_OUT}
 
@@ -22,6 +25,7 @@ NO_EVALUATION = 32767
 MATE = 32000
 """A mate in n moves is stored as MATE - n, being mated in n as n - MATE."""
 NO_RESULT = 2
+MAX_SOURCES = 256
 
 # WDL from centipawns: a pawn ahead is an even chance to win between engines (Stockfish's normalisation), and
 # this many centipawns more or less take the logit by one. Wide, since the labels come from short searches.
@@ -31,6 +35,66 @@ CENTIPAWNS_PER_LOGIT = 45.0
 
 class DatasetError(ValueError):
     """A data set that cannot be used; the message is one sentence naming the file and what is wrong."""
+
+
+@dataclass(frozen=True)
+class Searches:
+    """What searches found in S of N positions, and the V moves they visited, one position's after the other's."""
+
+    rows: NDArray[np.int64]
+    """[S] which positions, ascending."""
+    wdl: NDArray[np.float32]
+    """[S, 3] win, draw, loss at the root, from the side to move."""
+    offsets: NDArray[np.int64]
+    """[S + 1] where each position's moves begin."""
+    moves: NDArray[np.uint16]
+    """[V] policy indices."""
+    visits: NDArray[np.uint32]
+    """[V] at least 1."""
+
+    @classmethod
+    def none(cls) -> Searches:
+        """Of positions that nothing has searched."""
+        return cls(
+            np.empty(0, np.int64),
+            np.empty((0, 3), np.float32),
+            np.zeros(1, np.int64),
+            np.empty(0, np.uint16),
+            np.empty(0, np.uint32),
+        )
+
+    @classmethod
+    def join(cls, parts: Sequence[Searches], sizes: Sequence[int]) -> Searches:
+        """The searches of data that is joined from parts of so many positions."""
+        firsts = np.cumsum([0, *sizes])
+        counts = np.concatenate([np.zeros(1, np.int64), *(np.diff(part.offsets) for part in parts)])
+        return cls(
+            np.concatenate([part.rows + first for part, first in zip(parts, firsts, strict=False)]),
+            np.concatenate([part.wdl for part in parts]),
+            np.cumsum(counts),
+            np.concatenate([part.moves for part in parts]),
+            np.concatenate([part.visits for part in parts]),
+        )
+
+    def find(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Which of `rows` [B] have been searched: their places in `rows`, and those of their searches."""
+        if not len(self.rows):
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        found = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
+        places = np.flatnonzero(self.rows[found] == rows)
+        return places, found[places]
+
+    def visit_shares(
+        self, rows: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.uint16], NDArray[np.float32]]:
+        """The visited moves of `rows` [B]: place in `rows`, policy index, share of the position's visits; [K] each."""
+        places, found = self.find(rows)
+        counts = self.offsets[found + 1] - self.offsets[found]
+        starts = np.cumsum(counts) - counts
+        taken = np.repeat(self.offsets[found] - starts, counts) + np.arange(counts.sum())
+        visits = self.visits[taken].astype(np.float32)
+        totals = np.add.reduceat(visits, starts) if len(starts) else visits
+        return np.repeat(places, counts), self.moves[taken], visits / np.repeat(totals, counts)
 
 
 @dataclass(frozen=True)
@@ -61,6 +125,8 @@ class Dataset:
     """[G + 1] where each game's line starts."""
     source_names: NDArray[np.uint8]
     """UTF-8 text: a line a game file."""
+    searches: Searches = field(default_factory=Searches.none)
+    """Of any positions."""
 
     def __len__(self) -> int:
         return len(self.planes)
@@ -83,15 +149,18 @@ class Dataset:
         return np.flatnonzero(games[self.game])
 
     def wdl_target(self, rows: NDArray[np.int64], result_weight: float = 0.0) -> NDArray[np.float32]:
-        """[B, 3] win, draw, loss from the side to move: from the evaluation, else the result, else even.
+        """[B, 3] win, draw, loss from the side to move: from our search, the evaluation, the result, or even.
 
-        Where both are known, the game's result has `result_weight` of the target.
+        The first of these that is known decides. Where the result is known beside another, it has `result_weight` of
+        the target.
         """
         pawns = self.centipawns[rows].astype(np.float32)
         win = _sigmoid((pawns - EVEN_WIN_CENTIPAWNS) / CENTIPAWNS_PER_LOGIT)
         loss = _sigmoid((-pawns - EVEN_WIN_CENTIPAWNS) / CENTIPAWNS_PER_LOGIT)
         wdl = np.stack([win, np.maximum(1 - win - loss, 0), loss], axis=1)
         unknown = self.centipawns[rows] == NO_EVALUATION
+        places, found = self.searches.find(rows)
+        wdl[places], unknown[places] = self.searches.wdl[found], False
         result = self.result[rows]
         known = np.eye(3, dtype=np.float32)[1 - np.where(result == NO_RESULT, 0, result)]
         weight = np.where(unknown, 1, np.where(result == NO_RESULT, 0, result_weight))[:, None]
@@ -102,11 +171,8 @@ class Dataset:
     def save(self, path: Path) -> None:
         """Write the file, atomically."""
         partial = path.with_name(path.name + ".partial")
-        save_file(
-            {field.name: np.ascontiguousarray(getattr(self, field.name)) for field in fields(self)},
-            partial,
-            {"format": FORMAT},
-        )
+        tensors = _tensors(self) | {f"searches.{name}": value for name, value in _tensors(self.searches).items()}
+        save_file(tensors, partial, {"format": FORMAT})
         os.replace(partial, path)
 
     @classmethod
@@ -116,11 +182,52 @@ class Dataset:
             with safe_open(path, framework="numpy") as file:
                 if (file.metadata() or {}).get("format") != FORMAT:
                     raise DatasetError(f"{path} is not a Dejavu data set")
-                return cls(**{field.name: file.get_tensor(field.name) for field in fields(cls)})
+                searches = Searches(**{name: file.get_tensor(f"searches.{name}") for name in _names(Searches)})
+                return cls(searches=searches, **{name: file.get_tensor(name) for name in _names(cls)})
         except FileNotFoundError:
             raise DatasetError(f"data set {path} does not exist") from None
         except (OSError, SafetensorError) as error:
             raise DatasetError(f"data set {path} cannot be read: {error}") from None
+
+    @classmethod
+    def join(cls, parts: Sequence[Dataset]) -> Dataset:
+        """One data set of several, whose games are numbered on. Raises DatasetError for too many game files."""
+        if len(parts) == 1:
+            return parts[0]
+        sources = list(dict.fromkeys(name for part in parts for name in part.sources))
+        if len(sources) > MAX_SOURCES:
+            raise DatasetError(f"a data set has at most {MAX_SOURCES} game files, not {len(sources)}")
+        joined: dict[str, NDArray[Any]] = {
+            name: np.concatenate([getattr(part, name) for part in parts])
+            for name in _names(cls)
+            if name not in ("game", "source", "name_offsets", "source_names")
+        }
+        first_games = np.cumsum([0, *(len(part.split) for part in parts)])
+        first_names = np.cumsum([0, *(len(part.names) for part in parts)])
+        return cls(
+            game=np.concatenate(
+                [(part.game + first).astype(np.int32) for part, first in zip(parts, first_games, strict=False)]
+            ),
+            source=np.concatenate(
+                [np.array([sources.index(name) for name in part.sources], np.uint8)[part.source] for part in parts]
+            ),
+            name_offsets=np.concatenate(
+                [np.zeros(1, np.int64)]
+                + [part.name_offsets[1:] + first for part, first in zip(parts, first_names, strict=False)]
+            ),
+            source_names=np.frombuffer("".join(f"{name}\n" for name in sources).encode(), np.uint8),
+            searches=Searches.join([part.searches for part in parts], [len(part) for part in parts]),
+            **joined,
+        )
+
+
+def _names(kind: type[Dataset | Searches]) -> list[str]:
+    """Names of the arrays."""
+    return [field.name for field in fields(kind) if field.name != "searches"]
+
+
+def _tensors(arrays: Dataset | Searches) -> dict[str, NDArray[Any]]:
+    return {name: np.ascontiguousarray(getattr(arrays, name)) for name in _names(type(arrays))}
 
 
 def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavu.model.encoding import Packed, clock_byte, move_to_index, pack, stack
-from dejavu.model.training.dataset import MATE, NO_EVALUATION, NO_RESULT
+from dejavu.model.training.dataset import MATE, NO_EVALUATION, NO_RESULT, Searches
 
 _EVALUATION = re.compile(r"\[%eval\s+(?:(#)(-?\d+)|(-?\d+(?:\.\d+)?))")
 _TAG = re.compile(r'^\[[A-Za-z0-9_]+\s+"')
@@ -39,6 +39,7 @@ class GamePositions(NamedTuple):
     centipawns: NDArray[np.int16]
     result: NDArray[np.int8]
     name: str
+    searches: Searches
 
 
 def split_games(lines: TextIO) -> Iterator[str]:
@@ -154,6 +155,7 @@ class _Collector(chess.pgn.BaseVisitor[GamePositions]):
             centipawns=centipawns,
             result=result,
             name=_game_name(self.headers),
+            searches=Searches.none(),
         )
 
 

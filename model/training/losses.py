@@ -16,7 +16,7 @@ class Losses(NamedTuple):
     """Means over a batch."""
 
     policy: Tensor
-    """Cross-entropy of the best move among the legal ones, in nats."""
+    """Cross-entropy of the best move, or of a search's visits, among the legal moves, in nats."""
     value: Tensor
     """Cross-entropy of win, draw, loss less the target's own entropy, in nats."""
     top1: Tensor
@@ -29,10 +29,15 @@ class Losses(NamedTuple):
 
 def losses(outputs: Outputs, batch: Batch) -> Losses:
     policy = outputs.policy.float().masked_fill(~batch.legal, float("-inf"))
+    if batch.policy is None:
+        policy_loss = F.cross_entropy(policy, batch.best)
+    else:
+        log_policy = F.log_softmax(policy, dim=1).masked_fill(~batch.legal, 0.0)
+        policy_loss = -(batch.policy * log_policy).sum(dim=1).mean()
     log_wdl = F.log_softmax(outputs.wdl.float(), dim=1)
     value = F.kl_div(log_wdl, batch.wdl, reduction="batchmean")
     top1 = (policy.argmax(dim=1) == batch.best).float().mean()
-    return Losses(F.cross_entropy(policy, batch.best), value, top1.detach())
+    return Losses(policy_loss, value, top1.detach())
 
 
 class Average:

@@ -1,0 +1,1 @@
+"""Games of the engine with itself, from which networks are trained."""
