@@ -3,6 +3,10 @@
     python scripts/build_memory.py --data runs/data.safetensors --weights runs/small/weights.safetensors \\
         --out runs/memory.safetensors --entries 150000
 
+    python scripts/build_memory.py ... --cluster auto
+
+The last has the positions embedded on the workers of a Ray cluster; a worker that dies loses its own shard alone.
+
 Started again with the same arguments after a kill, a build goes on where it was and ends with the same file.
 """
 
@@ -13,19 +17,21 @@ import datetime
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
+from dejavu.engine.cluster import Cluster, ClusterError
 from dejavu.model.inference import load_backbone
 from dejavu.model.training.dataset import SPLITS, Dataset, DatasetError
 from dejavu.model.training.records import positions
 from dejavu.model.training.shards import open_data
 from dejavu.model.weights import WeightsError
-from dejavu.retrieval.build import BuildError, BuildOptions, build_memory
+from dejavu.retrieval.build import BuildError, BuildOptions, Keys, build_memory, embed_here
 from dejavu.retrieval.knn import ExactIndex, position_index, recall
 from dejavu.retrieval.memory import Memory, MemoryFileError, Provenance
 from dejavu.retrieval.positions import Positions
@@ -76,6 +82,13 @@ def measure(memory: Memory, threads: int) -> tuple[float, float]:
     return recall(found, expected), (time.perf_counter() - start) / len(rows) * 1e6
 
 
+def embed_on(
+    cluster: Cluster, make_keys: Callable[[Positions], Keys], shards: Mapping[int, Positions]
+) -> Iterator[tuple[int, Keys]]:
+    """Make the keys of the shards on the workers of a cluster."""
+    return cluster.run(partial(embed_here, make_keys), shards, bundle=1)
+
+
 def build(arguments: argparse.Namespace) -> None:
     """Build, open what was built, and say what came of it."""
     start = time.monotonic()
@@ -87,6 +100,7 @@ def build(arguments: argparse.Namespace) -> None:
         date=datetime.date.today().isoformat(),
     )
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    cluster = Cluster(arguments.cluster, arguments.threads, complain) if arguments.cluster else None
     bars = ProgressBars()
     report = build_memory(
         batches(dataset, arguments.split),
@@ -99,8 +113,11 @@ def build(arguments: argparse.Namespace) -> None:
         BuildOptions(entries=arguments.entries, seed=arguments.seed),
         bars,
         arguments.threads,
+        partial(embed_on, cluster) if cluster is not None else embed_here,
     )
     bars.close()
+    if cluster is not None:
+        cluster.close()
     Memory.verify(arguments.out)  # opening a large memory leaves out the sums of its bulk
     seconds = time.monotonic() - start
     share, microseconds = measure(Memory.open(arguments.out, backbone.fingerprint), arguments.threads)
@@ -108,6 +125,11 @@ def build(arguments: argparse.Namespace) -> None:
     print(f"{report.duplicates:,} duplicate positions dropped")
     print(f"recall@{MEASURED_NEIGHBOURS} {share:.4f}, {microseconds:.0f} microseconds a query")
     print(f"wrote {arguments.out}, {arguments.out.stat().st_size / 1e6:.1f} MB")
+
+
+def complain(text: str) -> None:
+    """Say on standard error what does not stop the build."""
+    tqdm.write(f"build_memory: {text}", file=sys.stderr)
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -130,7 +152,12 @@ def main(words: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--work", type=Path, help="folder of unfinished work (default: beside the memory)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU cores, of each worker, too")
+    parser.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="embed on this Ray cluster (HOST:PORT, auto, or local: this machine's cores)",
+    )
     arguments = parser.parse_args(words)
     arguments.command = shlex.join(["build_memory.py", *words])
     if arguments.entries is not None and arguments.entries < 1:
@@ -138,7 +165,7 @@ def main(words: Sequence[str] | None = None) -> None:
     torch.set_num_threads(arguments.threads)
     try:
         build(arguments)
-    except (DatasetError, WeightsError, BuildError, MemoryFileError, OSError) as error:
+    except (DatasetError, WeightsError, BuildError, MemoryFileError, ClusterError, OSError) as error:
         sys.exit(f"build_memory: {error}")
 
 

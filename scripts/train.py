@@ -39,7 +39,7 @@ from dejavu.model.training.dataset import HELD_OUT, TRAIN, Dataset, DatasetError
 from dejavu.model.training.loop import Run, Schedule, evaluate, train
 from dejavu.model.training.plot import plot_run
 from dejavu.model.training.precompute import NeighbourShards
-from dejavu.model.training.ranks import RanksError, join_ranks
+from dejavu.model.training.ranks import Ranks, RanksError, join_ranks
 from dejavu.model.training.replicas import Forward, Replicas
 from dejavu.model.training.shards import open_data
 from dejavu.model.weights import WeightsError, fingerprint, load_weights, save_weights
@@ -111,7 +111,7 @@ def replicate(arguments: argparse.Namespace, network: Network, forward: Forward,
 
 def cut(arguments: argparse.Namespace, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """This rank's rows of a batch, in parts of the size that is computed at once."""
-    ranks = arguments.ranks
+    ranks: Ranks = arguments.ranks
     size = arguments.part if arguments.device == "cpu" else math.ceil(len(rows) / ranks.count)
     parts = [rows[start : start + size] for start in range(0, len(rows), size)]
     if len(parts) < ranks.count:

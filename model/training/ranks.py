@@ -57,7 +57,8 @@ class Ranks:
             dist.all_reduce(flat)
         except RuntimeError as error:
             raise RanksError(f"rank {self.number} has lost the others; start all again to go on ({error})") from None
-        for tensor, total in zip(shared, flat.split([tensor.numel() for tensor in shared]), strict=True):
+        totals = torch.split(flat, [tensor.numel() for tensor in shared])
+        for tensor, total in zip(shared, totals, strict=True):
             tensor.copy_(total.view_as(tensor))
 
     def wait(self) -> None:
@@ -69,7 +70,7 @@ class Ranks:
         numbers = torch.zeros(self.count, device=_device())
         numbers[self.number] = number
         self.add_up([numbers])
-        if len(numbers.unique()) > 1:
+        if len(set(numbers.tolist())) > 1:
             listed = ", ".join(f"{item:.0f}" for item in numbers.tolist())
             raise RanksError(f"the ranks have different {what}: {listed}")
 
