@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import chess
-import chess.pgn
 
 from dejavu.engine.lines import BestMove, Info, Line, centipawns
 
@@ -42,6 +41,8 @@ class Experience:
         lessons = [self._found.get((fen, tuple(moves[:ply]))) for ply in range(len(moves) + 1)]
         if not any(lessons):
             return False
+        import chess.pgn  # here, since it makes every start later by a few hundredths of a second
+
         game = chess.pgn.Game()
         game.headers["Event"] = "Dejavu's experience"
         game.headers["Date"] = f"{datetime.date.today():%Y.%m.%d}"

@@ -38,7 +38,7 @@ from dejavu.engine.temperature import RandomChoice, decayed
 from dejavu.engine.tree import DRAWN, NO_NODE, Tree
 from dejavu.model.encoding import Packed, clock_byte, index_to_move, move_to_index, pack, stack
 
-CACHE_SHARE, TREE_SHARE = 0.25, 0.7
+CACHE_SHARE, TREE_SHARE = 0.2, 0.7
 """Parts of Hash for the cache of evaluations and for the tree; pruning needs the rest."""
 
 TOP_MOVES = 10
@@ -328,6 +328,15 @@ class Session:
 
     # The search thread
 
+    def _prepare_to_show_neighbours(self) -> None:
+        """Ask for neighbours once: the first time takes seconds, which no clock should lose."""
+        evaluator = self._loader.evaluator
+        if isinstance(evaluator, Remembering):
+            try:
+                evaluator.neighbours(*_packed(Game(None, chess960=False)))
+            except Exception:
+                _log.exception("the neighbours cannot be told")  # the user hears of it with the first move
+
     def _show_neighbours(self, game: Game, best: str) -> None:
         """Name the neighbours of the position where the move was played that is played now."""
         evaluator = self._loader.evaluator
@@ -385,8 +394,11 @@ class Session:
         """Bring evaluator, tables, cache and tree in step with the options."""
         used = self._used
         look_again, self._look_again = self._look_again, False
-        if self._loader.load(config, look_again):
+        changed = self._loader.load(config, look_again)
+        if changed:
             self._forget = True
+        if config.show_neighbours and (changed or used is None or not used.show_neighbours):
+            self._prepare_to_show_neighbours()
         if used is None or used.syzygy_path != config.syzygy_path:
             self._tablebases = Tablebases(config.syzygy_path, self._say)
             self._forget = True

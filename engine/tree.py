@@ -40,6 +40,13 @@ EDGE_BYTES = 6
 
 MAX_CLOCK = 255
 
+_NODE_ARRAYS = (
+    *("visits", "in_flight", "value_sum", "draw_sum", "prior", "visited_policy", "parent", "edge", "first_edge"),
+    *("edge_count", "proof", "plies_to_mate", "clock"),
+)
+_PIECE = 1 << 18
+"""Entries that are moved at once when an array shrinks."""
+
 
 class Tree:
     """All nodes of one search tree; node 0 is the first. Arrays have one entry a node."""
@@ -145,8 +152,8 @@ class Tree:
         unvisited = visited + np.argsort(-priors[visited:], kind="stable")
         order = np.concatenate([np.arange(visited), unvisited])
         moves = np.array(self.edge_move[first : first + count])
-        self.edge_move[first : first + count] = _array("H", moves[order])
-        self.edge_prior[first : first + count] = _array("f", priors[order])
+        np.asarray(memoryview(self.edge_move))[first : first + count] = moves[order]
+        np.asarray(memoryview(self.edge_prior))[first : first + count] = priors[order]
         for child, prior in zip(children, priors.tolist(), strict=False):
             self.prior[child] = prior
         self.visited_policy[node] = sum(self.prior[child] for child in children if self.visits[child])
@@ -289,29 +296,37 @@ class Tree:
         The children of every expanded node that is kept must be kept, the parent of every kept one but the first be
         kept and expanded.
         """
-        new_number = np.full(len(self), NO_NODE, np.int64)
+        new_number = np.full(len(self), NO_NODE, np.int32)
         new_number[kept] = np.arange(len(kept))
-        parent, edge, first_edge = (_numbers(values)[kept] for values in (self.parent, self.edge, self.first_edge))
-        expanded = expanded[kept]
-        count = np.where(expanded, _numbers(self.edge_count)[kept], 0).astype(np.int64)
-        new_first = np.where(expanded & (first_edge >= 0), np.cumsum(count) - count, -1)
-        old_edges = np.repeat(first_edge - (np.cumsum(count) - count), count) + np.arange(count.sum())
-        new_parent = np.where(parent >= 0, new_number[parent], NO_NODE)
-        new_edge = edge - first_edge[new_parent] + new_first[new_parent]
-        new_edge[0] = -1
+        has_edges = (_numbers(self.first_edge) >= 0) & expanded
+        owners = kept[has_edges[kept]]
+        first, count = _numbers(self.first_edge)[owners], _numbers(self.edge_count)[owners]
+        # The edges stay in the order in which they lie, which need not be that of their nodes.
+        borders = np.zeros(len(self.edge_move) + 1, np.int8)
+        borders[first] += 1
+        borders[first + count] -= 1
+        stays = np.cumsum(borders, dtype=np.int8, out=borders)[:-1].view(bool)
+        order = np.argsort(first)
+        new_first = np.full(len(self), -1, np.int32)
+        new_first[owners[order]] = np.cumsum(count[order], dtype=np.int64) - count[order]
 
-        self.edge_move = _array("H", _numbers(self.edge_move)[old_edges])
-        self.edge_prior = _array("f", _numbers(self.edge_prior)[old_edges])
-        for name in ("visits", "in_flight", "value_sum", "draw_sum", "prior", "proof", "plies_to_mate", "clock"):
-            values: array[Any] = getattr(self, name)
-            setattr(self, name, _array(values.typecode, _numbers(values)[kept]))
-        self.visited_policy = _array("d", np.where(expanded, _numbers(self.visited_policy)[kept], 0))
-        self.parent, self.edge = _array("i", new_parent), _array("i", new_edge)
-        self.first_edge, self.edge_count = _array("i", new_first), _array("H", count)
+        parent = _numbers(self.parent)
+        place = _numbers(self.edge) - _numbers(self.first_edge)[parent]
+        _replace(self.edge, np.where(parent >= 0, new_first[parent] + place, -1))
+        self.edge[kept[0]] = -1
+        _replace(self.parent, np.where(parent >= 0, new_number[parent], NO_NODE))
+        _replace(self.first_edge, new_first)
+        _replace(self.edge_count, np.where(has_edges, _numbers(self.edge_count), 0))
+        _replace(self.visited_policy, np.where(expanded, _numbers(self.visited_policy), 0))
+        is_kept = new_number >= 0
+        for name in _NODE_ARRAYS:
+            _keep_only(getattr(self, name), is_kept)
+        for edges in (self.edge_move, self.edge_prior):
+            _keep_only(edges, stays)
         self.key = [self.key[old] for old in kept.tolist()]
         self.children = [
-            _renumbered(self.children[old], new_number) if stays else _NO_CHILDREN
-            for old, stays in zip(kept.tolist(), expanded.tolist(), strict=True)
+            _renumbered(self.children[old], new_number) if has_children else _NO_CHILDREN
+            for old, has_children in zip(kept.tolist(), expanded[kept].tolist(), strict=True)
         ]
 
 
@@ -320,11 +335,23 @@ def _numbers(values: array[Any]) -> NDArray[Any]:
     return np.array(values)
 
 
-def _array(typecode: str, values: NDArray[Any]) -> array[Any]:
-    made: array[Any] = array(typecode)
-    made.frombytes(values.astype(typecode).tobytes())
-    return made
+def _replace(values: array[Any], numbers: NDArray[Any]) -> None:
+    np.asarray(memoryview(values))[:] = numbers
 
 
-def _renumbered(children: Sequence[int], new_number: NDArray[np.int64]) -> array[int]:
+def _keep_only(values: array[Any], kept: NDArray[np.bool_]) -> None:
+    """Shrink an array to the entries that are `kept`, in place.
+
+    Piece by piece: a copy of the largest arrays would be a good part of the memory that is to be bounded.
+    """
+    numbers, end = np.asarray(memoryview(values)), 0
+    for start in range(0, len(kept), _PIECE):
+        moved = numbers[start : start + _PIECE][kept[start : start + _PIECE]]
+        numbers[end : end + len(moved)] = moved
+        end += len(moved)
+    del numbers  # an array that is being looked at cannot be shrunk
+    del values[end:]
+
+
+def _renumbered(children: Sequence[int], new_number: NDArray[np.int32]) -> array[int]:
     return array("i", new_number[children].tolist()) if children else _NO_CHILDREN

@@ -262,6 +262,9 @@ def _import_network() -> None:
     try:
         import dejavu.engine.session
         import dejavu.model.inference  # noqa: F401
+        from dejavu.model.backends import import_early
+
+        import_early()
     except ImportError:
         # `isready` meets the same error and can tell the user.
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,28 +15,29 @@ from dejavu.model.backends import AUTO, Backend, Logits, make_backend
 from dejavu.model.config import MEMORY_REACH
 from dejavu.model.encoding import POLICY_SIZE
 from dejavu.model.evaluations import Evaluations, join
-from dejavu.model.explanation import Explanation, NeighbourDescription, explain
 from dejavu.model.features import features
 from dejavu.model.mates import mating_moves
 from dejavu.model.neighbours import EncodingCache, Retriever
-from dejavu.model.network import Network
-from dejavu.model.weights import fingerprint, load_weights
+from dejavu.model.weights import Weights, read_weights
 from dejavu.retrieval.memory import Memory, MemoryFileError
+
+if TYPE_CHECKING:
+    from dejavu.model.explanation import Explanation, NeighbourDescription
 
 SMALLEST_PART = 4
 """A batch is cut for several threads into parts of at least so many positions. Each part runs on one thread: the
 operations of a small network are too short for several threads to share one."""
 
-CACHED_ENCODINGS = 16384
-"""Encoded neighbours kept: some 70 MB for a neighbour width of 128."""
+CACHED_ENCODINGS = 4096
+"""Encoded neighbours kept: 18 MB for a neighbour width of 64. A search of 12,000 nodes asks for some 800."""
 
 
 class Embedder:
     """The frozen backbone alone: positions -> chunk embeddings. What a memory is built with."""
 
-    def __init__(self, network: Network) -> None:
-        self.fingerprint = fingerprint(network)
-        self._backend = make_backend("torch", network, threads=1)
+    def __init__(self, weights: Weights) -> None:
+        self.fingerprint = weights.fingerprint
+        self._backend = make_backend("torch", weights, threads=1)
 
     def embed_chunks(self, planes: Planes, clocks: NDArray[np.uint8]) -> NDArray[np.float32]:
         """planes [B, 4], clocks [B] -> [B, l, m * d]."""
@@ -45,14 +46,13 @@ class Embedder:
 
 def load_backbone(weights: Path) -> Embedder:
     """Raises WeightsError."""
-    network, _ = load_weights(weights)
-    return Embedder(network)
+    return Embedder(read_weights(weights)[0])
 
 
 class NetworkEvaluator:
     """Evaluates batches of positions. Not to be called from two threads at once."""
 
-    def __init__(self, network: Network, description: str, memory: Memory | None, threads: int, backend: str) -> None:
+    def __init__(self, weights: Weights, description: str, memory: Memory | None, threads: int, backend: str) -> None:
         """`backend` is one of `backends.CHOICES`.
 
         Raises:
@@ -62,12 +62,12 @@ class NetworkEvaluator:
         self.retriever: Retriever | None = None
         self.encodings: EncodingCache | None = None
         if memory is not None:
-            if network.retrieval is None:
+            if not weights.has_retrieval:
                 raise MemoryFileError("the weights have no retrieval part, so a memory is of no use to them")
-            self.retriever = Retriever(network.config, memory, threads=1)
-        self.network = network
+            self.retriever = Retriever(weights.config, memory, threads=1)
+        self.weights = weights
         self.network_description = description
-        self.use_backend(make_backend(backend, network, threads))
+        self.use_backend(make_backend(backend, weights, threads))
         self.use_memory = self.retriever is not None
         self.memory_reach: float = MEMORY_REACH
         """Squared distance in key units; a position without a neighbour within it is judged without the memory."""
@@ -88,13 +88,12 @@ class NetworkEvaluator:
             MemoryFileError: the memory cannot be used, or not with these weights.
             BackendError: the backend cannot be used.
         """
-        network, _ = load_weights(weights)
-        opened = None if memory is None else Memory.open(memory, fingerprint(network))
-        millions = sum(value.numel() for value in network.parameters()) / 1e6
-        description = f"network {weights.name} ({millions:.1f} M parameters)"
+        stored, _ = read_weights(weights)
+        opened = None if memory is None else Memory.open(memory, stored.fingerprint)
+        description = f"network {weights.name} ({stored.parameters / 1e6:.1f} M parameters)"
         if opened is not None and memory is not None:
             description += f", memory {memory.name} ({len(opened):,} entries)"
-        return cls(network, description, opened, threads, backend)
+        return cls(stored, description, opened, threads, backend)
 
     def describe(self) -> str:
         """One line naming the network, the memory and the backend."""
@@ -145,10 +144,15 @@ class NetworkEvaluator:
         return self.backend.chunk_embeddings(self.backend.embed(features(planes, clocks))).copy()
 
     def explain(self, planes: Planes, clocks: NDArray[np.uint8]) -> Explanation | None:
-        """What the memory does to one position (planes [1, 4], clocks [1]); None without a memory."""
-        return (
-            None if self.retriever is None else explain(self.network, self.retriever, planes, clocks, self.memory_reach)
-        )
+        """What the memory does to one position (planes [1, 4], clocks [1]); None without a memory.
+
+        Asked for the first time, it may import torch, which takes seconds.
+        """
+        if self.retriever is None:
+            return None
+        from dejavu.model.explanation import explain
+
+        return explain(self.weights.network, self.retriever, planes, clocks, self.memory_reach)
 
     def neighbours(self, planes: Planes, clocks: NDArray[np.uint8]) -> Sequence[NeighbourDescription]:
         """The neighbours of one position (planes [1, 4], clocks [1]), nearest first; none without a memory."""

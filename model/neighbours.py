@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from dejavu.model.chunked_cross_attention import EncodedNeighbours
 from dejavu.model.config import NetworkConfig
 from dejavu.model.features import features
-from dejavu.model.neighbour_encoder import Records
 from dejavu.retrieval.knn import Index, chunk_indexes, position_index
 from dejavu.retrieval.memory import NO_MOVE, Memory, MemoryFileError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dejavu.model.chunked_cross_attention import EncodedNeighbours
+    from dejavu.model.neighbour_encoder import Records
 
 _ABSENT_DISTANCE = 0.0
 
@@ -88,26 +90,75 @@ def look_up(memory: Memory, entries: NDArray[np.int64], distances: NDArray[np.fl
     )
 
 
+class RecordArrays(NamedTuple):
+    """Records of the memory, for the neighbour encoder: what `Records` are as tensors."""
+
+    squares: NDArray[np.uint8]
+    """[N, F, 64]"""
+    clocks: NDArray[np.float32]
+    """[N, G]"""
+    continuations: NDArray[np.int64]
+    """[N, T]"""
+    wdl: NDArray[np.float32]
+    """[N, 3]"""
+
+
+class EncodedArrays(NamedTuple):
+    """The encoded neighbours of B positions, for the heads: what `EncodedNeighbours` are as tensors."""
+
+    tokens: NDArray[np.float32]
+    """[B, L, k, r, c]"""
+    distances: NDArray[np.float32]
+    """[B, L, k]"""
+    present: NDArray[np.bool_]
+    """[B, L, k]"""
+    moves: NDArray[np.int64]
+    """[B, L, k]"""
+    wdl: NDArray[np.float32]
+    """[B, L, k, 3]"""
+
+
+def record_arrays(memory: Memory, entries: NDArray[np.int64]) -> RecordArrays:
+    """The records of `entries` [N]."""
+    inputs = features(memory.boards[entries], memory.clocks[entries])
+    continuations = memory.continuations[entries].astype(np.int64)
+    return RecordArrays(
+        inputs.squares, inputs.clocks, continuations, memory.wdl[entries].astype(np.float32) / np.float32(255)
+    )
+
+
+def encoded_arrays(tokens: NDArray[np.float32], neighbours: Neighbours) -> EncodedArrays:
+    """The encodings [B, L, k, r, c] of the neighbours beside what else the heads read of them."""
+    return EncodedArrays(
+        tokens,
+        neighbours.distances,
+        neighbours.entries >= 0,
+        neighbours.moves.astype(np.int64),
+        neighbours.wdl.astype(np.float32) / np.float32(255),
+    )
+
+
+# The same as tensors, for training and explanations. Torch is imported there: playing may do without it.
+
+
 def read_records(memory: Memory, entries: NDArray[np.int64]) -> Records:
     """The records of `entries` [N], as tensors."""
-    inputs = features(memory.boards[entries], memory.clocks[entries])
-    return Records(
-        squares=torch.from_numpy(inputs.squares),
-        clocks=torch.from_numpy(inputs.clocks),
-        continuations=torch.from_numpy(memory.continuations[entries].astype(np.int64)),
-        wdl=torch.from_numpy(memory.wdl[entries].astype(np.float32) / 255),
-    )
+    import torch
+
+    from dejavu.model.neighbour_encoder import Records
+
+    return Records(*(torch.from_numpy(array) for array in record_arrays(memory, entries)))
 
 
 def arrange(tokens: Tensor, places: Tensor, neighbours: Neighbours) -> EncodedNeighbours:
     """Encodings [U, r, c] of distinct entries, and where each neighbour's is, places [B, L, k] -> E."""
-    return EncodedNeighbours(
-        tokens=tokens[places.to(tokens.device)],
-        distances=torch.from_numpy(neighbours.distances).to(tokens.device),
-        present=torch.from_numpy(neighbours.entries >= 0).to(tokens.device),
-        moves=torch.from_numpy(neighbours.moves.astype(np.int64)).to(tokens.device),
-        wdl=torch.from_numpy(neighbours.wdl.astype(np.float32) / 255).to(tokens.device),
-    )
+    import torch
+
+    from dejavu.model.chunked_cross_attention import EncodedNeighbours
+
+    _, *others = encoded_arrays(np.empty(0, np.float32), neighbours)
+    arranged = tokens[places.to(tokens.device)]
+    return EncodedNeighbours(arranged, *(torch.from_numpy(array).to(tokens.device) for array in others))
 
 
 class EncodingCache:
@@ -116,22 +167,23 @@ class EncodingCache:
     Several threads may encode at once; an entry that two of them miss at the same time is encoded twice.
     """
 
-    def __init__(self, encoder: Callable[[Records], Tensor], memory: Memory, capacity: int) -> None:
+    def __init__(self, encoder: Callable[[RecordArrays], NDArray[np.float32]], memory: Memory, capacity: int) -> None:
         self.encoder = encoder
         self.memory = memory
         self.capacity = capacity
         self.place_of: dict[int, int] = {}
-        self.tokens: Tensor | None = None
-        """[capacity, r, c], made with the first encodings."""
+        shape = encoder(record_arrays(memory, np.zeros(1, np.int64))).shape[1:]
+        self.tokens = np.full(
+            (capacity, *shape), 0.0, np.float32
+        )  # not `zeros`, whose memory is taken bit by bit later
+        """[capacity, r, c]"""
         self._changing = threading.Lock()
 
-    def encode(self, neighbours: Neighbours) -> EncodedNeighbours:
+    def encode(self, neighbours: Neighbours) -> EncodedArrays:
         """E for `neighbours`, encoding only the entries that are not kept."""
         wanted, inverse = np.unique(neighbours.entries, return_inverse=True)
         absent = int(wanted[0] < 0)
         entries = wanted[absent:].tolist()
-        if not entries and self.tokens is None:
-            self._fill([0])  # nothing but absent neighbours so far
         while True:
             missing = [entry for entry in entries if entry not in self.place_of]
             if missing:
@@ -139,15 +191,12 @@ class EncodingCache:
             with self._changing:
                 places = [self.place_of.get(entry) for entry in entries]
                 if None not in places:  # another thread has not begun anew meanwhile
-                    assert self.tokens is not None
                     where = np.array([0] * absent + places)[inverse.reshape(neighbours.entries.shape)]
-                    return arrange(self.tokens, torch.from_numpy(where), neighbours)
+                    return encoded_arrays(self.tokens[where], neighbours)
 
     def _fill(self, entries: list[int]) -> None:
-        encoded = self.encoder(read_records(self.memory, np.array(entries)))
+        encoded = self.encoder(record_arrays(self.memory, np.array(entries)))
         with self._changing:
-            if self.tokens is None:
-                self.tokens = encoded.new_empty(self.capacity, *encoded.shape[1:])
             if len(self.place_of) + len(entries) > self.capacity:
                 self.place_of.clear()
             fresh = [number for number, entry in enumerate(entries) if entry not in self.place_of]

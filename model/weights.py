@@ -1,19 +1,27 @@
-"""Weights files: safetensors with the network's config, fingerprint and checksum in the metadata."""
+"""Weights files: safetensors with the network's config, fingerprint and checksum in the metadata.
+
+Reading one needs no torch: an engine whose backend has the network ready in another form never makes its modules.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from safetensors import SafetensorError, deserialize
 
 from dejavu.model.config import NetworkConfig
-from dejavu.model.network import Network
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from dejavu.model.network import Network
 
 FORMAT = "dejavu-weights-1"
 _KEY_PARTS = ("backbone.", "norm.")  # what a memory's keys depend on
@@ -23,22 +31,87 @@ class WeightsError(ValueError):
     """A weights file that cannot be used; the message is one sentence naming the file and what is wrong."""
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
+class Weights:
+    """What there is to know of a network before it is a torch module, and that module for whoever asks for it."""
+
+    def __init__(
+        self,
+        config: NetworkConfig,
+        has_retrieval: bool,
+        parameters: int,
+        checksum: str,
+        fingerprint: str,
+        make: Callable[[], Network],
+    ) -> None:
+        """`make` makes the network; it is called once, with the first use of `network`."""
+        self.config = config
+        self.has_retrieval = has_retrieval
+        self.parameters = parameters
+        """How many."""
+        self.checksum = checksum
+        """Hex digest of all tensors."""
+        self.fingerprint = fingerprint
+        """Hex digest of the backbone: a memory built with another one is stale."""
+        self._make = make
+        self._made: Network | None = None
+        self._making = threading.Lock()
+
+    @classmethod
+    def of(cls, network: Network) -> Weights:
+        """The weights of a network that is there already."""
+        tensors = _bytes_of(network.state_dict())
+        return cls(
+            network.config,
+            network.retrieval is not None,
+            sum(value.numel() for value in network.parameters()),
+            _digest(tensors),
+            fingerprint(network),
+            lambda: network,
+        )
+
+    @property
+    def network(self) -> Network:
+        """The torch modules, which nobody may change. For a file: in bfloat16 and evaluation mode.
+
+        Raises:
+            WeightsError: the tensors do not fit the config.
+        """
+        with self._making:
+            if self._made is None:
+                self._made = self._make()
+            return self._made
+
+
+def _digest(tensors: Mapping[str, bytes]) -> str:
     state = hashlib.blake2b(digest_size=16)
     for name in sorted(tensors):
         state.update(name.encode())
-        state.update(tensors[name].detach().contiguous().view(torch.uint8).numpy().data)
+        state.update(tensors[name])
     return state.hexdigest()
+
+
+def _backbone_digest(tensors: Mapping[str, bytes]) -> str:
+    return _digest({name: data for name, data in tensors.items() if name.startswith(_KEY_PARTS)})
+
+
+def _bytes_of(tensors: Mapping[str, Tensor]) -> dict[str, bytes]:
+    import torch
+
+    return {
+        name: value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() for name, value in tensors.items()
+    }
 
 
 def fingerprint(network: Network) -> str:
     """Hex digest of the backbone, as stored: a memory built with another one is stale."""
-    tensors = network.state_dict()
-    return _digest({name: tensors[name] for name in tensors if name.startswith(_KEY_PARTS)})
+    return _backbone_digest(_bytes_of(network.state_dict()))
 
 
 def save_weights(path: Path, network: nn.Module, config: NetworkConfig, training: Mapping[str, str]) -> None:
     """Write `network` as bfloat16, atomically. `training` says how it came about (command, samples, ...)."""
+    import torch
+    from safetensors.torch import save_file
+
     tensors = {
         name: value.detach().to("cpu", torch.bfloat16).contiguous() for name, value in network.state_dict().items()
     }
@@ -46,12 +119,72 @@ def save_weights(path: Path, network: nn.Module, config: NetworkConfig, training
         "format": FORMAT,
         "config": config.to_json(),
         "retrieval": str(int(any(name.startswith("retrieval.") for name in tensors))),
-        "checksum": _digest(tensors),
+        "checksum": _digest(_bytes_of(tensors)),
         **{f"training.{key}": value for key, value in training.items()},
     }
     partial = path.with_name(path.name + ".partial")
     save_file(tensors, partial, metadata)
     os.replace(partial, path)
+
+
+def read_weights(path: Path) -> tuple[Weights, dict[str, str]]:
+    """The weights of a file, checked, and the file's metadata.
+
+    Raises:
+        WeightsError: the file is missing, truncated, damaged, or not a Dejavu network.
+    """
+    try:
+        content = path.read_bytes()
+        stored: dict[str, dict[str, Any]] = dict(deserialize(content))  # type: ignore[no-untyped-call]
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    except FileNotFoundError:
+        raise WeightsError(f"weights file {path} does not exist") from None
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"weights file {path} cannot be read: {error}") from None
+    metadata: dict[str, str] = header.get("__metadata__") or {}
+    if metadata.get("format") != FORMAT:
+        raise WeightsError(f"weights file {path} is not a Dejavu network (format {metadata.get('format')!r})")
+    tensors = {name: bytes(tensor["data"]) for name, tensor in stored.items()}
+    checksum = _digest(tensors)
+    if metadata.get("checksum") != checksum:
+        raise WeightsError(f"weights file {path} is damaged: its checksum does not match")
+    shapes = {name: tuple(tensor["shape"]) for name, tensor in stored.items()}
+    try:
+        config = NetworkConfig.from_json(metadata["config"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(_misfit(path, error)) from None
+    has_retrieval = metadata.get("retrieval") == "1"
+
+    def make() -> Network:
+        try:
+            return _network(config, has_retrieval, tensors, shapes)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise WeightsError(_misfit(path, error)) from None
+
+    parameters = sum(math.prod(shape) for shape in shapes.values())
+    return Weights(config, has_retrieval, parameters, checksum, _backbone_digest(tensors), make), metadata
+
+
+def _misfit(path: Path, error: Exception) -> str:
+    return f"weights file {path} does not fit its own config: {str(error).splitlines()[0]}"
+
+
+def _network(
+    config: NetworkConfig, has_retrieval: bool, tensors: Mapping[str, bytes], shapes: Mapping[str, tuple[int, ...]]
+) -> Network:
+    """The modules with bfloat16 `tensors` in them; raises RuntimeError or ValueError if they do not fit."""
+    import torch
+
+    from dejavu.model.network import Network
+
+    network = Network(config, retrieval=has_retrieval).to(torch.bfloat16)
+    network.load_state_dict(
+        {
+            name: torch.frombuffer(bytearray(data), dtype=torch.bfloat16).reshape(shapes[name])
+            for name, data in tensors.items()
+        }
+    )
+    return network.eval().requires_grad_(False)
 
 
 def load_weights(path: Path) -> tuple[Network, dict[str, str]]:
@@ -60,23 +193,5 @@ def load_weights(path: Path) -> tuple[Network, dict[str, str]]:
     Raises:
         WeightsError: the file is missing, truncated, damaged, or not a Dejavu network.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata: dict[str, str] = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    except FileNotFoundError:
-        raise WeightsError(f"weights file {path} does not exist") from None
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"weights file {path} cannot be read: {error}") from None
-    if metadata.get("format") != FORMAT:
-        raise WeightsError(f"weights file {path} is not a Dejavu network (format {metadata.get('format')!r})")
-    if metadata.get("checksum") != _digest(tensors):
-        raise WeightsError(f"weights file {path} is damaged: its checksum does not match")
-    try:
-        config = NetworkConfig.from_json(metadata["config"])
-        network = Network(config, retrieval=metadata.get("retrieval") == "1").to(torch.bfloat16)
-        network.load_state_dict(tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise WeightsError(f"weights file {path} does not fit its own config: {reason}") from None
-    return network.eval().requires_grad_(False), metadata
+    weights, metadata = read_weights(path)
+    return weights.network, metadata

@@ -32,7 +32,7 @@ class Added:
     entries: int
     """Positions added."""
     known: int
-    """Distinct positions left out, since the memory has them with the same move."""
+    """Distinct positions left out, since the memory has them, with the same move if new moves are wanted."""
     replaced: int
     """Entries dropped, since the new games have a better move there."""
 
@@ -45,18 +45,20 @@ def add(
     day: str,
     embed: Embed,
     progress: Callable[[int, int], None],
+    keep_known: bool = False,
 ) -> tuple[Memory, Added]:
     """`memory` with the `positions` of games called `names`, which the positions number from 0.
 
-    A position comes but once, with the move that is best in most of the games, and with this move it takes the place
-    of an entry with another one: a memory that says two things of one position teaches neither. `day` is ISO 8601;
+    A position comes but once, with the move that is best in most of the games, and with this move it takes the
+    place of an entry with another one: a memory that says two things of one position teaches neither. With
+    `keep_known` the old entry stays, and only positions that are not remembered yet are added. `day` is ISO 8601;
     `embed` is the backbone that made the memory; `progress` hears positions done and positions in all.
     """
     chosen, _ = merge_equal(positions)
     place = {board: entry for entry, board in enumerate(_identities(memory.boards))}
     stored = np.array([place.get(board, -1) for board in _identities(chosen.planes)], dtype=np.int64)
     is_stored = stored >= 0
-    is_known = is_stored & (memory.continuations[np.maximum(stored, 0), 0] == chosen.continuations[:, 0])
+    is_known = is_stored & (keep_known | (memory.continuations[stored, 0] == chosen.continuations[:, 0]))
     kept = np.ones(len(memory), dtype=bool)
     kept[stored[is_stored & ~is_known]] = False
     new = chosen.take(np.flatnonzero(~is_known))

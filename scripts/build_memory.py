@@ -2,6 +2,10 @@
 
     python scripts/build_memory.py --data runs/data.safetensors --weights runs/small/weights.safetensors \\
         --out runs/memory.safetensors --entries 150000
+    python scripts/build_memory.py --games *.pgn.zst --out runs/large.safetensors --entries 1000000
+
+The first takes the games that a data set keeps for the memory, the second all games of files, for the shipped network:
+a large memory to play with (MemoryFile). A limited memory keeps the positions that most games met.
 
     python scripts/build_memory.py ... --cluster auto
 
@@ -17,15 +21,19 @@ import datetime
 import shlex
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from prepare_data import prepare
 from tqdm import tqdm
 
 from dejavu.engine.cluster import Cluster, ClusterError
+from dejavu.engine.loader import wanted
+from dejavu.engine.options import Config
 from dejavu.model.inference import load_backbone
 from dejavu.model.training.dataset import SPLITS, Dataset, DatasetError
 from dejavu.model.training.records import positions
@@ -89,10 +97,28 @@ def embed_on(
     return cluster.run(partial(embed_here, make_keys), shards, bundle=1)
 
 
+def data_of_games(paths: Sequence[Path], work: Path) -> Path:
+    """Where the data set of game files lies among the unfinished work: another file if the games are others."""
+    states = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    return work / f"games-{zlib.crc32(repr(states).encode()):08x}.safetensors"
+
+
+def dataset_of(arguments: argparse.Namespace, work: Path) -> Dataset:
+    """The data set to build from; that of game files is made once and kept until the memory is built."""
+    if arguments.data is not None:
+        return open_data(arguments.data)
+    path = data_of_games(arguments.games, work)
+    if path.exists():
+        return Dataset.open(path)
+    work.mkdir(parents=True, exist_ok=True)
+    return prepare(arguments.games, path, memory=1.0, held_out=0.0, processes=arguments.threads)
+
+
 def build(arguments: argparse.Namespace) -> None:
     """Build, open what was built, and say what came of it."""
     start = time.monotonic()
-    dataset = open_data(arguments.data)
+    work = arguments.work or arguments.out.with_name(arguments.out.name + ".work")
+    dataset = dataset_of(arguments, work)
     backbone = load_backbone(arguments.weights)
     provenance = Provenance(
         sources=", ".join(dataset.sources),
@@ -109,7 +135,7 @@ def build(arguments: argparse.Namespace) -> None:
         backbone.fingerprint,
         provenance,
         arguments.out,
-        arguments.work or arguments.out.with_name(arguments.out.name + ".work"),
+        work,
         BuildOptions(entries=arguments.entries, seed=arguments.seed),
         bars,
         arguments.threads,
@@ -118,6 +144,10 @@ def build(arguments: argparse.Namespace) -> None:
     bars.close()
     if cluster is not None:
         cluster.close()
+    if arguments.games:
+        data_of_games(arguments.games, work).unlink()
+        if not any(work.iterdir()):
+            work.rmdir()
     Memory.verify(arguments.out)  # opening a large memory leaves out the sums of its bulk
     seconds = time.monotonic() - start
     share, microseconds = measure(Memory.open(arguments.out, backbone.fingerprint), arguments.threads)
@@ -137,14 +167,16 @@ def main(words: Sequence[str] | None = None) -> None:
     words = sys.argv[1:] if words is None else words
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument(
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
         "--data",
         type=Path,
         nargs="+",
-        required=True,
         help="data sets of scripts/prepare_data.py, folders of scripts/selfplay.py; the same as in training",
     )
-    parser.add_argument("--weights", type=Path, required=True, help="trained backbone")
+    source.add_argument("--games", nargs="+", type=Path, metavar="PGN", help="or all games of these files")
+    shipped = wanted(Config()).weights
+    parser.add_argument("--weights", type=Path, default=shipped, help="trained backbone (default: the shipped one)")
     parser.add_argument("--out", type=Path, required=True, help="memory to write")
     parser.add_argument("--entries", type=int, help="at most so many, those met in the most games (default: all)")
     parser.add_argument(
@@ -162,6 +194,9 @@ def main(words: Sequence[str] | None = None) -> None:
     arguments.command = shlex.join(["build_memory.py", *words])
     if arguments.entries is not None and arguments.entries < 1:
         parser.error("--entries must be at least 1")
+    for path in arguments.games or []:
+        if not path.is_file():
+            parser.error(f"game file {path} does not exist")
     torch.set_num_threads(arguments.threads)
     try:
         build(arguments)

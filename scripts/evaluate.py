@@ -83,7 +83,7 @@ def measure_modes(
         measured[mode], chances[mode] = measure_all(evaluator, dataset, rows, mode)
     if truthful is not None:
         for mode, lying in LIES.items():
-            evaluator.retriever = lying(evaluator.network.config, truthful.memory, threads=1)
+            evaluator.retriever = lying(evaluator.weights.config, truthful.memory, threads=1)
             measured[mode], _ = measure_all(evaluator, dataset, rows, mode)
         evaluator.retriever = truthful
     return measured, chances

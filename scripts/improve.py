@@ -26,6 +26,7 @@ import selfplay
 import train
 from gauntlet import ROOT
 
+from dejavu.engine.evaluator import Evaluator
 from dejavu.engine.loader import EvaluatorFactory, load_network
 from dejavu.engine.match.adjudication import DrawRule, ResignRule, Rules
 from dejavu.engine.match.batch import run_batched
@@ -66,10 +67,10 @@ class Contestant:
     weights: Path
     memory: Path | None
 
-    def options(self, common: Sequence[str]) -> dict[str, str]:
+    @property
+    def options(self) -> dict[str, str]:
         """UCI options."""
-        options = dict(word.split("=", 1) for word in common)
-        return {**options, "WeightsFile": str(self.weights), "MemoryFile": str(self.memory or "")}
+        return {"WeightsFile": str(self.weights), "MemoryFile": str(self.memory or "")}
 
 
 class Loop:
@@ -77,10 +78,14 @@ class Loop:
 
     def __init__(self, arguments: argparse.Namespace, load: EvaluatorFactory) -> None:
         self.arguments = arguments
-        self.load = load
         self.record = arguments.run / "generations.jsonl"
         self.generations = read_generations(self.record)
-        self.common = [f"Threads={arguments.threads}", f"Backend={arguments.backend}"]
+
+        # Not as options: those are settings of the games, and these may change when a run goes on.
+        def load_here(weights: Path, memory: Path | None, threads: int, backend: str) -> Evaluator:
+            return load(weights, memory, arguments.threads, arguments.backend)
+
+        self.load = load_here
 
     def folder(self, number: int) -> Path:
         return Path(self.arguments.run) / f"generation-{number:03d}"
@@ -114,10 +119,10 @@ class Loop:
         arguments, best = self.arguments, self.contestant(self.best)
         if len(Shards(self.games(number)).done) >= arguments.games:
             return
-        options = {**best.options(self.common), **dict(word.split("=", 1) for word in arguments.options)}
         words = ["--out", self.games(number), "--games", arguments.games, "--at-once", arguments.at_once]
         words += ["--nodes", arguments.nodes, "--max-plies", arguments.max_plies, "--resign", arguments.resign]
-        words += ["--seed", number, "--options", *(f"{name}={value}" for name, value in options.items())]
+        words += ["--seed", number, "--options", *(f"{name}={value}" for name, value in best.options.items())]
+        words += arguments.options
         selfplay.main([str(word) for word in words], self.load)
 
     def train(self, number: int) -> None:
@@ -172,7 +177,7 @@ class Loop:
         names = [f"generation-{n:03d}" for n in (number, opponent)]
         players = {
             name: PlayerSettings(
-                name, (), Pace(nodes=arguments.gate_nodes), self.contestant(n).options([*self.common, "Hash=16"])
+                name, (), Pace(nodes=arguments.gate_nodes), {**self.contestant(n).options, "Hash": "16"}
             )
             for name, n in zip(names, (number, opponent), strict=True)
         }

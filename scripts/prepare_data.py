@@ -117,6 +117,28 @@ def collect(
     return join(games, splits, sources, [path.name for path in paths]), broken
 
 
+def prepare(paths: list[Path], out: Path, memory: float, held_out: float, processes: int) -> Dataset:
+    """Make the data set `out` of game files and tell what came of it; `memory` and `held_out` are shares of games."""
+    start = time.monotonic()
+    with multiprocessing.Pool(processes) as pool:
+        places = threading.Semaphore(TASKS_AHEAD * processes)
+        results = pool.imap(_read_task, _tasks(paths, places))
+        dataset, broken = collect(results, paths, places, memory, held_out)
+    seconds = time.monotonic() - start
+    dataset.save(out)
+
+    for line in broken[:BROKEN_GAMES_NAMED]:
+        print(f"broken: {line}", file=sys.stderr)
+    if len(broken) > BROKEN_GAMES_NAMED:
+        print(f"broken: and {len(broken) - BROKEN_GAMES_NAMED} more", file=sys.stderr)
+    shares = np.bincount(dataset.split[dataset.game], minlength=3)
+    print(f"{len(dataset):,} positions of {len(dataset.split):,} games, {len(broken):,} broken games skipped")
+    print(f"train {shares[TRAIN]:,}, memory {shares[MEMORY]:,}, held-out {shares[HELD_OUT]:,} positions")
+    print(f"{seconds:.0f} s, {len(dataset) / seconds:,.0f} positions a second")
+    print(f"wrote {out}, {out.stat().st_size / 1e6:.0f} MB")
+    return dataset
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("games", nargs="+", type=Path, help="PGN files, plain or .zst, .bz2, .gz")
@@ -129,24 +151,7 @@ def main() -> None:
         if not path.is_file():
             parser.error(f"game file {path} does not exist")
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-
-    start = time.monotonic()
-    with multiprocessing.Pool(arguments.processes) as pool:
-        places = threading.Semaphore(TASKS_AHEAD * arguments.processes)
-        results = pool.imap(_read_task, _tasks(arguments.games, places))
-        dataset, broken = collect(results, arguments.games, places, arguments.memory, arguments.held_out)
-    seconds = time.monotonic() - start
-    dataset.save(arguments.out)
-
-    for line in broken[:BROKEN_GAMES_NAMED]:
-        print(f"broken: {line}", file=sys.stderr)
-    if len(broken) > BROKEN_GAMES_NAMED:
-        print(f"broken: and {len(broken) - BROKEN_GAMES_NAMED} more", file=sys.stderr)
-    shares = np.bincount(dataset.split[dataset.game], minlength=3)
-    print(f"{len(dataset):,} positions of {len(dataset.split):,} games, {len(broken):,} broken games skipped")
-    print(f"train {shares[TRAIN]:,}, memory {shares[MEMORY]:,}, held-out {shares[HELD_OUT]:,} positions")
-    print(f"{seconds:.0f} s, {len(dataset) / seconds:,.0f} positions a second")
-    print(f"wrote {arguments.out}, {arguments.out.stat().st_size / 1e6:.0f} MB")
+    prepare(arguments.games, arguments.out, arguments.memory, arguments.held_out, arguments.processes)
 
 
 if __name__ == "__main__":

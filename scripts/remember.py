@@ -54,7 +54,7 @@ def read_games(path: Path) -> list[GamePositions]:
     return games
 
 
-def remember_file(memory: Memory, path: Path, plies: int | None, backbone: Embedder) -> Memory:
+def remember_file(memory: Memory, path: Path, plies: int | None, keep_known: bool, backbone: Embedder) -> Memory:
     """`memory` with the games of a file; says what came of it."""
     games = read_games(path)
     if not games:
@@ -77,6 +77,7 @@ def remember_file(memory: Memory, path: Path, plies: int | None, backbone: Embed
             datetime.date.today().isoformat(),
             backbone.embed_chunks,
             progress,
+            keep_known,
         )
     print(
         f"{path.name}: {added.entries:,} positions of {len(games):,} games added, {added.known:,} known before, "
@@ -106,7 +107,7 @@ def change(arguments: argparse.Namespace, source: Path, out: Path) -> None:
         backbone = load_backbone(arguments.weights)
         memory = Memory.open(source, backbone.fingerprint)
         for path in arguments.games:
-            memory = remember_file(memory, path, arguments.plies, backbone)
+            memory = remember_file(memory, path, arguments.plies, arguments.keep_known, backbone)
     out.parent.mkdir(parents=True, exist_ok=True)
     memory.write(out)
     print(f"wrote {out}, {len(memory):,} entries, {time.monotonic() - start:.1f} s")
@@ -122,6 +123,7 @@ def main() -> None:
     parser.add_argument("--memory", type=Path, help="memory to start from (default: the shipped one)")
     parser.add_argument("--weights", type=Path, default=shipped.weights, help="its network (default: the shipped one)")
     parser.add_argument("--out", type=Path, help="memory to write (default: --memory, in its place)")
+    parser.add_argument("--keep-known", action="store_true", help="add only positions that are not remembered yet")
     parser.add_argument("--plies", type=int, help="only the first so many positions of a game")
     arguments = parser.parse_args()
     if bool(arguments.games) + (arguments.forget is not None) + arguments.list != 1:

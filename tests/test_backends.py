@@ -19,8 +19,9 @@ from dejavu.model.backends.torch_backend import TorchBackend
 from dejavu.model.config import PRESETS, NetworkConfig
 from dejavu.model.encoding import pack, stack
 from dejavu.model.features import Features, features
-from dejavu.model.neighbours import EncodingCache, Neighbours, look_up, read_records
+from dejavu.model.neighbours import EncodingCache, Neighbours, look_up, record_arrays
 from dejavu.model.network import Network
+from dejavu.model.weights import Weights
 
 CONFIGS = {
     "position": PRESETS["tiny"],
@@ -48,6 +49,10 @@ def network_of(config: NetworkConfig) -> Network:
     return network.eval().requires_grad_(False)
 
 
+def tiny() -> Weights:
+    return Weights.of(network_of(PRESETS["tiny"]))
+
+
 def inputs() -> Features:
     return features(stack([pack(chess.Board(fen)) for fen in FENS]), np.arange(len(FENS), dtype=np.uint8))
 
@@ -73,7 +78,7 @@ def backend_name(request: pytest.FixtureRequest) -> str:
 def test_every_backend_agrees_with_torch_float32(backend_name: str, config: NetworkConfig) -> None:
     network, memory = network_of(config), small_memory()
     reference = TorchBackend(network, torch.device("cpu"), parts=1, dtype=torch.float32)
-    backend = make_backend(backend_name, network, threads=2)
+    backend = make_backend(backend_name, Weights.of(network), threads=2)
     given = inputs()
     found = neighbours_of(config, len(FENS))
     hidden, expected_hidden = backend.embed(given), reference.embed(given)
@@ -97,7 +102,7 @@ def test_every_backend_agrees_with_torch_float32(backend_name: str, config: Netw
 
 
 def test_an_answer_does_not_depend_on_the_batch_it_sits_in(backend_name: str) -> None:
-    backend = make_backend(backend_name, network_of(PRESETS["tiny"]), threads=2)
+    backend = make_backend(backend_name, tiny(), threads=2)
     given = inputs()
     together = backend.heads(backend.embed(given), None)
     wdl = together.wdl.copy()
@@ -107,19 +112,19 @@ def test_an_answer_does_not_depend_on_the_batch_it_sits_in(backend_name: str) ->
 
 
 def test_records_are_encoded_alike_in_groups_of_any_size(backend_name: str) -> None:
-    network, memory = network_of(PRESETS["tiny"]), small_memory()
-    backend = make_backend(backend_name, network, threads=1)
-    together = backend.encode(read_records(memory, np.arange(7))).clone()
+    memory = small_memory()
+    backend = make_backend(backend_name, tiny(), threads=1)
+    together = backend.encode(record_arrays(memory, np.arange(7)))
     assert len(together) == 7
     for entry in (0, 6):
-        alone = backend.encode(read_records(memory, np.array([entry])))
-        assert torch.allclose(alone[0].float(), together[entry].float(), atol=0.05)
+        alone = backend.encode(record_arrays(memory, np.array([entry])))
+        assert np.allclose(alone[0], together[entry], atol=0.05)
 
 
 def test_the_network_given_stays_as_it_was(backend_name: str) -> None:
     network = network_of(PRESETS["tiny"])
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    make_backend(backend_name, network, threads=1)
+    make_backend(backend_name, Weights.of(network), threads=1)
     after = network.state_dict()
     assert all(torch.equal(after[name], value) and after[name].dtype == value.dtype for name, value in before.items())
 
@@ -127,31 +132,34 @@ def test_the_network_given_stays_as_it_was(backend_name: str) -> None:
 def test_auto_passes_over_what_does_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    network = network_of(PRESETS["tiny"])
-    assert make_backend(AUTO, network, threads=1).name == "torch"
+    weights = tiny()
+    assert make_backend(AUTO, weights, threads=1).name == "torch"
     with pytest.raises(BackendError, match="openvino is not installed"):
-        make_backend("openvino", network, threads=1)
+        make_backend("openvino", weights, threads=1)
     with pytest.raises(BackendError, match="CUDA"):
-        make_backend("cuda", network, threads=1)
+        make_backend("cuda", weights, threads=1)
     with pytest.raises(BackendError, match="auto, cuda, openvino, torch"):
-        make_backend("abacus", network, threads=1)
+        make_backend("abacus", weights, threads=1)
 
 
-def test_a_backend_that_computes_nonsense_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backend_that_computes_nonsense_is_refused_and_not_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     pytest.importorskip("openvino")
-    from dejavu.model.backends import openvino_backend
+    from dejavu.model.backends import compiled_cache, openvino_conversion
 
-    convert = openvino_backend._convert
+    monkeypatch.setattr(compiled_cache, "folder", lambda: tmp_path)
 
-    def wrong(network: Network) -> dict[str, object]:
-        network.value.wdl.bias.data += torch.tensor([3.0, 0.0, 0.0])
-        models = convert(network)
-        network.value.wdl.bias = torch.nn.Parameter(network.value.wdl.bias - torch.tensor([3.0, 0.0, 0.0]))
-        return models
+    convert = openvino_conversion.convert
 
-    monkeypatch.setattr(openvino_backend, "_convert", wrong)
+    def wrong(network: Network) -> openvino_conversion.Converted:
+        converted = convert(network)
+        return converted._replace(chances=converted.chances[::-1] + 0.1)
+
+    monkeypatch.setattr(openvino_conversion, "convert", wrong)
     with pytest.raises(BackendError, match="wrong"):
-        make_backend("openvino", network_of(PRESETS["tiny"]), threads=1)
+        make_backend("openvino", tiny(), threads=1)
+    assert not list(tmp_path.iterdir())
 
 
 class _Choosy(Client):
@@ -189,8 +197,9 @@ def test_a_missing_backend_at_the_start_is_replaced() -> None:
 MASKED = """
 import numpy as np, torch, test_backends
 from dejavu.model.backends import make_backend
+from dejavu.model.weights import Weights
 network = test_backends.network_of(test_backends.PRESETS["tiny"])
-backend = make_backend("auto", network, threads=1)
+backend = make_backend("auto", Weights.of(network), threads=1)
 answer = backend.heads(backend.embed(test_backends.inputs()), None)
 reference = test_backends.TorchBackend(network, torch.device("cpu"), parts=1, dtype=torch.float32)
 expected = reference.heads(reference.embed(test_backends.inputs()), None)

@@ -387,6 +387,21 @@ def test_from_data_set_and_weights_to_memory(tmp_path: Path, dataset: Dataset) -
     assert (nearest == np.arange(250)).mean() > 0.9
 
 
+def test_from_games_to_memory_in_one_step(tmp_path: Path) -> None:
+    weights, out = tmp_path / "weights", tmp_path / "memory.safetensors"
+    torch.manual_seed(0)
+    save_weights(weights, Network(PRESETS["tiny"], retrieval=False), PRESETS["tiny"], {})
+    games = [tmp_path / "first.pgn", tmp_path / "second.pgn"]
+    games[0].write_text('[White "A"]\n[Black "B"]\n\n1. e4 { [%eval 0.2] } e5 2. Nf3 Nc6 *\n', encoding="utf-8")
+    games[1].write_text('[White "C"]\n[Black "D"]\n\n1. e4 c5 2. Nf3 d6 *\n', encoding="utf-8")
+    run = run_script("--games", *games, "--weights", weights, "--out", out, "--threads", 1)
+    assert run.returncode == 0, run.stderr
+    memory = Memory.open(out, load_backbone(weights).fingerprint)
+    assert len(memory) == 6  # the start and the reply to 1. e4 are in both games
+    assert {memory.game_name(int(game)) for game in memory.game} == {"A - B", "C - D"}
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
+
+
 def test_bad_input_gets_one_sentence(tmp_path: Path, dataset: Dataset) -> None:
     data = tmp_path / "data"
     dataset.save(data)

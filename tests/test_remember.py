@@ -75,6 +75,14 @@ def test_a_new_move_replaces_an_old_one_and_the_majority_of_the_new_games_decide
     assert again.continuations[60:, 0].tolist() == [7, 5]
 
 
+def test_what_is_known_can_be_kept() -> None:
+    first = added(small_memory(), lessons(some_planes(2), [7, 8], [0, 0]))
+    positions = lessons(some_planes(3), [9, 8, 5], [0, 0, 0])
+    kept, report = add(first, positions, ["x"], "two", "2026-02-02", embed, lambda done, total: None, keep_known=True)
+    assert (report.entries, report.known, report.replaced) == (1, 2, 0)
+    assert kept.continuations[60:, 0].tolist() == [7, 8, 5]
+
+
 def test_forgetting_a_source_leaves_the_others_and_their_names() -> None:
     memory = small_memory()
     first = added(memory, lessons(some_planes(3), [1, 2, 3], [0, 0, 1]), "one")

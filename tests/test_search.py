@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ import pytest
 from fake_evaluator import FakeEvaluator, Value, even, material, scattered, scattered_preference
 from numpy.typing import NDArray
 
+from dejavu.engine.bench import POSITIONS, grow
 from dejavu.engine.clock import Pace
 from dejavu.engine.endings import Endings
 from dejavu.engine.evaluator import EvaluationCache, Expansion, UniformEvaluator, priors
@@ -495,6 +497,19 @@ def test_pruning_keeps_what_was_learned_of_the_moves() -> None:
     assert [(tree.move_into(c), tree.visits[c], tree.value_sum[c]) for c in tree.ranked_children(0)] == seen
     assert run.answer("").move == line
     check_tree(run, pruned=True)
+
+
+def test_pruning_takes_little_memory_itself() -> None:
+    tree = grow(UniformEvaluator(), POSITIONS[1], 5000, Config())
+    size = tree.bytes
+    tracemalloc.start()
+    try:
+        tree.prune(0, size // 2)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert tree.bytes <= size // 2
+    assert peak < 0.55 * size
 
 
 def test_the_root_of_a_ponder_search_survives_pruning() -> None:

@@ -34,7 +34,7 @@ from dejavu.model.training.dataset import MEMORY, TRAIN, Dataset
 from dejavu.model.training.losses import losses
 from dejavu.model.training.ranks import Ranks
 from dejavu.model.training.replicas import Replicas
-from dejavu.model.weights import WeightsError, load_weights, save_weights
+from dejavu.model.weights import Weights, WeightsError, load_weights, save_weights
 from dejavu.retrieval.memory import Memory, MemoryFileError
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
@@ -504,7 +504,7 @@ def test_only_positions_with_a_neighbour_in_reach_ask_the_memory(retrieval: Path
     assert network.retrieval is not None
     with torch.no_grad():  # a memory that cannot be overheard
         network.retrieval.layer.feed_forward.down.bias.add_(20 * torch.randn(network.config.width))
-    evaluator = NetworkEvaluator(network, "loud", Memory.open(memory), threads=1, backend=backend)
+    evaluator = NetworkEvaluator(Weights.of(network), "loud", Memory.open(memory), threads=1, backend=backend)
     assert evaluator.retriever is not None
     nearest = evaluator.retriever.search(evaluator.embeddings(planes, clocks)).distances[:, 0, 0]
     evaluator.memory_reach = float(np.sort(nearest)[7:9].mean())

@@ -8,7 +8,9 @@ This module imports nothing heavy: the names are needed before torch is loaded.
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -16,12 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from dejavu.model.chunked_cross_attention import EncodedNeighbours
     from dejavu.model.features import Features
-    from dejavu.model.neighbour_encoder import Records
-    from dejavu.model.network import Network
+    from dejavu.model.neighbours import EncodedArrays, RecordArrays
+    from dejavu.model.weights import Weights
 
 AUTO = "auto"
 PREFERENCE = ("cuda", "openvino", "torch")
@@ -66,52 +65,66 @@ class Backend(Protocol):
     def take(self, hidden: Any, rows: NDArray[np.intp]) -> Any:
         """H of some of the positions."""
 
-    def heads(self, hidden: Any, neighbours: EncodedNeighbours | None) -> Logits:
+    def heads(self, hidden: Any, neighbours: EncodedArrays | None) -> Logits:
         """H and the encoded neighbours, if any -> logits."""
 
-    def encode(self, records: Records) -> Tensor:
-        """The neighbour encoder: N records -> [N, r, c] in main memory, as `heads` wants them."""
+    def encode(self, records: RecordArrays) -> NDArray[np.float32]:
+        """The neighbour encoder: N records -> [N, r, c], as `heads` wants them."""
 
 
-def _cuda(network: Network, threads: int) -> Backend:
+def _cuda(weights: Weights, threads: int) -> Backend:
+    try:  # without the driver there is no need to import torch, which takes a second
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        raise BackendError("there is no CUDA driver") from None
     import torch
 
     from dejavu.model.backends.torch_backend import TorchBackend
 
     if not torch.cuda.is_available():
         raise BackendError("torch sees no CUDA device")
-    return TorchBackend(network, torch.device("cuda"), parts=1)
+    return TorchBackend(weights.network, torch.device("cuda"), parts=1)
 
 
-def _openvino(network: Network, threads: int) -> Backend:
+def _openvino(weights: Weights, threads: int) -> Backend:
     from dejavu.model.backends.openvino_backend import OpenVinoBackend
 
-    return OpenVinoBackend(network, threads)
+    return OpenVinoBackend(weights, threads)
 
 
-def _torch(network: Network, threads: int) -> Backend:
+def _torch(weights: Weights, threads: int) -> Backend:
     import torch
 
     from dejavu.model.backends.torch_backend import TorchBackend
 
-    return TorchBackend(network, torch.device("cpu"), parts=threads)
+    return TorchBackend(weights.network, torch.device("cpu"), parts=threads)
 
 
-_MAKERS: dict[str, Callable[[Network, int], Backend]] = {"cuda": _cuda, "openvino": _openvino, "torch": _torch}
+_MAKERS: dict[str, Callable[[Weights, int], Backend]] = {"cuda": _cuda, "openvino": _openvino, "torch": _torch}
 
 
-def make_backend(name: str, network: Network, threads: int) -> Backend:
+def import_early() -> None:
+    """Import what `auto` is likely to need, while there is time for it."""
+    from dejavu.model.backends.openvino_backend import import_openvino
+
+    try:
+        import_openvino()
+    except BackendError:
+        import torch  # noqa: F401
+
+
+def make_backend(name: str, weights: Weights, threads: int) -> Backend:
     """The backend `name`, or with AUTO the first of PREFERENCE that works here.
 
-    `network` stays as it is: a backend copies what it changes. Raises BackendError.
+    The network stays as it is: a backend copies what it changes. Raises BackendError.
     """
     if name == AUTO:
         for candidate in PREFERENCE[:-1]:
             try:
-                return make_backend(candidate, network, threads)
+                return make_backend(candidate, weights, threads)
             except BackendError as error:
                 _log.debug("backend %s is passed over: %s", candidate, error)
         name = PREFERENCE[-1]
     if name not in _MAKERS:
         raise BackendError(f"there are only {', '.join(CHOICES)}")
-    return _MAKERS[name](network, threads)
+    return _MAKERS[name](weights, threads)

@@ -1,85 +1,66 @@
-"""The network converted from torch for OpenVINO's CPU plugin: fewer and longer operations than torch eager's."""
+"""The network converted from torch for OpenVINO's CPU plugin: fewer and longer operations than torch eager's.
+
+Converted and compiled once, it is kept among the user's caches; torch is not even imported when it comes from there.
+"""
 
 from __future__ import annotations
 
-import copy
+import hashlib
+import io
+import json
+import os
 import sys
 import threading
-import warnings
-from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
-import chess
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from dejavu.model.backbone import Inputs, as_inputs
-from dejavu.model.backends import BackendError, Logits
-from dejavu.model.chunked_cross_attention import EncodedNeighbours
-from dejavu.model.config import NetworkConfig
-from dejavu.model.encoding import pack, stack
-from dejavu.model.features import Features, features
-from dejavu.model.neighbour_encoder import CONTINUATION_PLIES, RECORD_TOKENS, Records
-from dejavu.model.network import Network
+import dejavu.model
+from dejavu.model.backends import BackendError, Logits, compiled_cache
+from dejavu.model.backends.examples import example_features, example_neighbours, example_records
+from dejavu.model.features import Features
+from dejavu.model.neighbours import EncodedArrays, RecordArrays
+from dejavu.model.weights import Weights
 
-WARM_SIZES = (*range(1, 13), 16)
-"""Sizes of parts that are computed once beforehand. A size costs some 10 ms when it is met for the first time."""
+WARM_SIZES = (1, 2, 4, 8, 12)
+"""Sizes of parts that are computed once beforehand: those of the usual minibatches on two threads."""
 
-ENCODED_SIZES = (4, 8, 16, 32)
-"""Records are encoded in groups of so many, or of a larger power of two, for the same reason."""
-
-_CPU = torch.device("cpu")
 _TOLERANCE = 0.05
-"""Win, draw and loss of the first positions may differ so much from torch's float32; bfloat16 needs a tenth of it."""
+"""Win, draw and loss of the starting position may differ so much from torch's float32; bfloat16 needs a tenth of it."""
 
-# An engine reports to nobody that it was started: with this entry OpenVINO uses its own stub instead.
-sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-
-
-class _Part(nn.Module):
-    """A part of the forward pass as a module, with tensors in and tensors out, that can be traced."""
-
-    def __init__(self, network: Network, function: Callable[..., Any]) -> None:
-        super().__init__()
-        self.network = network
-        self.function = function
-
-    def forward(self, *tensors: Tensor) -> Any:
-        return self.function(self.network, *tensors)
+_PRECISIONS = {"bf16": "bfloat16", "f32": "float32"}
 
 
-def _embed(network: Network, *inputs: Tensor) -> tuple[Tensor, Tensor]:
-    hidden = network.backbone(Inputs(*inputs))
-    return hidden, network.chunk_embeddings(hidden)
+def padded_size(count: int) -> int:
+    """The size that a part of `count` positions or records is filled up to.
+
+    A size that OpenVINO has not met yet costs some 10 ms and, for good, 7 MB of a small network; so there are few.
+    """
+    if count <= 4:
+        return 1 << (count - 1).bit_length()
+    step = 4 if count <= 32 else 16
+    return -(-count // step) * step
 
 
-def _heads(network: Network, hidden: Tensor, *read: Tensor) -> tuple[Tensor, Tensor]:
-    neighbours = None
-    if read:
-        tokens, distances, present, *told = read
-        moves, wdl = told or (torch.empty(0), torch.empty(0))
-        neighbours = EncodedNeighbours(tokens, distances, present, moves, wdl)
-    outputs = network.heads(hidden, neighbours)
-    return outputs.policy, outputs.wdl
-
-
-def _read(config: NetworkConfig, neighbours: EncodedNeighbours) -> tuple[Tensor, ...]:
-    """What the heads of such a network read of the neighbours: a model has no inputs that it does not use."""
-    return tuple(neighbours) if config.interpolation else tuple(neighbours[:3])
-
-
-def _encode(network: Network, *records: Tensor) -> Tensor:
-    assert network.retrieval is not None
-    encoded: Tensor = network.retrieval.encoder(Records(*records))
-    return encoded
+def import_openvino() -> Any:
+    """The module `openvino`; raises BackendError if it is not installed."""
+    # It does without its command-line converter where there is none. That would cost a tenth of a second at every
+    # start, and report the start to a server.
+    sys.modules.setdefault("openvino.tools.ovc", None)  # type: ignore[arg-type]
+    try:
+        import openvino
+    except ImportError:
+        raise BackendError("the Python package openvino is not installed") from None
+    return openvino
 
 
 class _Hidden(NamedTuple):
     tokens: Any
-    """H [B, n, d], an openvino.Tensor that the heads read without a copy."""
+    """H [padded B, n, d], an openvino.Tensor that the heads read without a copy."""
     chunks: NDArray[np.float32]
     """[B, l, m * d]"""
 
@@ -89,62 +70,114 @@ class OpenVinoBackend:
 
     name = "openvino"
 
-    def __init__(self, network: Network, threads: int) -> None:
-        """Convert, compile and run once. Raises BackendError if OpenVINO is missing, refuses, or computes nonsense."""
-        try:
-            import openvino
-        except ImportError:
-            raise BackendError("the Python package openvino is not installed") from None
+    def __init__(self, weights: Weights, threads: int) -> None:
+        """Get the network ready, compiled before or now, and run it once.
+
+        Raises BackendError if OpenVINO is missing, refuses, or computes nonsense.
+        """
+        openvino = import_openvino()
         self.parts = threads
+        self._config = weights.config
+        self._has_retrieval = weights.has_retrieval
         self._local = threading.local()
         self._core = openvino.Core()
         self._tensor = openvino.Tensor
-        self._network = network = copy.deepcopy(network).float()  # kept: constants of the models may share its memory
+        self._kept: object = None
         try:
-            has_bfloat16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-            models = _convert(network)
-            try:
-                self._compile(models, "bf16" if has_bfloat16 else "f32")
-            except RuntimeError:  # what the processor has may be masked for the libraries (ONEDNN_MAX_CPU_ISA)
-                if not has_bfloat16:
-                    raise
-                self._compile(models, "f32")
-            self._warm_up(network)
+            key = self._key(weights, openvino.__version__)
+            kept = compiled_cache.read(key)
+            if kept is not None and self._import(kept):
+                self._warm_up()
+            else:
+                made = self._convert(weights)
+                self._warm_up()
+                compiled_cache.write(key, made)
         except BackendError:
             raise
         except Exception as error:  # torch's tracer and OpenVINO raise whatever they like
-            lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-            raise BackendError(f"OpenVINO refuses the network: {lines[-1].strip()}") from error
+            raise BackendError(f"OpenVINO refuses the network: {_last_line(error)}") from error
 
-    def _compile(self, models: dict[str, Any], precision: str) -> None:
-        properties = {
+    def _key(self, weights: Weights, version: str) -> str:
+        """Everything that a compiled network depends on."""
+        device = [self._core.get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
+        state = {
+            "openvino": version,
+            "device": [str(value) for value in device],
+            "masked": os.environ.get("ONEDNN_MAX_CPU_ISA"),
+            "threads": self.parts,
+            "weights": weights.checksum,
+            "config": weights.config.to_json(),
+            "code": _code_digest(),
+        }
+        return json.dumps(state, sort_keys=True)
+
+    def _import(self, kept: dict[str, bytes]) -> bool:
+        """Take over what `_convert` has returned at an earlier start; False if OpenVINO does not want it."""
+        models = {name: data for name, data in kept.items() if name not in ("precision", "chances")}
+        precision = kept["precision"].decode()
+        properties = self._properties(precision)
+
+        def load(data: bytes) -> Any:
+            return self._core.import_model(io.BytesIO(data), "CPU", properties)
+
+        try:
+            with ThreadPoolExecutor(self.parts) as workers:
+                self._compiled = dict(zip(models, workers.map(load, models.values()), strict=True))
+        except RuntimeError:
+            return False
+        self.precision = _PRECISIONS[precision]
+        self._expected = np.frombuffer(kept["chances"], np.float32)
+        return True
+
+    def _convert(self, weights: Weights) -> dict[str, bytes]:
+        """Convert and compile the torch modules; -> what `_import` needs."""
+        from dejavu.model.backends import openvino_conversion
+
+        converted = openvino_conversion.convert(weights.network)
+        self._kept = converted.network
+        self._expected = converted.chances
+        has_bfloat16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        precision = "bf16" if has_bfloat16 else "f32"
+        try:
+            self._compile(converted.models, precision)
+        except RuntimeError:  # what the processor has may be masked for the libraries (ONEDNN_MAX_CPU_ISA)
+            if not has_bfloat16:
+                raise
+            precision = "f32"
+            self._compile(converted.models, precision)
+        self.precision = _PRECISIONS[precision]
+        exported = {name: compiled.export_model().getvalue() for name, compiled in self._compiled.items()}
+        return {**exported, "precision": precision.encode(), "chances": converted.chances.tobytes()}
+
+    def _properties(self, precision: str) -> dict[str, Any]:
+        return {
             "INFERENCE_PRECISION_HINT": precision,
             "NUM_STREAMS": str(self.parts),
             "INFERENCE_NUM_THREADS": self.parts,
         }
-        self._compiled = {name: self._core.compile_model(model, "CPU", properties) for name, model in models.items()}
-        self.precision = {"bf16": "bfloat16", "f32": "float32"}[precision]
 
-    def _warm_up(self, network: Network) -> None:
+    def _compile(self, models: dict[str, Any], precision: str) -> None:
+        properties = self._properties(precision)
+        self._compiled = {name: self._core.compile_model(model, "CPU", properties) for name, model in models.items()}
+
+    def _warm_up(self) -> None:
         """Compute parts of the usual sizes on all streams, so that no clock runs when it happens first."""
 
         def work(_: int) -> Logits:
+            if self._has_retrieval:
+                tokens = self.encode(example_records(1))[0]
+                for size in WARM_SIZES:
+                    hidden = self.embed(example_features(size))
+                    self.heads(hidden, example_neighbours(self._config, tokens, size))
             for size in (*WARM_SIZES, 1):
-                hidden = self.embed(_example_features(size))
-                answer = self.heads(hidden, None)
-                if network.retrieval is not None:
-                    self.heads(hidden, _example_neighbours(network.config, size))
-            if network.retrieval is not None:
-                for size in ENCODED_SIZES:
-                    self.encode(_example_records(size))
+                answer = self.heads(self.embed(example_features(size)), None)
             return answer
 
         with ThreadPoolExecutor(self.parts) as workers:
             answers = list(workers.map(work, range(self.parts)))
-        with torch.inference_mode():
-            expected = network(as_inputs(_example_features(1), _CPU)).wdl.softmax(dim=1)
         for answer in answers:
-            error = float((torch.from_numpy(answer.wdl).softmax(dim=1) - expected).abs().max())
+            weights = np.exp(answer.wdl[0] - answer.wdl[0].max())
+            error = float(np.abs(weights / weights.sum() - self._expected).max())
             if not error <= _TOLERANCE:
                 raise BackendError(f"OpenVINO's answer is wrong: win, draw and loss are off by {error:.2f}")
 
@@ -163,8 +196,9 @@ class OpenVinoBackend:
 
     def embed(self, features: Features) -> _Hidden:
         """See `Backend.embed`."""
-        tokens, chunks = self._infer("embed", list(features))
-        return _Hidden(tokens, chunks.data)
+        count = len(features.squares)
+        tokens, chunks = self._infer("embed", _padded(features))
+        return _Hidden(tokens, chunks.data[:count])
 
     def chunk_embeddings(self, hidden: _Hidden) -> NDArray[np.float32]:
         """See `Backend.chunk_embeddings`."""
@@ -172,77 +206,45 @@ class OpenVinoBackend:
 
     def take(self, hidden: _Hidden, rows: NDArray[np.intp]) -> _Hidden:
         """See `Backend.take`."""
-        return _Hidden(self._tensor(hidden.tokens.data[rows]), hidden.chunks[rows])
+        (tokens,) = _padded([hidden.tokens.data[rows]])
+        return _Hidden(self._tensor(tokens), hidden.chunks[rows])
 
-    def heads(self, hidden: _Hidden, neighbours: EncodedNeighbours | None) -> Logits:
+    def heads(self, hidden: _Hidden, neighbours: EncodedArrays | None) -> Logits:
         """See `Backend.heads`."""
         if neighbours is None:
             policy, wdl = self._infer("heads", [hidden.tokens])
         else:
-            read = [part.numpy() for part in _read(self._network.config, neighbours)]
-            policy, wdl = self._infer("heads with neighbours", [hidden.tokens, *read])
-        return Logits(policy.data, wdl.data)
+            name = "heads with neighbours"
+            read = neighbours[: len(self._compiled[name].inputs) - 1]  # those that the network uses
+            policy, wdl = self._infer(name, [hidden.tokens, *_padded(read)])
+        count = len(hidden.chunks)
+        return Logits(policy.data[:count], wdl.data[:count])
 
-    def encode(self, records: Records) -> Tensor:
+    def encode(self, records: RecordArrays) -> NDArray[np.float32]:
         """See `Backend.encode`."""
-        count = len(records.squares)
-        size = max(ENCODED_SIZES[0], 1 << (count - 1).bit_length())
-        filled = [nn.functional.pad(part, (0, 0) * (part.ndim - 1) + (0, size - count)) for part in records]
-        (encoded,) = self._infer("encode", [part.numpy() for part in filled])
-        return torch.from_numpy(encoded.data[:count].copy())
+        (encoded,) = self._infer("encode", _padded(records))
+        tokens: NDArray[np.float32] = encoded.data[: len(records.squares)].copy()
+        return tokens
 
 
-def _convert(network: Network) -> dict[str, Any]:
-    """The parts of `network` (float32) as OpenVINO models whose batch is of any size."""
-    inputs = tuple(as_inputs(_example_features(2), _CPU))
-    with torch.inference_mode():
-        hidden = network.backbone(Inputs(*inputs))
-    models = {"embed": _convert_part(network, _embed, inputs), "heads": _convert_part(network, _heads, (hidden,))}
-    if network.retrieval is not None:
-        neighbours = _read(network.config, _example_neighbours(network.config, 2))
-        models["heads with neighbours"] = _convert_part(network, _heads, (hidden, *neighbours))
-        models["encode"] = _convert_part(network, _encode, tuple(_example_records(2)))
-    return models
+def _padded(arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    """The arrays, as long as each other, filled up with zeros to a size of `padded_size`."""
+    count = len(arrays[0])
+    missing = padded_size(count) - count
+    if not missing:
+        return list(arrays)
+    return [np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)]) for array in arrays]
 
 
-def _convert_part(network: Network, function: Callable[..., Any], example: tuple[Tensor, ...]) -> Any:
-    # Not openvino.convert_model: its command-line tool's layers cost seconds and report to a server.
-    from openvino.frontend import FrontEndManager
-    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
-
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # the tracer's deprecation
-        example = tuple(tensor.clone() for tensor in example)  # inference tensors cannot be traced
-        trace: Callable[..., Any] = torch.jit.trace
-        traced = trace(_Part(network, function), example, check_trace=False)
-    frontend = FrontEndManager().load_by_framework("pytorch")
-    decoder = TorchScriptPythonDecoder(traced, example_input=example)
-    loaded = frontend.load(decoder)
-    return frontend.convert(loaded)
+def _code_digest() -> str:
+    """Of the code that defines the network: compiled from another version of it, it may be another network."""
+    state = hashlib.blake2b(digest_size=16)
+    here = Path(str(dejavu.model.__file__)).parent
+    for path in (*sorted(here.glob("*.py")), *sorted(here.glob("backends/*.py"))):
+        state.update(path.read_bytes())
+    return state.hexdigest()
 
 
-def _example_features(count: int) -> Features:
-    """The starting position, `count` times."""
-    planes = stack([pack(chess.Board())] * count)
-    return features(planes, np.zeros(count, np.uint8))
-
-
-def _example_neighbours(config: NetworkConfig, count: int) -> EncodedNeighbours:
-    shape = count, config.chunks if config.retrieve_by == "chunk" else 1, config.neighbours
-    return EncodedNeighbours(
-        tokens=torch.zeros(*shape, RECORD_TOKENS, config.neighbour_width),
-        distances=torch.ones(shape),
-        present=torch.ones(shape, dtype=torch.bool),
-        moves=torch.zeros(shape, dtype=torch.int64),
-        wdl=torch.ones(*shape, 3) / 3,
-    )
-
-
-def _example_records(count: int) -> Records:
-    example = _example_features(count)
-    return Records(
-        squares=torch.from_numpy(example.squares),
-        clocks=torch.from_numpy(example.clocks),
-        continuations=torch.zeros(count, CONTINUATION_PLIES, dtype=torch.int64),
-        wdl=torch.ones(count, 3) / 3,
-    )
+def _last_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return lines[-1].strip()

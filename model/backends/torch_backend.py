@@ -14,6 +14,7 @@ from dejavu.model.backends import BackendError, Logits
 from dejavu.model.chunked_cross_attention import EncodedNeighbours
 from dejavu.model.features import Features
 from dejavu.model.neighbour_encoder import Records
+from dejavu.model.neighbours import EncodedArrays, RecordArrays
 from dejavu.model.network import Network
 
 
@@ -64,18 +65,21 @@ class TorchBackend:
         with torch.inference_mode():
             return hidden[torch.from_numpy(rows).to(hidden.device)]
 
-    def heads(self, hidden: Tensor, neighbours: EncodedNeighbours | None) -> Logits:
+    def heads(self, hidden: Tensor, neighbours: EncodedArrays | None) -> Logits:
         """See `Backend.heads`."""
         with torch.inference_mode():
+            read = None
             if neighbours is not None:
-                neighbours = EncodedNeighbours(*(tensor.to(self._device) for tensor in neighbours))
-            outputs = self._network.heads(hidden, neighbours)
+                tokens, *others = (torch.from_numpy(array).to(self._device) for array in neighbours)
+                read = EncodedNeighbours(tokens.to(hidden.dtype), *others)
+            outputs = self._network.heads(hidden, read)
             return Logits(outputs.policy.float().cpu().numpy(), outputs.wdl.float().cpu().numpy())
 
-    def encode(self, records: Records) -> Tensor:
+    def encode(self, records: RecordArrays) -> NDArray[np.float32]:
         """See `Backend.encode`."""
         assert self._network.retrieval is not None
         self._prepare()
         with torch.inference_mode():
-            encoded: Tensor = self._network.retrieval.encoder(Records(*(tensor.to(self._device) for tensor in records)))
-            return encoded.cpu()
+            tensors = Records(*(torch.from_numpy(array).to(self._device) for array in records))
+            encoded: NDArray[np.float32] = self._network.retrieval.encoder(tensors).float().cpu().numpy()
+            return encoded

@@ -1,0 +1,37 @@
+"""Inputs of a network, to trace it with and to warm it up."""
+
+from __future__ import annotations
+
+import chess
+import numpy as np
+from numpy.typing import NDArray
+
+from dejavu.model.config import NetworkConfig
+from dejavu.model.encoding import pack, stack
+from dejavu.model.features import Features, features
+from dejavu.model.neighbours import EncodedArrays, RecordArrays
+from dejavu.retrieval.memory import CONTINUATION_PLIES
+
+
+def example_features(count: int) -> Features:
+    """The starting position, `count` times."""
+    return features(stack([pack(chess.Board())] * count), np.zeros(count, np.uint8))
+
+
+def example_records(count: int) -> RecordArrays:
+    """The starting position with some continuation, `count` times."""
+    board = example_features(count)
+    plies = np.zeros((count, CONTINUATION_PLIES), np.int64)
+    return RecordArrays(board.squares, board.clocks, plies, np.full((count, 3), 1 / 3, np.float32))
+
+
+def example_neighbours(config: NetworkConfig, tokens: NDArray[np.float32], count: int) -> EncodedArrays:
+    """Neighbours of `count` positions, all of them with the same encoding, tokens [r, c]."""
+    shape = count, config.chunks if config.retrieve_by == "chunk" else 1, config.neighbours
+    return EncodedArrays(
+        tokens=np.broadcast_to(tokens, (*shape, *tokens.shape)).copy(),
+        distances=np.ones(shape, np.float32),
+        present=np.ones(shape, np.bool_),
+        moves=np.zeros(shape, np.int64),
+        wdl=np.full((*shape, 3), 1 / 3, np.float32),
+    )

@@ -1,0 +1,101 @@
+"""The network's torch modules as OpenVINO models. Imports torch and traces: seconds that `compiled_cache` saves."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from dejavu.model.backbone import Inputs
+from dejavu.model.backends.examples import example_features, example_neighbours, example_records
+from dejavu.model.chunked_cross_attention import EncodedNeighbours
+from dejavu.model.neighbour_encoder import RECORD_TOKENS, Records
+from dejavu.model.network import Network
+
+
+class Converted(NamedTuple):
+    """What a backend needs of a network."""
+
+    models: dict[str, Any]
+    """The parts of the forward pass as openvino.Model, whose batch is of any size."""
+    chances: NDArray[np.float32]
+    """[3] win, draw, loss of the starting position without memory, by torch in float32."""
+    network: Network
+    """To be kept while the models are in use: their constants may share its memory."""
+
+
+def convert(network: Network) -> Converted:
+    """Convert `network`, which stays as it is. Torch's tracer and OpenVINO raise whatever they like."""
+    network = copy.deepcopy(network).float()
+    config = network.config
+    inputs = Inputs(*_tensors(example_features(2)))
+    with torch.inference_mode():
+        hidden = network.backbone(inputs)
+        chances = network(inputs).wdl.softmax(dim=1)[0].numpy()
+    models = {"embed": _convert_part(network, _embed, inputs), "heads": _convert_part(network, _heads, (hidden,))}
+    if network.retrieval is not None:
+        neighbours = example_neighbours(config, np.zeros((RECORD_TOKENS, config.neighbour_width), np.float32), 2)
+        # A model has no inputs that it does not use.
+        read = neighbours if config.interpolation else neighbours[:3]
+        models["heads with neighbours"] = _convert_part(network, _heads, (hidden, *_tensors(read)))
+        models["encode"] = _convert_part(network, _encode, _tensors(example_records(2)))
+    return Converted(models, chances, network)
+
+
+def _tensors(arrays: Iterable[NDArray[Any]]) -> tuple[Tensor, ...]:
+    return tuple(torch.from_numpy(array) for array in arrays)
+
+
+class _Part(nn.Module):
+    """A part of the forward pass as a module, with tensors in and tensors out, that can be traced."""
+
+    def __init__(self, network: Network, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.network = network
+        self.function = function
+
+    def forward(self, *tensors: Tensor) -> Any:
+        return self.function(self.network, *tensors)
+
+
+def _embed(network: Network, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+    hidden = network.backbone(Inputs(*inputs))
+    return hidden, network.chunk_embeddings(hidden)
+
+
+def _heads(network: Network, hidden: Tensor, *read: Tensor) -> tuple[Tensor, Tensor]:
+    neighbours = None
+    if read:
+        tokens, distances, present, *told = read
+        moves, wdl = told or (torch.empty(0), torch.empty(0))
+        neighbours = EncodedNeighbours(tokens, distances, present, moves, wdl)
+    outputs = network.heads(hidden, neighbours)
+    return outputs.policy, outputs.wdl
+
+
+def _encode(network: Network, *records: Tensor) -> Tensor:
+    assert network.retrieval is not None
+    encoded: Tensor = network.retrieval.encoder(Records(*records))
+    return encoded
+
+
+def _convert_part(network: Network, function: Callable[..., Any], example: tuple[Tensor, ...]) -> Any:
+    # Not openvino.convert_model: its command-line tool's layers cost seconds and report to a server.
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the tracer's deprecation
+        example = tuple(tensor.clone() for tensor in example)  # inference tensors cannot be traced
+        trace: Callable[..., Any] = torch.jit.trace
+        traced = trace(_Part(network, function), example, check_trace=False)
+    frontend = FrontEndManager().load_by_framework("pytorch")
+    decoder = TorchScriptPythonDecoder(traced, example_input=example)
+    loaded = frontend.load(decoder)
+    return frontend.convert(loaded)

@@ -1,0 +1,85 @@
+"""scripts/explore.py from the outside: what it explores, writes, and does not ask twice."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import chess
+import chess.pgn
+import pytest
+import torch
+
+from dejavu.model.config import PRESETS
+from dejavu.model.network import Network
+from dejavu.model.training.games import read_game
+from dejavu.model.weights import save_weights
+
+SCRIPT = Path(__file__).parent.parent / "scripts" / "explore.py"
+ENGINE = Path(__file__).parent / "scripted_engine.py"
+OPENINGS = "A00\tGrob\t1. g4\nC50\tItalian\t1. e4 e5 2. Nf3 Nc6 3. Bc4\n"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("net") / "weights.safetensors"
+    torch.manual_seed(0)
+    save_weights(path, Network(PRESETS["tiny"], retrieval=False), PRESETS["tiny"], {})
+    return path
+
+
+def explore(folder: Path, weights: Path, *engine: str) -> subprocess.CompletedProcess[str]:
+    openings = folder / "openings.tsv"
+    openings.write_text(OPENINGS, encoding="utf-8")
+    teacher = " ".join([sys.executable, str(ENGINE), "score=30", *engine])
+    options = ["--nodes", 1, "--positions", 40, "--processes", 1, "--weights", weights, "--out", folder / "lines.pgn"]
+    command = [sys.executable, SCRIPT, "--openings", openings, "--engine", teacher, *options]
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_lines_begin_with_the_openings_and_name_the_teachers_moves(tmp_path: Path, weights: Path) -> None:
+    done = explore(tmp_path, weights, f"log={tmp_path / 'asked'}")
+    assert done.returncode == 0, done.stderr
+    assert "40 positions judged" in done.stdout
+    lines = (tmp_path / "lines.pgn").read_text(encoding="utf-8")
+    text = io.StringIO(lines)
+    ways, openings = set(), set()
+    while (game := chess.pgn.read_game(text)) is not None:
+        assert not game.errors
+        moves = [move.uci() for move in game.mainline_moves()]
+        openings.add(game.headers["Opening"])
+        ways.add(" ".join(moves))
+        positions = read_game(str(game))
+        # All but the last position, which the teacher's own move leads to, are judged: 30 centipawns for the mover.
+        assert positions.centipawns.tolist() == [30] * len(moves)
+        # The teacher's move is the first in the alphabet; where the line goes on with another it is a variation.
+        board = game.board()
+        for node in game.mainline():
+            best = min(move.uci() for move in board.legal_moves)
+            parent = node.parent
+            assert parent is not None
+            assert best in {other.move.uci() for other in parent.variations}
+            board.push(node.move)
+    assert openings == {"Grob", "Italian"}
+    italian = "e2e4 e7e5 g1f3 b8c6 f1c4"
+    assert any(way.startswith(italian) for way in ways)
+    assert any(way.startswith("g2g4") and len(way.split()) > 2 for way in ways)
+
+    asked = (tmp_path / "asked").read_text(encoding="utf-8").count("go ")
+    assert asked == 40
+    judged = tmp_path / "lines.pgn.judged"
+    whole = judged.read_bytes()
+    judged.write_bytes(whole[: len(whole) // 2])  # killed in the middle of a line
+    again = explore(tmp_path, weights, f"log={tmp_path / 'again'}")
+    assert again.returncode == 0, again.stderr
+    assert 0 < (tmp_path / "again").read_text(encoding="utf-8").count("go ") < 40
+    assert (tmp_path / "lines.pgn").read_text(encoding="utf-8") == lines
+
+
+def test_what_cannot_be_used_is_said_in_one_sentence(tmp_path: Path, weights: Path) -> None:
+    failing = explore(tmp_path, weights, "startup=fail")
+    assert failing.returncode == 1
+    assert failing.stderr.strip().splitlines()[-1].startswith("explore: ")
+    assert "Traceback" not in failing.stderr

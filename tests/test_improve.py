@@ -1,0 +1,174 @@
+"""The loop of reinforcement learning: a better network is promoted, a worse one rejected, and a kill costs nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import chess
+import pytest
+from fake_evaluator import FakeEvaluator, even, scattered, scattered_preference
+
+from dejavu.engine.match.adjudication import Rules
+from dejavu.engine.match.record import read_games
+from dejavu.engine.selfplay.generations import Generation, GenerationError, best_of, draw, read_generations
+from dejavu.model.config import PRESETS
+from dejavu.model.network import Network
+from dejavu.model.training.shards import Shards
+from dejavu.model.weights import fingerprint, load_weights, save_weights
+from dejavu.retrieval.memory import Memory
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
+
+import improve
+
+MATES = [f"6k1/5ppp/8/8/8/8/5PPP/{rook}5K1 w - - 0 1" for rook in ("R", "Q")] + ["7k/8/6K1/8/8/8/8/R7 w - - 0 1"]
+SHORT = ["--games", "4", "--nodes", "4", "--max-plies", "10", "--at-once", "4", "--steps", "2", "--batch", "8"]
+GATE = ["--gate-games", "40", "--sprt", "0,200", "--gate-nodes", "1", "--threads", "1"]
+RETRIEVAL = ["--retrieval-steps", "2", "--entries", "50"]
+STAGES = ("play", "train", "remember", "retrieve", "gate")
+
+
+class Networks:
+    """Evaluators instead of networks: some mate in one, the others never do."""
+
+    def __init__(self, strong: Callable[[str], bool]) -> None:
+        """`strong` says it of the weights' path."""
+        self._strong = strong
+
+    def load(self, weights: Path, memory: Path | None, threads: int, backend: str) -> FakeEvaluator:
+        sign = 1 if self._strong(str(weights)) else -1
+
+        def logit(board: chess.Board, move: chess.Move) -> float:
+            return 8.0 * sign if board.gives_check(move) and board.san(move).endswith("#") else 0.0
+
+        return FakeEvaluator(even, logit)
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The network of the start; gates begin with a mate in one and are soon over."""
+    (tmp_path / "mates.epd").write_text("".join(f"{fen}\n" for fen in MATES))
+    monkeypatch.setattr(improve, "RULES", Rules(maxmoves=2))
+    for module in (improve, improve.selfplay):  # pictures take longer than all the rest
+        monkeypatch.setattr(module, "draw", lambda *_: None)
+    monkeypatch.setattr(improve.train, "plot_run", lambda folder: folder)
+    network = Network(PRESETS["tiny"], retrieval=False)
+    save_weights(tmp_path / "start.safetensors", network, network.config, {"held_out": "nothing"})
+    return tmp_path / "start.safetensors"
+
+
+@pytest.fixture
+def calls(start: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was trained and built, by scripts that only copy the start."""
+    made: list[str] = []
+
+    def fake(words: Sequence[str]) -> None:
+        run = Path(words[words.index("--run") + 1])
+        run.mkdir(parents=True)
+        shutil.copy(start, run / "weights.safetensors")
+        made.append(f"{words[0]} from {Path(words[words.index('--start-from') + 1]).parent.parent.name}")
+
+    monkeypatch.setattr(improve.train, "main", fake)
+    return made
+
+
+def run(start: Path, generations: int, networks: Networks, *words: str) -> list[Generation]:
+    folder = start.parent / "run"
+    openings = start.parent / "mates.epd"
+    command = ["--run", folder, "--start", start, "--generations", generations, "--openings", openings]
+    improve.main([*map(str, command), *SHORT, *GATE, *words], networks.load)
+    return read_generations(folder / "generations.jsonl")
+
+
+def test_better_networks_are_promoted_and_worse_ones_rejected(start: Path, calls: list[str]) -> None:
+    networks = Networks(lambda path: "generation-001" in path)
+    first, second = run(start, 2, networks, "--no-memory")
+    assert (first.opponent, first.promoted) == (0, True)
+    assert first.wins > 0 == first.losses
+    assert (second.opponent, second.promoted) == (1, False)
+    assert second.losses > 0 == second.wins
+    assert second.llr < 0
+    assert best_of([first, second]) == 1
+    # The second was trained from the first, and so would be the third.
+    run(start, 3, networks, "--no-memory")
+    assert [call.split()[-1] for call in calls[1:]] == ["generation-001"] * 2
+    games = read_games(start.parent / "run" / "generation-001" / "gate.pgn")
+    assert 2 <= len(games) < 40  # the sequential test has ended it
+
+
+def test_the_last_best_meets_the_start(start: Path, calls: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    networks = Networks(lambda path: "generation" in path)
+    run(start, 1, networks, "--no-memory", "--final-games", "6")
+    assert "Results of generation-001 vs generation-000" in capsys.readouterr().out
+    assert len(read_games(start.parent / "run" / "generation-001-against-start.pgn")) == 6
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_run_goes_on_from_every_stage(
+    start: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    networks = Networks(lambda path: "generation-002" in path)
+    run(start, 1, networks, "--no-memory")
+    for name in STAGES:
+        with monkeypatch.context() as patch:
+            stage = getattr(improve.Loop, name)
+
+            def killed(loop: improve.Loop, number: int, stage: Callable[..., None] = stage) -> None:
+                if after:
+                    stage(loop, number)
+                raise KeyboardInterrupt
+
+            patch.setattr(improve.Loop, name, killed)
+            with pytest.raises(SystemExit, match="130"):
+                run(start, 2, networks, "--no-memory")
+    found = run(start, 2, networks, "--no-memory", "--threads", "2", "--backend", "torch")
+    assert [item.number for item in found] == [1, 2]
+    assert [item.promoted for item in found] == [False, True]
+    assert len(calls) == 2
+    for item in found:
+        folder = start.parent / "run" / f"generation-{item.number:03d}"
+        assert Shards(folder / "games").done == set(range(4))
+        rounds = [game.round for game in read_games(folder / "gate.pgn")]
+        assert len(rounds) == len(set(rounds)) == item.wins + item.draws + item.losses
+
+
+def test_a_generation_with_memory_from_games_to_gate(start: Path) -> None:
+    def load(weights: Path, memory: Path | None, threads: int, backend: str) -> FakeEvaluator:
+        return FakeEvaluator(scattered, scattered_preference)
+
+    folder = start.parent / "run"
+    words = ["--run", folder, "--start", start, "--generations", 1, "--openings", start.parent / "mates.epd"]
+    improve.main([*map(str, words), *SHORT, *GATE, *RETRIEVAL, "--games", "24", "--gate-games", "2"], load)
+    (found,) = read_generations(folder / "generations.jsonl")
+    network, metadata = load_weights(folder / "generation-001" / "retrieval" / "weights.safetensors")
+    assert network.retrieval is not None
+    assert metadata["training.command"].startswith("train.py retrieval --run")
+    memory = Memory.open(folder / "generation-001" / "memory.safetensors", fingerprint(network))
+    assert len(memory) == found.memory_entries > 0
+    assert "self-play game" in memory.game_name(int(memory.game[0]))
+    assert found.self_play_games == 24
+    assert found.held_out.startswith("policy loss")
+
+
+def test_other_settings_and_bad_files_are_refused_in_a_sentence(start: Path, calls: list[str]) -> None:
+    networks = Networks(lambda path: False)
+    run(start, 1, networks, "--no-memory")
+    with pytest.raises(SystemExit, match="was begun with window 5, not 6"):
+        run(start, 1, networks, "--no-memory", "--window", "6")
+    with pytest.raises(SystemExit, match=r"improve: .*nowhere\.safetensors"):
+        run(start.with_name("nowhere.safetensors"), 1, networks)
+    record = start.parent / "run" / "generations.jsonl"
+    record.write_text(json.dumps({"number": 1}) + "\n")
+    with pytest.raises(GenerationError, match="line 1 is no generation"):
+        read_generations(record)
+
+
+def test_a_picture_needs_no_finite_elo(tmp_path: Path) -> None:
+    swept = Generation(1, 0, 4, 40, None, "", 0, 4, 0, 0, None, None, 3.0, True, {"gate": 1})
+    draw([swept], tmp_path / "elo.png")
+    assert (tmp_path / "elo.png").stat().st_size > 1000
+    assert "promoted" in swept.row()
