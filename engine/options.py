@@ -118,7 +118,7 @@ class Config:
         65536,
         "Megabytes for the search tree and the cache of evaluations; a full tree drops what it looked at least.",
     )
-    multi_pv: int = _spin("MultiPV", 1, 1, 256, "How many of the best moves to report, each with its line.")
+    multi_pv: int = _spin("MultiPV", 1, 1, 500, "How many of the best moves to report, each with its line.")
     ponder: bool = _check("Ponder", False, "Tells the engine that the GUI may let it think on the opponent's time.")
     move_overhead: int = _spin(
         "Move Overhead",

@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,12 @@ Embed = Callable[[NDArray[np.uint64], NDArray[np.uint8]], NDArray[np.float32]]
 
 Progress = Callable[[str, int, int], None]
 """(stage, positions done, positions in all), called after every step of the slow stages."""
+
+Keys = NDArray[np.int8]
+"""[B, l, c]"""
+
+EmbedShards = Callable[[Callable[[Positions], Keys], Mapping[int, Positions]], Iterable[tuple[int, Keys]]]
+"""(how to make keys, shards by number) -> keys with the numbers of their shards, in any order."""
 
 _SHARD_ROWS = 4096
 _BATCH_ROWS = 256
@@ -68,6 +74,12 @@ class BuildReport:
     bytes_an_entry: float
 
 
+def embed_here(make_keys: Callable[[Positions], Keys], shards: Mapping[int, Positions]) -> Iterator[tuple[int, Keys]]:
+    """Make the keys of one shard after the other in this process."""
+    for number, positions in shards.items():
+        yield number, make_keys(positions)
+
+
 def build_memory(
     batches: Iterable[Positions],
     embed: Embed,
@@ -79,10 +91,12 @@ def build_memory(
     options: BuildOptions,
     progress: Progress,
     threads: int = 1,
+    embed_shards: EmbedShards = embed_here,
 ) -> BuildReport:
     """Build the memory `out`, keeping unfinished work in the folder `work`.
 
-    `game_name` names a game by its number in the positions; `fingerprint` names the backbone behind `embed`.
+    `game_name` names a game by its number in the positions; `fingerprint` names the backbone behind `embed`;
+    `embed_shards` may have the slowest stage done elsewhere.
     Raises BuildError if there is nothing to build from or `work` holds another build.
     """
     positions, duplicates = _select(_concatenate(batches), options)
@@ -91,7 +105,7 @@ def build_memory(
     names, offsets = encode_names([game_name(game) if used[game] else "" for game in range(len(used))])
     provenance = _claim(work, positions, names, fingerprint, provenance, options)
     mean, projection = _fit(positions, embed, work, options, progress)
-    keys = _embed_all(positions, embed, mean, projection, work, progress)
+    keys = _embed_all(positions, partial(_keys, embed, mean, projection), embed_shards, work, progress)
     centroids, cluster = _cluster(keys, work, options, threads, progress)
     Memory(
         keys=keys,
@@ -210,27 +224,31 @@ def _fit(
 
 def _embed_all(
     positions: Positions,
-    embed: Embed,
-    mean: NDArray[np.float32],
-    projection: NDArray[np.float32],
+    make_keys: Callable[[Positions], Keys],
+    embed_shards: EmbedShards,
     work: Path,
     progress: Progress,
-) -> NDArray[np.int8]:
-    """Keys [n, l, c] of all positions, from the shards already there and those made now."""
-    shards = []
-    for start in range(0, len(positions), _SHARD_ROWS):
-        path = work / f"keys-{start // _SHARD_ROWS:05d}.npy"
-        if not path.exists():
-            rows = np.arange(start, min(start + _SHARD_ROWS, len(positions)))
-            keys = []
-            for batch in _batches(positions.take(rows)):
-                keys.append(project(_embed(embed, batch), mean, projection).astype(np.int8))
-                progress("embed", start + sum(map(len, keys)), len(positions))
-            shard = np.concatenate(keys)
-            _write_atomically(path, partial(_save, array=shard))
-        shards.append(np.load(path))
-        progress("embed", start + len(shards[-1]), len(positions))
-    return np.concatenate(shards)
+) -> Keys:
+    """Keys of all positions, from the shards already there and those made now."""
+    starts = range(0, len(positions), _SHARD_ROWS)
+    paths = [work / f"keys-{number:05d}.npy" for number in range(len(starts))]
+    missing = {
+        number: positions.take(np.arange(start, min(start + _SHARD_ROWS, len(positions))))
+        for number, start in enumerate(starts)
+        if not paths[number].exists()
+    }
+    done = len(positions) - sum(map(len, missing.values()))
+    progress("embed", done, len(positions))
+    for number, keys in embed_shards(make_keys, missing):
+        _write_atomically(paths[number], partial(_save, array=keys))
+        done += len(keys)
+        progress("embed", done, len(positions))
+    return np.concatenate([np.load(path) for path in paths])
+
+
+def _keys(embed: Embed, mean: NDArray[np.float32], projection: NDArray[np.float32], positions: Positions) -> Keys:
+    batches = [project(_embed(embed, batch), mean, projection) for batch in _batches(positions)]
+    return np.concatenate(batches).astype(np.int8)
 
 
 def _cluster(

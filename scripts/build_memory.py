@@ -7,6 +7,10 @@
 The first takes the games that a data set keeps for the memory, the second all games of files, for the shipped network:
 a large memory to play with (MemoryFile). A limited memory keeps the positions that most games met.
 
+    python scripts/build_memory.py ... --cluster auto
+
+The last has the positions embedded on the workers of a Ray cluster; a worker that dies loses its own shard alone.
+
 Started again with the same arguments after a kill, a build goes on where it was and ends with the same file.
 """
 
@@ -18,7 +22,8 @@ import shlex
 import sys
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +31,7 @@ import torch
 from prepare_data import prepare
 from tqdm import tqdm
 
+from dejavu.engine.cluster import Cluster, ClusterError
 from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config
 from dejavu.model.inference import load_backbone
@@ -33,7 +39,7 @@ from dejavu.model.training.dataset import SPLITS, Dataset, DatasetError
 from dejavu.model.training.records import positions
 from dejavu.model.training.shards import open_data
 from dejavu.model.weights import WeightsError
-from dejavu.retrieval.build import BuildError, BuildOptions, build_memory
+from dejavu.retrieval.build import BuildError, BuildOptions, Keys, build_memory, embed_here
 from dejavu.retrieval.knn import ExactIndex, position_index, recall
 from dejavu.retrieval.memory import Memory, MemoryFileError, Provenance
 from dejavu.retrieval.positions import Positions
@@ -84,6 +90,13 @@ def measure(memory: Memory, threads: int) -> tuple[float, float]:
     return recall(found, expected), (time.perf_counter() - start) / len(rows) * 1e6
 
 
+def embed_on(
+    cluster: Cluster, make_keys: Callable[[Positions], Keys], shards: Mapping[int, Positions]
+) -> Iterator[tuple[int, Keys]]:
+    """Make the keys of the shards on the workers of a cluster."""
+    return cluster.run(partial(embed_here, make_keys), shards, bundle=1)
+
+
 def data_of_games(paths: Sequence[Path], work: Path) -> Path:
     """Where the data set of game files lies among the unfinished work: another file if the games are others."""
     states = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
@@ -113,6 +126,7 @@ def build(arguments: argparse.Namespace) -> None:
         date=datetime.date.today().isoformat(),
     )
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    cluster = Cluster(arguments.cluster, arguments.threads, complain) if arguments.cluster else None
     bars = ProgressBars()
     report = build_memory(
         batches(dataset, arguments.split),
@@ -125,8 +139,11 @@ def build(arguments: argparse.Namespace) -> None:
         BuildOptions(entries=arguments.entries, seed=arguments.seed),
         bars,
         arguments.threads,
+        partial(embed_on, cluster) if cluster is not None else embed_here,
     )
     bars.close()
+    if cluster is not None:
+        cluster.close()
     if arguments.games:
         data_of_games(arguments.games, work).unlink()
         if not any(work.iterdir()):
@@ -138,6 +155,11 @@ def build(arguments: argparse.Namespace) -> None:
     print(f"{report.duplicates:,} duplicate positions dropped")
     print(f"recall@{MEASURED_NEIGHBOURS} {share:.4f}, {microseconds:.0f} microseconds a query")
     print(f"wrote {arguments.out}, {arguments.out.stat().st_size / 1e6:.1f} MB")
+
+
+def complain(text: str) -> None:
+    """Say on standard error what does not stop the build."""
+    tqdm.write(f"build_memory: {text}", file=sys.stderr)
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -162,7 +184,12 @@ def main(words: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--work", type=Path, help="folder of unfinished work (default: beside the memory)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU cores, of each worker, too")
+    parser.add_argument(
+        "--cluster",
+        metavar="ADDRESS",
+        help="embed on this Ray cluster (HOST:PORT, auto, or local: this machine's cores)",
+    )
     arguments = parser.parse_args(words)
     arguments.command = shlex.join(["build_memory.py", *words])
     if arguments.entries is not None and arguments.entries < 1:
@@ -173,7 +200,7 @@ def main(words: Sequence[str] | None = None) -> None:
     torch.set_num_threads(arguments.threads)
     try:
         build(arguments)
-    except (DatasetError, WeightsError, BuildError, MemoryFileError, OSError) as error:
+    except (DatasetError, WeightsError, BuildError, MemoryFileError, ClusterError, OSError) as error:
         sys.exit(f"build_memory: {error}")
 
 

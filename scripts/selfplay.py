@@ -5,6 +5,10 @@
         --options WeightsFile=runs/small/weights.safetensors UseMemory=false
     python scripts/train.py backbone --data runs/selfplay runs/data.safetensors --sources self-play=1,teacher=1 ...
 
+    python scripts/selfplay.py --out runs/selfplay --games 100000 --cluster auto
+
+The last plays on the workers of a Ray cluster; one that dies loses the games it is playing, and others play them.
+
 Games begin with random moves; noise at the root and a temperature vary the rest. Many games are played at once, so that
 the network judges their positions in full batches. Each game is on the disk once it is over: the same command goes on
 after a kill, and with more --games. `--speed` keeps no games, and tells how much faster many games at once are.
@@ -16,6 +20,7 @@ import argparse
 import datetime
 import hashlib
 import json
+import math
 import os
 import signal
 import sys
@@ -27,12 +32,15 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from dejavu.engine.cluster import Cluster, ClusterError
 from dejavu.engine.loader import EvaluatorFactory, load_network, wanted
 from dejavu.engine.match.batch import SharedPlayer, play_together
 from dejavu.engine.match.players import PlayerError, PlayerSettings, parse_player
 from dejavu.engine.selfplay.game import Conditions, SelfPlayGame
 from dejavu.engine.selfplay.resignation import Check, Resignation, SearchedGame, check, searched_games
+from dejavu.engine.selfplay.work import SelfPlayWork
 from dejavu.model.training.dataset import HELD_OUT, MEMORY, TRAIN, DatasetError
+from dejavu.model.training.games import GamePositions
 from dejavu.model.training.records import join
 from dejavu.model.training.shards import Shards, open_data
 
@@ -53,6 +61,8 @@ THRESHOLDS = (0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
 """Resignation values that the summary compares."""
 SPEED_PLIES, SPEED_ROUNDS, SPEED_SHARE = 24, 3, 16
 """What --speed measures: games so long, so many rounds, one game alone for so many at once."""
+BUNDLE = 4
+"""A worker of a cluster gets so many times the games that it plays at once."""
 _GOLDEN_RATIO = 0.6180339887498949
 
 
@@ -120,29 +130,36 @@ def describe(arguments: argparse.Namespace, player: SharedPlayer, settings: Play
     }
 
 
-def play(arguments: argparse.Namespace, player: SharedPlayer, shards: Shards) -> None:
-    """Play the missing games."""
-    year = datetime.date.today().year
+def play(arguments: argparse.Namespace, player: SharedPlayer, work: SelfPlayWork, shards: Shards) -> None:
+    """Play the missing games, here or on a cluster."""
     missing = [number for number in range(arguments.games) if number not in shards.done]
     print(f"{len(missing)} games to play, {arguments.games - len(missing)} in {arguments.out}", flush=True)
+    threads = player.config.threads
+    games = play_on_cluster(arguments, threads, work, missing) if arguments.cluster else work.play(player, missing)
     bar = tqdm(total=arguments.games, initial=arguments.games - len(missing), unit="game", smoothing=0.05)
     start, samples = time.monotonic(), 0
-
-    def finished(game: SelfPlayGame) -> bool:
-        nonlocal samples
-        positions = game.positions(f"Dejavu - Dejavu, self-play game {game.number}, {year}")
-        split = split_of(game.number, arguments.memory, arguments.held_out)
-        shards.add(game.number, join([positions], [split], [0], [SOURCE]))
+    for number, positions in games:
+        split = split_of(number, arguments.memory, arguments.held_out)
+        shards.add(number, join([positions], [split], [0], [SOURCE]))
         samples += len(positions.planes)
         bar.update()
         bar.set_postfix_str(f"{samples / (time.monotonic() - start):.0f} samples/s")
-        return False
-
-    play_together(new_games(missing, player, conditions(arguments), arguments.seed), arguments.at_once, finished)
     bar.close()
     if missing:
         seconds = time.monotonic() - start
         print(f"{samples:,} positions in {seconds:.0f} s, {samples / seconds:.1f} a second")
+
+
+def play_on_cluster(
+    arguments: argparse.Namespace, threads: int, work: SelfPlayWork, missing: Sequence[int]
+) -> Iterator[tuple[int, GamePositions]]:
+    """Play the missing games on the workers of a cluster, so many at once on each."""
+    cluster = Cluster(arguments.cluster, threads, complain)
+    # At the end of a bundle its last games are judged in small batches, so it holds some more than are played at once;
+    # but every worker should have its share.
+    bundle = min(BUNDLE * arguments.at_once, math.ceil(len(missing) / cluster.workers()))
+    yield from cluster.run(work, dict.fromkeys(missing), max(bundle, 1))
+    cluster.close()
 
 
 def new_games(numbers: Sequence[int], player: SharedPlayer, rules: Conditions, seed: int) -> Iterator[SelfPlayGame]:
@@ -171,14 +188,8 @@ def measure_speed(arguments: argparse.Namespace, player: SharedPlayer) -> None:
 
 def speed(games: Iterator[SelfPlayGame], at_once: int) -> float:
     """Positions searched a second."""
-    start, samples = time.perf_counter(), 0
-
-    def finished(game: SelfPlayGame) -> bool:
-        nonlocal samples
-        samples += len(game.targets)
-        return False
-
-    play_together(games, at_once, finished)
+    start = time.perf_counter()
+    samples = sum(len(game.targets) for game in play_together(games, at_once))
     return samples / (time.perf_counter() - start)
 
 
@@ -285,6 +296,9 @@ def parse_arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--memory", type=share, default=0.18, help="share of the games kept for the memory")
     parser.add_argument("--held-out", type=share, default=0.05, help="share of the games kept for evaluation")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--cluster", metavar="ADDRESS", help="play on a Ray cluster (HOST:PORT, auto, or local: this machine)"
+    )
     parser.add_argument("--speed", action="store_true", help="measure many games at once against one by one")
     return parser.parse_args(words)
 
@@ -306,10 +320,12 @@ def main(words: Sequence[str] | None = None, load: EvaluatorFactory = load_netwo
         claim(arguments.out, describe(arguments, player, settings))
         shards = Shards(arguments.out)
         shards.tidy()
-        play(arguments, player, shards)
+        year = datetime.date.today().year
+        work = SelfPlayWork(settings, conditions(arguments), arguments.seed, arguments.at_once, year, load)
+        play(arguments, player, work, shards)
         rule = conditions(arguments).resignation
         summarise(arguments.out, rule)
-    except (SelfPlayError, PlayerError, DatasetError, OSError) as error:
+    except (SelfPlayError, PlayerError, DatasetError, ClusterError, OSError) as error:
         sys.exit(f"selfplay: {error}")
     except KeyboardInterrupt:
         print("selfplay: stopped; the same command goes on from here", file=sys.stderr)

@@ -4,6 +4,12 @@
     python scripts/train.py retrieval --data runs/data.safetensors --run runs/small-retrieval \\
         --weights runs/small/weights.safetensors --memory runs/memory.safetensors --steps 2000
 
+    torchrun --nnodes 4 --nproc-per-node 1 --rdzv-backend c10d --rdzv-endpoint HOST:29400 -- \\
+        scripts/train.py backbone ...
+
+The last trains on four machines that share the run folder (or, with --nproc-per-node alone, on the GPUs of one): each
+computes its part of every batch, so the outcome is that of one machine up to rounding.
+
 A run folder holds the checkpoint, the logs (CSV), the curves (PNG) and at the end the averaged weights. Started again
 with the same arguments after a kill, a run goes on from its checkpoint to the same loss curve.
 """
@@ -11,6 +17,9 @@ with the same arguments after a kill, a run goes on from its checkpoint to the s
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
+import math
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -30,6 +39,7 @@ from dejavu.model.training.dataset import HELD_OUT, TRAIN, Dataset, DatasetError
 from dejavu.model.training.loop import Run, Schedule, evaluate, train
 from dejavu.model.training.plot import plot_run
 from dejavu.model.training.precompute import NeighbourShards
+from dejavu.model.training.ranks import Ranks, RanksError, join_ranks
 from dejavu.model.training.replicas import Forward, Replicas
 from dejavu.model.training.shards import open_data
 from dejavu.model.weights import WeightsError, fingerprint, load_weights, save_weights
@@ -100,9 +110,13 @@ def replicate(arguments: argparse.Namespace, network: Network, forward: Forward,
 
 
 def cut(arguments: argparse.Namespace, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """The rows of a batch in parts of the size that is computed at once."""
-    size = arguments.part if arguments.device == "cpu" else len(rows)
-    return [rows[start : start + size] for start in range(0, len(rows), size)]
+    """This rank's rows of a batch, in parts of the size that is computed at once."""
+    ranks: Ranks = arguments.ranks
+    size = arguments.part if arguments.device == "cpu" else math.ceil(len(rows) / ranks.count)
+    parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+    if len(parts) < ranks.count:
+        raise ValueError(f"{len(rows)} samples in parts of {size} are too few for {ranks.count} ranks")
+    return ranks.share(parts)
 
 
 def train_and_save(
@@ -126,7 +140,9 @@ def train_and_save(
         "result_weight": str(arguments.result_weight),
         **settings,
     }
-    policy, value, top1 = train(replicas, parts_of, held_out, schedule, run, settings)
+    policy, value, top1 = train(replicas, parts_of, held_out, schedule, run, settings, arguments.ranks)
+    if not arguments.ranks.is_first:
+        return
     weights = arguments.run / "weights.safetensors"
     training = {
         "command": arguments.command,
@@ -192,7 +208,9 @@ def train_retrieval(arguments: argparse.Namespace) -> None:
 
     order = row_order(arguments, dataset)
     retriever = Retriever(config, memory, arguments.threads)
-    shards = NeighbourShards(arguments.run / "neighbours", order.rows, arguments.steps, dataset, network, retriever)
+    shards = NeighbourShards(
+        arguments.run / "neighbours", order.rows, arguments.steps, dataset, network, retriever, arguments.ranks
+    )
     shards.compute()
     held_out = [
         add_neighbours(batch, shards.search(batch.rows), memory)
@@ -226,12 +244,13 @@ def train_retrieval(arguments: argparse.Namespace) -> None:
         ]
 
     without_memory = replicate(arguments, network, lambda replica, batch: replica(batch.inputs), compiled=False)
-    off = evaluate(without_memory, held_out)
+    off = evaluate(without_memory, held_out, arguments.ranks)
     print("held-out without memory: policy loss {:.4f}, value loss {:.4f}, top-1 {:.2%}".format(*off))
     replicas = replicate(arguments, network, with_memory, compiled=False)
     settings = {"backbone": fingerprint(stage1), "twins": str(arguments.twins)}
     train_and_save(arguments, replicas, parts_of, [batch.to(device) for batch in held_out], settings)
-    print(f"held-out positions, each taught a random move: {evaluate(replicas, taught)[2]:.1%} of the moves are played")
+    top1 = evaluate(replicas, taught, arguments.ranks)[2]
+    print(f"held-out positions, each taught a random move: {top1:.1%} of the moves are played")
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -268,8 +287,10 @@ def main(words: Sequence[str] | None = None) -> None:
     torch.set_num_threads(arguments.threads)  # for all but the training itself
     arguments.run.mkdir(parents=True, exist_ok=True)
     try:
-        arguments.stage(arguments)
-    except (DatasetError, CheckpointError, WeightsError, MemoryFileError, ValueError) as error:
+        arguments.ranks = join_ranks(torch.device(arguments.device))
+        with contextlib.nullcontext() if arguments.ranks.is_first else contextlib.redirect_stdout(io.StringIO()):
+            arguments.stage(arguments)
+    except (DatasetError, CheckpointError, WeightsError, MemoryFileError, RanksError, ValueError) as error:
         sys.exit(f"train: {error}")
 
 

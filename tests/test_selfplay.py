@@ -54,14 +54,8 @@ def player(evaluator: FakeEvaluator, nodes: int = 12) -> SharedPlayer:
 
 def played(count: int, conditions: Conditions, at_once: int = 4, seed: int = 1) -> list[SelfPlayGame]:
     """Finished games, in the order of their numbers."""
-    games: list[SelfPlayGame] = []
     one = player(FakeEvaluator(scattered, scattered_preference))
-
-    def finished(game: SelfPlayGame) -> bool:
-        games.append(game)
-        return False
-
-    play_together((SelfPlayGame(number, one, conditions, seed) for number in range(count)), at_once, finished)
+    games = play_together((SelfPlayGame(number, one, conditions, seed) for number in range(count)), at_once)
     return sorted(games, key=lambda game: game.number)
 
 
@@ -192,7 +186,7 @@ def test_games_depend_on_their_numbers_alone() -> None:
 def test_games_at_once_share_batches() -> None:
     evaluator = FakeEvaluator(scattered, scattered_preference)
     one = player(evaluator)
-    play_together((SelfPlayGame(n, one, Conditions(4, 12), 1) for n in range(16)), 16, lambda _: False)
+    assert len(list(play_together((SelfPlayGame(n, one, Conditions(4, 12), 1) for n in range(16)), 16))) == 16
     assert np.mean(evaluator.batches[16:]) > 8  # the first are the openings' own
 
 

@@ -113,7 +113,35 @@ def test_python_chess_can_play_a_game_with_it() -> None:
         assert all(line["score"].relative.score() is not None for line in lines)
 
 
+def test_lichess_bot_starts_it_with_the_options_of_its_default_configuration() -> None:
+    defaults = {"Move Overhead": 100, "Threads": 4, "Hash": 512, "SyzygyPath": "./syzygy/", "UCI_ShowWDL": True}
+    with chess.engine.SimpleEngine.popen_uci(FAKE_ENGINE, timeout=30) as engine:
+        engine.configure(defaults)  # python-chess refuses what the engine does not offer
+        result = engine.play(chess.Board(), chess.engine.Limit(nodes=10), info=chess.engine.INFO_ALL)
+    assert result.move is not None
+    assert "wdl" in result.info
+
+
 # Commands
+
+
+def test_nibbler_gets_a_line_and_the_statistics_of_every_move(client: Client) -> None:
+    """What Nibbler sends to engines it takes for relatives of Leela's."""
+    options = [
+        "LogLiveStats value true",
+        "MultiPV value 500",
+        "SmartPruningFactor value 0",
+        "VerboseMoveStats value true",
+    ]
+    client.send("uci", *(f"setoption name {option}" for option in options))
+    lines = client.go("position startpos", "go nodes 100")
+    assert {line.split(" multipv ")[1].split()[0] for line in lines if " multipv " in line} == {
+        str(rank) for rank in range(1, 21)
+    }
+    assert {line.split()[2] for line in lines if " N: " in line} == {
+        *(move.uci() for move in chess.Board().legal_moves),
+        "node",
+    }
 
 
 def test_uci_lists_every_option_once(client: Client) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TypeVar
 
@@ -126,8 +126,8 @@ class SearchingGame(ABC):
 G = TypeVar("G", bound=SearchingGame)
 
 
-def play_together(games: Iterable[G], at_once: int, finished: Callable[[G], bool]) -> None:
-    """Play `games`, so many at once; `finished` is told of each that is over, and ends it all by True.
+def play_together(games: Iterable[G], at_once: int) -> Iterator[G]:
+    """Play `games`, so many at once, and give each as soon as it is over.
 
     Raises PlayerError for a player that cannot play any more.
     """
@@ -141,8 +141,7 @@ def play_together(games: Iterable[G], at_once: int, finished: Callable[[G], bool
             if batch is not None:
                 asked.append((game, batch))
                 continue
-            if finished(game):
-                return
+            yield game
             running += islice(waiting, 1)
         for player in dict.fromkeys(game.player for game, _ in asked):
             own = [(game, batch) for game, batch in asked if game.player is player]
@@ -213,10 +212,8 @@ def run_batched(
     players = {name: SharedPlayer(settings, say, load) for name, settings in tournament.players.items()}
     if tournament.verdict(record) is not None:
         return
-
-    def record_it(game: RunningGame) -> bool:
-        finished(record.add(tournament.pgn(game.scheduled, game.outcome)))
-        return tournament.verdict(record) is not None
-
     games = (RunningGame(tournament, game, players) for game in tournament.missing(record))
-    play_together(games, tournament.concurrency, record_it)
+    for game in play_together(games, tournament.concurrency):
+        finished(record.add(tournament.pgn(game.scheduled, game.outcome)))
+        if tournament.verdict(record) is not None:
+            return

@@ -13,6 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from dejavu.model.training.ranks import Ranks
+
 FORMAT = "dejavu-checkpoint-2"
 
 # Muon (Jordan et al. 2024) orthogonalises the update of a matrix between two hidden layers. What reads raw input or
@@ -62,12 +64,13 @@ class Masters:
             )
             self.optimizers.append(muon)
 
-    def step(self, learning_rate: float, clip: float) -> float:
-        """One update from the gradients of the computing copy; returns their norm."""
+    def step(self, learning_rate: float, clip: float, ranks: Ranks) -> float:
+        """One update from the gradients of the computing copies of all ranks; returns the norm of their sum."""
         for name, parameter in self.parameters.items():
             self.weights[name].grad = None if parameter.grad is None else parameter.grad.float()
             parameter.grad = None
         weights = list(self.weights.values())
+        ranks.add_up(weight.grad for weight in weights if weight.grad is not None)
         norm = torch.nn.utils.clip_grad_norm_(weights, clip)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:

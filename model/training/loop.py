@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import csv
+import io
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+import torch
 from tqdm import tqdm
 
 from dejavu.model.training.batches import Batch, prefetch
 from dejavu.model.training.checkpoint import Masters, load_checkpoint, save_checkpoint
 from dejavu.model.training.losses import Average
+from dejavu.model.training.ranks import Ranks
 from dejavu.model.training.replicas import Replicas
 
 LOG_FIELDS = ("step", "samples", "seconds", "learning_rate", "gradient_norm", "policy_loss", "value_loss", "top1")
@@ -63,12 +66,13 @@ class Run:
 class Log:
     """A CSV file that a resumed run continues: rows past the checkpoint are dropped."""
 
-    def __init__(self, path: Path, step: int) -> None:
+    def __init__(self, path: Path, step: int, writes: bool) -> None:
+        """Of several ranks only one `writes`."""
         rows = []
         if path.exists():
             with path.open(newline="") as file:
                 rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
-        self.file: IO[str] = path.open("w", newline="")
+        self.file: IO[str] = path.open("w", newline="") if writes else io.StringIO()
         self.writer = csv.DictWriter(self.file, LOG_FIELDS)
         self.writer.writeheader()
         self.writer.writerows(rows)
@@ -81,12 +85,19 @@ class Log:
         self.file.flush()
 
 
-def evaluate(replicas: Replicas, batches: Sequence[Batch]) -> tuple[float, float, float]:
-    """Policy loss, value loss and top-1 over `batches`."""
-    average = Average()
-    for loss, batch in zip(replicas.evaluate(batches), batches, strict=True):
+def evaluate(replicas: Replicas, batches: Sequence[Batch], ranks: Ranks) -> tuple[float, float, float]:
+    """Policy loss, value loss and top-1 over `batches`, the same in all ranks; each computes its share of them."""
+    average = Average(device_of(replicas))
+    own = ranks.share(batches)
+    for loss, batch in zip(replicas.evaluate(own), own, strict=True):
         average.add(loss, len(batch.rows))
+    ranks.add_up([average.totals])
     return average.means()
+
+
+def device_of(replicas: Replicas) -> torch.device:
+    """Where they compute."""
+    return next(replicas.networks[0].parameters()).device
 
 
 def train(
@@ -96,28 +107,30 @@ def train(
     schedule: Schedule,
     run: Run,
     settings: dict[str, str],
+    ranks: Ranks,
 ) -> tuple[float, float, float]:
     """Train what requires a gradient in the replicas' network; resumes from the run's checkpoint if there is one.
 
-    `held_out` lies on the network's device; `make_parts(step)`, the parts of a batch, works ahead in a second thread.
+    `held_out` lies on the network's device; `make_parts(step)`, this rank's parts of a batch, works ahead in a second
+    thread. All ranks read the run's folder, the first one writes there.
     Leaves the averaged weights in the network; returns held-out policy loss, value loss and top-1.
     """
-    network = replicas.networks[0]
-    device = next(network.parameters()).device
-    parameters = {name: value for name, value in network.named_parameters() if value.requires_grad}
+    device = device_of(replicas)
+    parameters = {name: value for name, value in replicas.networks[0].named_parameters() if value.requires_grad}
     masters = Masters(parameters, schedule.learning_rate, schedule.weight_decay, schedule.averaging)
     first = 0
     if run.checkpoint.exists():
         first = load_checkpoint(run.checkpoint, masters, settings)
         print(f"resumed {run.checkpoint} at step {first}")
-    log = Log(run.folder / "train.csv", first)
-    evaluations = Log(run.folder / "held_out.csv", first)
+    ranks.check_equal(first, f"checkpoints in {run.folder}, which all must share (steps)")
+    log = Log(run.folder / "train.csv", first, ranks.is_first)
+    evaluations = Log(run.folder / "held_out.csv", first, ranks.is_first)
     start = time.monotonic() - log.seconds
-    average, norm = Average(), 0.0
+    average = Average(device)
 
     def held_out_now(step: int) -> tuple[float, float, float]:
         masters.use_averages()
-        policy, value, top1 = evaluate(replicas, held_out)
+        policy, value, top1 = evaluate(replicas, held_out, ranks)
         evaluations.write(
             step=step,
             samples=step * schedule.batch,
@@ -129,15 +142,16 @@ def train(
         tqdm.write(f"step {step}: held-out policy loss {policy:.4f}, value loss {value:.4f}, top-1 {top1:.2%}")
         return policy, value, top1
 
-    progress = tqdm(total=schedule.steps, initial=first, unit="step", smoothing=0.02)
+    progress = tqdm(total=schedule.steps, initial=first, unit="step", smoothing=0.02, disable=not ranks.is_first)
     for step, parts in enumerate(prefetch(make_parts, range(first, schedule.steps)), start=first):
         parts = [part.to(device) for part in parts]
-        for loss, part in zip(replicas.learn(parts), parts, strict=True):
+        for loss, part in zip(replicas.learn(parts, schedule.batch), parts, strict=True):
             average.add(loss, len(part.rows))
-        norm = masters.step(schedule.rate(step), schedule.clip)
+        norm = masters.step(schedule.rate(step), schedule.clip, ranks)
         done = step + 1
         progress.update()
         if done % run.log_every == 0 or done == schedule.steps:
+            ranks.add_up([average.totals])
             policy, value, top1 = average.means()
             log.write(
                 step=done,
@@ -150,11 +164,11 @@ def train(
                 top1=top1,
             )
             progress.set_postfix(policy=f"{policy:.3f}", value=f"{value:.3f}", top1=f"{top1:.1%}")
-            average = Average()
+            average = Average(device)
         if done % run.evaluate_every == 0 and done < schedule.steps:
             held_out_now(done)
             masters.use_weights()
-        if done % run.checkpoint_every == 0 or done == schedule.steps:
+        if ranks.is_first and (done % run.checkpoint_every == 0 or done == schedule.steps):
             save_checkpoint(run.checkpoint, masters, done, settings)
     progress.close()
     return held_out_now(schedule.steps)

@@ -43,15 +43,16 @@ def losses(outputs: Outputs, batch: Batch) -> Losses:
 class Average:
     """Running mean of losses, weighted by batch size."""
 
-    def __init__(self) -> None:
-        self.samples = 0
-        self.sums = torch.zeros(3)
+    def __init__(self, device: torch.device) -> None:
+        self.totals = torch.zeros(4, device=device)
+        """Samples, and the sums of the losses over them; to be added up over ranks."""
 
     def add(self, item: Losses, samples: int) -> None:
-        self.samples += samples
-        self.sums += torch.stack(item).detach().cpu() * samples
+        means = torch.stack([torch.ones_like(item.policy), *item]).detach()
+        self.totals += means * samples
 
     def means(self) -> tuple[float, float, float]:
         """Policy loss, value loss, top-1."""
-        policy, value, top1 = (self.sums / max(self.samples, 1)).tolist()
+        samples, *sums = self.totals.tolist()
+        policy, value, top1 = (total / max(samples, 1) for total in sums)
         return policy, value, top1

@@ -19,6 +19,7 @@ from dejavu.model.features import features
 from dejavu.model.neighbours import Neighbours, Retriever, look_up
 from dejavu.model.network import Network
 from dejavu.model.training.dataset import Dataset
+from dejavu.model.training.ranks import Ranks
 
 STEPS_A_SHARD = 32
 
@@ -38,6 +39,7 @@ class NeighbourShards:
         dataset: Dataset,
         network: Network,
         retriever: Retriever,
+        ranks: Ranks,
     ) -> None:
         self.folder = folder
         self.rows_of = rows_of
@@ -45,17 +47,18 @@ class NeighbourShards:
         self.dataset = dataset
         self.network = network
         self.retriever = retriever
+        self.ranks = ranks
         self._loaded: tuple[int, list[Neighbours]] | None = None
 
     def _path(self, shard: int) -> Path:
         return self.folder / f"neighbours-{shard:05d}.npz"
 
     def compute(self) -> None:
-        """Find and keep whatever is not yet there."""
+        """Find and keep whatever is not yet there; every rank finds its share of the shards."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        shards = range(0, self.steps, STEPS_A_SHARD)
-        for shard, first in enumerate(tqdm(shards, desc="neighbours", unit="shard")):
-            path = self._path(shard)
+        shards = self.ranks.share(range(0, self.steps, STEPS_A_SHARD))
+        for first in tqdm(shards, desc="neighbours", unit="shard", disable=not self.ranks.is_first):
+            path = self._path(first // STEPS_A_SHARD)
             if path.exists():
                 continue
             found = [self.search(self.rows_of(step)) for step in range(first, min(first + STEPS_A_SHARD, self.steps))]
@@ -67,6 +70,7 @@ class NeighbourShards:
                     distances=np.stack([item.distances for item in found]),
                 )
             os.replace(partial, path)
+        self.ranks.wait()
 
     def search(self, rows: NDArray[np.int64]) -> Neighbours:
         """Neighbours of data set rows [B]."""

@@ -37,9 +37,9 @@ class Replicas:
             for item in self.networks:
                 item.compile()
 
-    def learn(self, parts: Sequence[Batch]) -> list[Losses]:
-        """Losses of the parts of a batch; the gradients of their mean lie in the first network afterwards."""
-        samples = sum(len(part.rows) for part in parts)
+    def learn(self, parts: Sequence[Batch], samples: int) -> list[Losses]:
+        """Losses of parts of a batch of `samples`; what they add to the gradients of its mean loss lies in the first
+        network afterwards."""
 
         def work(number: int) -> list[Losses]:
             done = []

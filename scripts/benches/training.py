@@ -23,6 +23,7 @@ from dejavu.model.training.batches import Batch
 from dejavu.model.training.checkpoint import Masters
 from dejavu.model.training.loop import Schedule
 from dejavu.model.training.losses import losses
+from dejavu.model.training.ranks import Ranks
 from dejavu.model.training.replicas import Replicas
 
 TRAINED_PRESETS = ("small", "base")
@@ -92,8 +93,8 @@ def training_speed(preset: str, parts: list[Batch], threads: int) -> dict[str, f
 
     def step() -> None:
         first = next(steps) * TRAINING_BATCH // TRAINING_PART % len(parts)
-        replicas.learn(parts[first : first + TRAINING_BATCH // TRAINING_PART])
-        masters.step(schedule.learning_rate, schedule.clip)
+        replicas.learn(parts[first : first + TRAINING_BATCH // TRAINING_PART], TRAINING_BATCH)
+        masters.step(schedule.learning_rate, schedule.clip, Ranks())
 
     step()
     before = matrix_rate(threads)
