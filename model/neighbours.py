@@ -173,9 +173,8 @@ class EncodingCache:
         self.capacity = capacity
         self.place_of: dict[int, int] = {}
         shape = encoder(record_arrays(memory, np.zeros(1, np.int64))).shape[1:]
-        self.tokens = np.full(
-            (capacity, *shape), 0.0, np.float32
-        )  # not `zeros`, whose memory is taken bit by bit later
+        # Not `zeros`, whose memory is taken bit by bit later.
+        self.tokens = np.full((capacity, *shape), 0.0, np.float32)
         """[capacity, r, c]"""
         self._changing = threading.Lock()
 
@@ -184,6 +183,10 @@ class EncodingCache:
         wanted, inverse = np.unique(neighbours.entries, return_inverse=True)
         absent = int(wanted[0] < 0)
         entries = wanted[absent:].tolist()
+        if len(entries) > self.capacity:
+            encoded = self.encoder(record_arrays(self.memory, wanted[absent:]))
+            where = (np.maximum(np.arange(len(wanted)) - absent, 0))[inverse.reshape(neighbours.entries.shape)]
+            return encoded_arrays(encoded[where], neighbours)
         while True:
             missing = [entry for entry in entries if entry not in self.place_of]
             if missing:

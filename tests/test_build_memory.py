@@ -127,6 +127,17 @@ def test_equal_positions_are_kept_once_with_the_move_of_most_of_them() -> None:
     np.testing.assert_array_equal(merged.wdl[3], wdl[4])
 
 
+def test_what_nobody_has_judged_is_no_opinion() -> None:
+    positions = some_positions(5)
+    positions.planes[1:3] = positions.planes[0]
+    positions.planes[4] = positions.planes[3]
+    positions.wdl[[1, 3, 4]] = 1 / 3
+    merged, _ = merge_equal(positions)
+    order = np.argsort((merged.planes == positions.planes[3]).all(axis=1))
+    np.testing.assert_allclose(merged.wdl[order[0]], positions.wdl[[0, 2]].mean(axis=0), rtol=1e-6)
+    np.testing.assert_array_equal(merged.wdl[order[1]], np.full(3, 1 / 3, np.float32))
+
+
 def test_of_two_moves_as_often_best_the_one_named_last_stays() -> None:
     positions = some_positions(3)
     positions.planes[:] = positions.planes[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,13 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+@cache
+def help_of(*words: str) -> str:
+    """What a script says to --help; starting one takes seconds."""
+    command = [sys.executable, str(ROOT / words[0]), *words[1:], "--help"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
 def test_the_option_table_is_the_engines_own() -> None:
     assert markdown_table() in README
 
@@ -22,10 +30,7 @@ def test_the_option_table_is_the_engines_own() -> None:
 @pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "scripts").glob("*.py")))
 def test_every_script_is_mentioned_and_explains_itself(script: str) -> None:
     assert f"scripts/{script}" in README
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / script), "--help"], capture_output=True, text=True, check=True
-    )
-    assert "usage" in done.stdout
+    assert "usage" in help_of(f"scripts/{script}")
 
 
 def test_every_option_a_readme_command_uses_exists() -> None:
@@ -33,8 +38,7 @@ def test_every_option_a_readme_command_uses_exists() -> None:
     assert len(commands) > 5
     for command in commands:
         words = command.replace("\\\n", " ").split()
-        parts = [ROOT / words[0], *(word for word in words[1:2] if word in ("backbone", "retrieval")), "--help"]
-        shown = subprocess.run([sys.executable, *map(str, parts)], capture_output=True, text=True, check=True).stdout
+        shown = help_of(words[0], *(word for word in words[1:2] if word in ("backbone", "retrieval")))
         for option in re.findall(r"(?<= )--[a-z0-9-]+", command):
             assert option in shown, f"{command}: {option}"
 

@@ -148,25 +148,35 @@ class Dataset:
             games &= np.isin(self.source, [i for i, name in enumerate(self.sources) if source in name])
         return np.flatnonzero(games[self.game])
 
-    def wdl_target(self, rows: NDArray[np.int64], result_weight: float = 0.0) -> NDArray[np.float32]:
-        """[B, 3] win, draw, loss from the side to move: from our search, the evaluation, the result, or even.
+    def is_evaluated(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """[B] whether a search of ours or an evaluation tells how the position stands."""
+        known: NDArray[np.bool_] = self.centipawns[rows] != NO_EVALUATION
+        known[self.searches.find(rows)[0]] = True
+        return known
 
-        The first of these that is known decides. Where the result is known beside another, it has `result_weight` of
-        the target.
-        """
+    def evaluated_wdl(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """[B, 3] win, draw, loss from the side to move: from our search, else the evaluation, else a third each."""
         pawns = self.centipawns[rows].astype(np.float32)
         win = _sigmoid((pawns - EVEN_WIN_CENTIPAWNS) / CENTIPAWNS_PER_LOGIT)
         loss = _sigmoid((-pawns - EVEN_WIN_CENTIPAWNS) / CENTIPAWNS_PER_LOGIT)
         wdl = np.stack([win, np.maximum(1 - win - loss, 0), loss], axis=1)
-        unknown = self.centipawns[rows] == NO_EVALUATION
         places, found = self.searches.find(rows)
-        wdl[places], unknown[places] = self.searches.wdl[found], False
-        result = self.result[rows]
-        known = np.eye(3, dtype=np.float32)[1 - np.where(result == NO_RESULT, 0, result)]
-        weight = np.where(unknown, 1, np.where(result == NO_RESULT, 0, result_weight))[:, None]
-        wdl += weight * (known - wdl)
-        wdl[unknown & (result == NO_RESULT)] = 1 / 3
+        wdl[places] = self.searches.wdl[found]
+        wdl[~self.is_evaluated(rows)] = 1 / 3
         return wdl.astype(np.float32)
+
+    def wdl_target(self, rows: NDArray[np.int64], result_weight: float = 0.0) -> NDArray[np.float32]:
+        """[B, 3] win, draw, loss from the side to move: from our search, the evaluation, the result, or a third each.
+
+        The first of these that is known decides. Where the result is known beside another, it has `result_weight` of
+        the target.
+        """
+        wdl = self.evaluated_wdl(rows)
+        result = self.result[rows]
+        finished = result != NO_RESULT
+        known = np.eye(3, dtype=np.float32)[1 - np.where(finished, result, 0)]
+        weight = finished * np.where(self.is_evaluated(rows), result_weight, 1)
+        return (wdl + weight[:, None] * (known - wdl)).astype(np.float32)
 
     def save(self, path: Path) -> None:
         """Write the file, atomically."""

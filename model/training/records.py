@@ -60,6 +60,6 @@ def positions(dataset: Dataset, rows: NDArray[np.int64]) -> Positions:
         planes=dataset.planes[rows],
         clocks=dataset.clocks[rows],
         continuations=continuations(dataset, rows),
-        wdl=dataset.wdl_target(rows),
+        wdl=dataset.evaluated_wdl(rows),
         game=dataset.game[rows],
     )
