@@ -115,7 +115,7 @@ def draw(generations: Sequence[Generation], path: Path) -> None:
             capsize=3,
             label=label,
         )
-    axis.set(xlabel="generation", ylabel="Elo above the start (each 95 % against the best before)")
+    axis.set(xlabel="generation", ylabel="Elo above the start")
     axis.grid(alpha=0.3)
     axis.legend(loc="lower right")
     figure.tight_layout()
