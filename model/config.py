@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Literal, get_args, get_type_hints
 
-MEMORY_REACH = 20_000
+MEMORY_REACH = 5_000
 """Squared distance in key units up to which a remembered position is near enough to be asked. Farther ones have been
 measured to say nothing (model/TRAINING.md), and most positions of a search have no nearer one."""
 
