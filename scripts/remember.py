@@ -7,8 +7,8 @@
 
 and then `setoption name MemoryFile value runs/mine.safetensors`. Games are read as by prepare_data.py: a variation
 beside a played move names the better move, which is what will be remembered there, and evaluations come from
-`[%eval]`; without, a game teaches moves alone. The memory is replaced in one step, and an engine that plays with the old
-one goes on undisturbed until the next isready, ucinewgame or setoption.
+`[%eval]`; without, a game teaches moves alone. The memory is replaced in one step, and an engine that plays with the
+old one goes on undisturbed until the next isready, ucinewgame or setoption.
 """
 
 from __future__ import annotations

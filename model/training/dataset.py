@@ -176,7 +176,8 @@ class Dataset:
         finished = result != NO_RESULT
         known = np.eye(3, dtype=np.float32)[1 - np.where(finished, result, 0)]
         weight = finished * np.where(self.is_evaluated(rows), result_weight, 1)
-        return (wdl + weight[:, None] * (known - wdl)).astype(np.float32)
+        target: NDArray[np.float32] = (wdl + weight[:, None] * (known - wdl)).astype(np.float32)
+        return target
 
     def save(self, path: Path) -> None:
         """Write the file, atomically."""
