@@ -98,7 +98,10 @@ class Judgements:
                 for line in lines:
                     if not line.endswith(b"\n"):
                         break
-                    epd, *said = json.loads(line)
+                    try:
+                        epd, *said = json.loads(line)
+                    except ValueError:
+                        sys.exit(f"explore: {path} is damaged after byte {whole}: cut it there or remove it")
                     self._known[epd] = tuple(said)
                     whole += len(line)
             os.truncate(path, whole)
