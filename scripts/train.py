@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from dejavu.model.config import PRESETS
 from dejavu.model.neighbours import Retriever, arrange
-from dejavu.model.network import Network, Outputs
+from dejavu.model.network import Network, Outputs, Retrieval
 from dejavu.model.training.batches import Batch, RowOrder, add_neighbours, add_twins, make_batch, mirrored_rows
 from dejavu.model.training.checkpoint import CheckpointError
 from dejavu.model.training.dataset import HELD_OUT, TRAIN, Dataset, DatasetError
@@ -183,6 +183,17 @@ def train_backbone(arguments: argparse.Namespace) -> None:
     )
 
 
+def take_over_retrieval(retrieval: Retrieval, path: Path) -> None:
+    """Give the retrieval part the weights of that of another net, whose backbone may be an earlier one."""
+    earlier, _ = load_weights(path)
+    if earlier.retrieval is None:
+        raise ValueError(f"{path} has no retrieval part to go on from")
+    try:
+        retrieval.load_state_dict(earlier.retrieval.state_dict())
+    except RuntimeError:
+        raise ValueError(f"the retrieval part of {path} has another shape: {earlier.config}") from None
+
+
 def train_retrieval(arguments: argparse.Namespace) -> None:
     """Stage 2: neighbour encoder and chunked cross-attention, on the frozen backbone and heads of stage 1."""
     dataset = open_data(arguments.data)
@@ -202,6 +213,8 @@ def train_retrieval(arguments: argparse.Namespace) -> None:
     network.load_state_dict(stage1.state_dict(), strict=False)
     network.requires_grad_(False)
     assert network.retrieval is not None
+    if arguments.start_from:
+        take_over_retrieval(network.retrieval, arguments.start_from)
     network.retrieval.requires_grad_(True)
     trained = sum(value.numel() for value in network.retrieval.parameters())
     print(f"{trained:,} parameters to train, {config}")
@@ -269,6 +282,9 @@ def main(words: Sequence[str] | None = None) -> None:
     add_common_arguments(retrieval)
     retrieval.add_argument("--weights", type=Path, required=True, help="weights of stage 1")
     retrieval.add_argument("--memory", type=Path, required=True, help="memory built with these weights")
+    retrieval.add_argument(
+        "--start-from", type=Path, metavar="WEIGHTS", help="go on from the retrieval part of a net with any backbone"
+    )
     retrieval.add_argument("--neighbours", type=int, metavar="K", help="neighbours a chunk attends")
     retrieval.add_argument("--neighbour-width", type=int, metavar="C", help="numbers a token of an encoded neighbour")
     retrieval.add_argument("--retrieve-by", choices=["position", "chunk"])
