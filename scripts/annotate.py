@@ -34,10 +34,11 @@ from typing import NamedTuple
 import chess
 import chess.engine
 import chess.pgn
-from gauntlet import ROOT, GauntletError, find_program, option, positive
+from command_line.arguments import OPENINGS, option, positive
 from prepare_data import BROKEN_GAMES_NAMED, open_games
 from tqdm import tqdm
 
+from dejavu.engine.match.players import PlayerError, find_program
 from dejavu.model.training.games import BrokenGameError, read_game, split_games
 
 RESIGN_CENTIPAWNS = 1500
@@ -438,7 +439,7 @@ def run(args: argparse.Namespace) -> None:
     openings = read_openings(args.openings) if args.games else []
     # A sorted table would otherwise give a few games nothing but its first letters.
     Random(args.seed).shuffle(openings)
-    args.engine[0] = find_program(args.engine[0], "install it or check --engine")
+    args.engine[0] = find_program(args.engine[0])
     args.out.parent.mkdir(parents=True, exist_ok=True)
     with workers(openings, args) as (connections, teacher):
         done = games_done(args.out, teacher, args.seed)
@@ -496,8 +497,7 @@ def parse_arguments() -> argparse.Namespace:
     own = parser.add_argument_group("games of the teacher's own, where no PGN is given")
     own.add_argument("--games", type=positive, help="games of the whole file")
     own.add_argument("--seed", type=int, default=1, help="changes the random moves (1)")
-    openings = ROOT / "tests" / "positions" / "openings.epd"
-    own.add_argument("--openings", type=Path, default=openings, help="EPD, PGN, or TSV file (ECO, name, moves)")
+    own.add_argument("--openings", type=Path, default=OPENINGS, help="EPD, PGN, or TSV file (ECO, name, moves)")
     own.add_argument("--random-plies", type=span, default=(0, 6), metavar="LOW-HIGH", help="at the start (0-6)")
     own.add_argument("--random-moves", type=share, default=0.1, help="share of random moves after that (0.1)")
     own.add_argument("--plies", type=positive, default=200, help="length at which a game stops without a result (200)")
@@ -517,7 +517,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         run(args)
-    except (AnnotateError, GauntletError, OSError, EOFError) as error:
+    except (AnnotateError, PlayerError, OSError, EOFError) as error:
         sys.exit(f"annotate: {error}")
     except KeyboardInterrupt:
         print("annotate: stopped; the same command goes on from here", file=sys.stderr)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import chess
 import chess.engine
-from gauntlet import option, positive
+from command_line.arguments import option, positive
 from tqdm import tqdm
 
 START_SECONDS = 60.0

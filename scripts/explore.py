@@ -36,7 +36,7 @@ import chess.pgn
 import numpy as np
 import torch
 from annotate import TEACHER_ERRORS, Teacher, after_best, seconds, share, to_text
-from gauntlet import option, positive
+from command_line.arguments import option, positive
 from tqdm import tqdm
 
 from dejavu.engine.evaluator import Evaluator, priors

@@ -24,7 +24,7 @@ from pathlib import Path
 import build_memory
 import selfplay
 import train
-from gauntlet import ROOT
+from command_line.arguments import OPENINGS
 
 from dejavu.engine.evaluator import Evaluator
 from dejavu.engine.loader import EvaluatorFactory, load_network
@@ -342,7 +342,7 @@ def parse_arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--openings",
         type=Path,
-        default=ROOT / "tests" / "positions" / "openings.epd",
+        default=OPENINGS,
         metavar="FILE",
         help="of these games: EPD, PGN, or TSV (ECO, name, moves)",
     )

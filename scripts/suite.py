@@ -22,7 +22,7 @@ from typing import Any
 
 import chess
 import chess.engine
-from gauntlet import ROOT, option, positive
+from command_line.arguments import MATES, option, positive
 from tqdm import tqdm
 
 START_SECONDS = 60.0
@@ -201,8 +201,7 @@ def as_json(answers: Sequence[Answer], complaints: list[str], pace: str, options
 def parse_arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    mates = ROOT / "tests" / "positions" / "mates.epd"
-    parser.add_argument("file", type=Path, nargs="?", default=mates, metavar="FILE", help="EPD file (forced mates)")
+    parser.add_argument("file", type=Path, nargs="?", default=MATES, metavar="FILE", help="EPD file (forced mates)")
     pace = parser.add_mutually_exclusive_group()
     pace.add_argument("--nodes", type=positive, default=800, help="nodes a position (800)")
     pace.add_argument("--movetime", type=positive, metavar="MS", help="milliseconds a position, instead of nodes")
