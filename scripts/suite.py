@@ -22,7 +22,7 @@ from typing import Any
 
 import chess
 import chess.engine
-from command_line.arguments import MATES, option, positive
+from command_line.arguments import MATES, option, options_of, positive
 from tqdm import tqdm
 
 START_SECONDS = 60.0
@@ -232,7 +232,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"suite: {complaint}; left out", file=sys.stderr)
     if not problems:
         raise SuiteError(f"{arguments.file} holds no position that can be used")
-    options = dict(text.split("=", 1) for text in arguments.options)
+    options = options_of(arguments.options)
     solving = solve(problems, command, options, limit)
     answers = list(tqdm(solving, total=len(problems), unit="position", file=sys.stderr))
     show(answers, pace)

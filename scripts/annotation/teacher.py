@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import chess
 import chess.engine
-from command_line.arguments import option, positive, seconds
+from command_line.arguments import option, options_of, positive, seconds
 
 from dejavu.engine.match.players import find_program
 
@@ -108,5 +108,6 @@ def add_teacher_arguments(parser: argparse.ArgumentParser) -> None:
 def teacher_settings(args: argparse.Namespace) -> TeacherSettings:
     """What those arguments say. Raises PlayerError where the engine's program is not there."""
     name, *words = shlex.split(args.engine, posix=os.name == "posix") or [""]
-    options = dict(text.split("=", 1) for text in args.option)
-    return TeacherSettings((find_program(name), *words), options, args.nodes, args.movetime, args.patience)
+    return TeacherSettings(
+        (find_program(name), *words), options_of(args.option), args.nodes, args.movetime, args.patience
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 POSITIONS = Path(__file__).resolve().parent.parent.parent / "tests" / "positions"
@@ -17,6 +18,11 @@ def option(text: str) -> str:
     return text
 
 
+def options_of(texts: Iterable[str]) -> dict[str, str]:
+    """Arguments that `option` has checked, by name; the last of a name counts."""
+    return dict(text.split("=", 1) for text in texts)
+
+
 def positive(text: str) -> int:
     """Parse a whole number of at least 1."""
     if not text.isascii() or not text.isdigit() or int(text) < 1:
@@ -24,12 +30,22 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def share(text: str) -> float:
-    """Parse a number from 0 to 1."""
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not between 0 and 1")
-    return value
+def number_between(kind: type, low: float, high: float) -> Callable[[str], float]:
+    """A parser of numbers from `low` to `high`."""
+
+    def parse(text: str) -> float:
+        try:
+            value: float = kind(text)
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"'{text}' is not a number from {low:g} to {high:g}")
+        return value
+
+    return parse
+
+
+many, share = number_between(int, 1, 999_999), number_between(float, 0, 1)
 
 
 def seconds(text: str) -> float:
