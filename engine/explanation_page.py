@@ -7,6 +7,7 @@ from html import escape
 import chess
 import chess.svg
 
+from dejavu.model.config import squares_name
 from dejavu.model.encoding import NO_MOVE, index_to_move
 from dejavu.model.explanation import Chances, Explanation, NeighbourDescription
 
@@ -76,12 +77,15 @@ def _card(neighbour: NeighbourDescription, turn: chess.Color) -> str:
     board, continuation = _with_colours(neighbour, turn)
     move = None if neighbour.move == NO_MOVE else index_to_move(neighbour.move, board)
     arrows = [] if move is None else [chess.svg.Arrow(move.from_square, move.to_square, color=PLAYED + "cc")]
-    chunk = "" if neighbour.chunk is None else f"chunk {neighbour.chunk + 1}, "
+    flip = 0 if turn == chess.WHITE else 56
+    chunk = ""
+    if neighbour.squares is not None:
+        chunk = f" on {squares_name([square ^ flip for square in neighbour.squares])}"
     return f"""<article>{_svg(board, arrows)}
 <p><b>{escape(continuation) or "nothing was played"}</b>
 <p>{_chances(neighbour.wdl)} <span class="quiet">win / draw / loss</span>
 <p>moved the policy by {neighbour.policy_change:.1%}, the value by {neighbour.value_change:+.3f}
-<p class="quiet">{chunk}distance {neighbour.distance:.0f}<br>{escape(neighbour.game)}</article>
+<p class="quiet">distance {neighbour.distance:.0f}{chunk}<br>{escape(neighbour.game)}</article>
 """
 
 

@@ -29,10 +29,11 @@ import numpy as np
 from dejavu.engine.clock import Pace
 from dejavu.engine.endings import Endings
 from dejavu.engine.evaluator import EvaluationCache, Evaluator, Expansion, expansions
-from dejavu.engine.lines import BestMove, Info, mate_in, ranked_places, value, variations
+from dejavu.engine.lines import BestMove, Info, mate_in, value
 from dejavu.engine.move_stats import move_stats
 from dejavu.engine.noise import RootNoise
 from dejavu.engine.options import Config
+from dejavu.engine.reporting import Reporter
 from dejavu.engine.stoppers import Progress, Stopper, first_reason
 from dejavu.engine.tablebase import Tablebases
 from dejavu.engine.temperature import RandomChoice
@@ -50,12 +51,6 @@ OVERLAP_BATCHES = 16
 
 SLOW_SLICE_SECONDS = 0.005
 """How long a search held back by NodesPerSecondLimit waits before it looks at its clock again."""
-
-REPORT_SECONDS = 1.0
-"""An info line at least this often ..."""
-
-QUIET_SECONDS = 0.1
-"""... and at most this often."""
 
 
 @dataclass
@@ -160,7 +155,7 @@ class Search:
         self.config = config
         self.pace = pace
         self.signals = signals
-        self.report = report
+        self.reporter = Reporter(config, cache, tablebases, report)
         self.say = say
         self.progress = Progress()
         self._waiting = 0
@@ -169,13 +164,7 @@ class Search:
         self._newest = NO_NODE, task.board
         """The node made last, and its board."""
         self._began = time.perf_counter()
-        self._tablebase_hits = tablebases.hits
-        self._depth_sum = 0
-        self._selective_depth = 0
-        self._reported_at = 0.0
         self._best_child = NO_NODE
-        self._reported = (0, NO_NODE)
-        """Depth and best root move of the latest info line."""
         if self.tree.first_edge[self.root] >= 0:
             self._disturb_root()
 
@@ -475,8 +464,7 @@ class Search:
         """Phase 4: one visit. The value of a proven node is the tree's affair."""
         self.tree.back_up(node, self.root, value, draw)
         self.progress.playouts += 1
-        self._depth_sum += depth
-        self._selective_depth = max(self._selective_depth, depth)
+        self.reporter.count(depth)
 
     # Phase 5
 
@@ -487,7 +475,7 @@ class Search:
         progress.elapsed = now - self.signals.started
         progress.searching = now - self._began
         progress.pondering = self.signals.pondering
-        progress.depth = self._depth_sum / max(progress.playouts, 1)
+        progress.depth = self.reporter.depth_sum / max(progress.playouts, 1)
         batches = 2 if self._may_overlap() else 1
         progress.batch_seconds = batches * self.pace.expected(self._next_batch_size())
         progress.proven = tree.proof[root] != UNPROVEN
@@ -502,21 +490,11 @@ class Search:
         )
 
     def _report_if_new(self) -> None:
-        since = time.perf_counter() - max(self._reported_at, self._began)
-        if since < QUIET_SECONDS:
+        if self.reporter.must_be_quiet():
             return
         self._refresh_progress()
-        if since >= REPORT_SECONDS or self._reported != (self._depth(), self._best_child):
+        if self.reporter.is_due(self.progress, self._best_child):
             self._send_report(self.config.log_live_stats)
-
-    def _own_value(self, board: chess.Board, node: int) -> float | None:
-        """V of a node for its side to move: what the network alone said of it, None if that is forgotten."""
-        repeated = node == self.root and self._repeats(node, self.tree.key[node], board.halfmove_clock)
-        found = self.cache.get((self.tree.key[node], clock_byte(board.halfmove_clock, repeated)))
-        return None if found is None else found.value
-
-    def _depth(self) -> int:
-        return max(1, int(self.progress.depth))
 
     def _send_report(self, statistics: bool, drawn: int | None = None) -> Info:
         """Report the best moves; one that was drawn, a place among the root's edges, comes before them.
@@ -524,29 +502,15 @@ class Search:
         With `statistics`, report what is known of every root move, too.
         """
         self._refresh_progress()
-        progress, config = self.progress, self.config
-        places = ranked_places(self.tree, self.root, config.draw_score)
-        if drawn is not None:
-            places = [drawn, *(place for place in places if place != drawn)]
-        places = places[: config.multi_pv]
-        used = self.tree.bytes + len(self.cache) * self.cache.ENTRY_BYTES
-        info = Info(
-            depth=self._depth(),
-            selective_depth=max(1, self._selective_depth),
-            milliseconds=int(progress.searching * 1000),
-            nodes=progress.nodes,
-            nodes_per_second=int(progress.playouts / max(progress.searching, 1e-3)),
-            hash_permille=min(1000, 1000 * used // (config.hash_megabytes * 2**20)),
-            tablebase_hits=self.tablebases.hits - self._tablebase_hits,
-            lines=tuple(variations(self.tree, self.root, self._root_board, places, config)),
-            move_stats=tuple(move_stats(self.tree, self.root, self._root_board, self._own_value, config))
-            if statistics
-            else (),
-        )
-        self._reported_at = time.perf_counter()
-        self._reported = info.depth, self._best_child
-        self.report(info)
-        return info
+        tree, root, board = self.tree, self.root, self._root_board
+        moves = tuple(move_stats(tree, root, board, self._own_value, self.config)) if statistics else ()
+        return self.reporter.send(tree, root, board, self.progress, self._best_child, moves, drawn)
+
+    def _own_value(self, board: chess.Board, node: int) -> float | None:
+        """V of a node for its side to move: what the network alone said of it, None if that is forgotten."""
+        repeated = node == self.root and self._repeats(node, self.tree.key[node], board.halfmove_clock)
+        found = self.cache.get((self.tree.key[node], clock_byte(board.halfmove_clock, repeated)))
+        return None if found is None else found.value
 
 
 def _restricted(expansion: Expansion, allowed: set[int]) -> Expansion:

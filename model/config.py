@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Literal, get_args, get_type_hints
 
@@ -26,6 +27,16 @@ def token_squares(layout: Layout) -> list[list[int]]:
         for rank in range(0, 8, ranks)
         for file in range(0, 8, files)
     ]
+
+
+def squares_name(squares: Sequence[int]) -> str:
+    """What a person calls the rectangle of squares that a chunk covers: "rank 3", "ranks 3-4", "a1-d2", "e4"."""
+    first, last = min(squares), max(squares)
+    (low, left), (high, right) = divmod(first, 8), divmod(last, 8)
+    if (left, right) == (0, 7):
+        return f"rank {low + 1}" if low == high else f"ranks {low + 1}-{high + 1}"
+    corners = [f"{'abcdefgh'[file]}{rank + 1}" for file, rank in ((left, low), (right, high))]
+    return "-".join(dict.fromkeys(corners))
 
 
 @dataclass(frozen=True)
@@ -90,6 +101,11 @@ class NetworkConfig:
     def chunk_size(self) -> int:
         """m: tokens a chunk."""
         return self.tokens // self.chunks
+
+    def chunk_squares(self, chunk: int) -> tuple[int, ...]:
+        """The squares of chunk 0 .. l - 1 as the mover sees them: a rectangle, as tokens run along the ranks."""
+        tokens = token_squares(self.layout)[chunk * self.chunk_size : (chunk + 1) * self.chunk_size]
+        return tuple(sorted(square for token in tokens for square in token))
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)

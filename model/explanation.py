@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dejavu.model.attacks import Planes, attacks, legal_mask
 from dejavu.model.backbone import as_inputs
+from dejavu.model.config import squares_name
 from dejavu.model.encoding import NO_MOVE, index_to_move, unpack
 from dejavu.model.features import features
 from dejavu.model.neighbours import Neighbours, Retriever, arrange, read_records
@@ -25,8 +26,8 @@ Chances = tuple[float, float, float]
 class NeighbourDescription:
     """One neighbour of a position, for a person to read."""
 
-    chunk: int | None
-    """Which chunk of the position it is near to; None if the chunks share their neighbours."""
+    squares: tuple[int, ...] | None
+    """The chunk of the position that it is near to, as its mover sees it; None if the chunks share their neighbours."""
     distance: float
     """Squared distance between the keys."""
     fen: str
@@ -46,9 +47,9 @@ class NeighbourDescription:
     def describe(self) -> str:
         """One line."""
         win, draw, loss = (round(1000 * share) for share in self.wdl)
-        chunk = "" if self.chunk is None else f"chunk {self.chunk + 1} "
+        chunk = "" if self.squares is None else f"on {squares_name(self.squares)} "
         return (
-            f"{chunk}distance {self.distance:.0f} policy {self.policy_change:.1%} value {self.value_change:+.3f} "
+            f"distance {self.distance:.0f} {chunk}policy {self.policy_change:.1%} value {self.value_change:+.3f} "
             f"wdl {win} {draw} {loss} moves {self.continuation or '(no moves)'} game {self.game} fen {self.fen}"
         )
 
@@ -112,9 +113,15 @@ def explain(
         without_memory=_chances(wdl[-1]),
         neighbours=tuple(
             _describe(
-                retriever, found, int(chunk), int(rank), float(policy_changes[i]), float(values[0] - values[i + 1])
+                retriever.memory,
+                found,
+                chunk,
+                rank,
+                network.config.chunk_squares(chunk) if retriever.by_chunk else None,
+                float(policy_changes[i]),
+                float(values[0] - values[i + 1]),
             )
-            for i, (chunk, rank) in enumerate(places)
+            for i, (chunk, rank) in enumerate(places.tolist())
         ),
     )
 
@@ -125,11 +132,17 @@ def _chances(wdl: NDArray[np.float32]) -> Chances:
 
 
 def _describe(
-    retriever: Retriever, found: Neighbours, chunk: int, rank: int, policy_change: float, value_change: float
+    memory: Memory,
+    found: Neighbours,
+    chunk: int,
+    rank: int,
+    squares: tuple[int, ...] | None,
+    policy_change: float,
+    value_change: float,
 ) -> NeighbourDescription:
-    memory, entry = retriever.memory, int(found.entries[0, chunk, rank])
+    entry = int(found.entries[0, chunk, rank])
     return NeighbourDescription(
-        chunk=chunk if retriever.by_chunk else None,
+        squares=squares,
         distance=float(found.distances[0, chunk, rank]),
         fen=unpack(memory.boards[entry], int(memory.clocks[entry])).fen(),
         continuation=_continuation(memory, entry),

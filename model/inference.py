@@ -155,7 +155,10 @@ class NetworkEvaluator:
         return explain(self.weights.network, self.retriever, planes, clocks, self.memory_reach)
 
     def neighbours(self, planes: Planes, clocks: NDArray[np.uint8]) -> Sequence[NeighbourDescription]:
-        """The neighbours of one position (planes [1, 4], clocks [1]), nearest first; none without a memory."""
+        """The neighbours of one position (planes [1, 4], clocks [1]), by chunk, nearest first.
+
+        None without a memory.
+        """
         explanation = self.explain(planes, clocks)
         return () if explanation is None else explanation.neighbours
 

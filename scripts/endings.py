@@ -21,7 +21,7 @@ from pathlib import Path
 
 import chess
 import chess.engine
-from gauntlet import option, positive
+from command_line.arguments import option, options_of, positive
 from tqdm import tqdm
 
 START_SECONDS = 60.0
@@ -123,7 +123,7 @@ def run(arguments: argparse.Namespace) -> None:
     limit = chess.engine.Limit(time=arguments.movetime / 1000)
     results: dict[str, list[Result]] = {}
     with attacker, defender:
-        attacker.configure(dict(text.split("=", 1) for text in arguments.options))
+        attacker.configure(options_of(arguments.options))
         for ending in arguments.endings:
             boards = won_positions(ending, arguments.games, defender, random.Random(f"{ending} {arguments.seed}"))
             games = (play(board, attacker, defender, limit) for board in boards)

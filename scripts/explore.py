@@ -20,7 +20,6 @@ import argparse
 import heapq
 import json
 import os
-import shlex
 import sys
 import threading
 import time
@@ -35,13 +34,15 @@ import chess.engine
 import chess.pgn
 import numpy as np
 import torch
-from annotate import TEACHER_ERRORS, Teacher, after_best, seconds, share, to_text
-from gauntlet import option, positive
+from annotation.games import to_text
+from annotation.teacher import TEACHER_ERRORS, Teacher, add_teacher_arguments, after_best, teacher_settings
+from command_line.arguments import positive, share
 from tqdm import tqdm
 
 from dejavu.engine.evaluator import Evaluator, priors
 from dejavu.engine.loader import wanted
 from dejavu.engine.match.openings import Opening, OpeningError, read_openings
+from dejavu.engine.match.players import PlayerError
 from dejavu.engine.options import Config
 from dejavu.model.encoding import Packed, clock_byte, index_to_move, pack, stack
 from dejavu.model.inference import NetworkEvaluator
@@ -277,21 +278,14 @@ def parse_arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--openings", type=Path, required=True, help="EPD, PGN, or TSV file (ECO, name, moves)")
-    parser.add_argument("--engine", required=True, metavar="CMD", help="the teacher's command")
-    parser.add_argument("--option", type=option, action="append", default=[], metavar="NAME=VALUE", help="UCI option")
-    pace = parser.add_mutually_exclusive_group(required=True)
-    pace.add_argument("--nodes", type=positive, help="the teacher's nodes a position")
-    pace.add_argument("--movetime", type=positive, help="its milliseconds a position, instead")
-    parser.add_argument("--patience", type=seconds, default=60.0, help="seconds until a silent teacher has failed (60)")
+    add_teacher_arguments(parser)
     parser.add_argument("--processes", type=positive, default=os.cpu_count() or 1, help="teachers (CPUs)")
     parser.add_argument("--positions", type=positive, default=100_000, help="positions to judge (100000)")
     parser.add_argument("--trust", type=share, default=0.5, help="how often the teacher's move is played (0.5)")
     shipped = wanted(Config())
     parser.add_argument("--weights", type=Path, default=shipped.weights, help="default: the shipped ones")
     parser.add_argument("--out", type=Path, required=True, help="PGN file to write")
-    args = parser.parse_args()
-    args.engine = shlex.split(args.engine, posix=os.name == "posix") or [""]
-    return args
+    return parser.parse_args()
 
 
 def main() -> None:
@@ -300,9 +294,10 @@ def main() -> None:
     began = time.monotonic()
     try:
         openings = read_openings(args.openings)
+        settings = teacher_settings(args)
         evaluator = NetworkEvaluator.load(args.weights, None, threads=1)
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        teachers = [Teacher(args) for _ in range(args.processes)]
+        teachers = [Teacher(settings) for _ in range(args.processes)]
         judgements = Judgements(args.out.with_name(args.out.name + ".judged"), teachers)
         teachers[0].start()
         exploration = Exploration(args.trust)
@@ -312,7 +307,7 @@ def main() -> None:
         finally:
             judgements.close()
         games = write_lines(exploration, teachers[0].name, args.out)
-    except (WeightsError, OpeningError, *TEACHER_ERRORS) as error:
+    except (WeightsError, OpeningError, PlayerError, *TEACHER_ERRORS) as error:
         sys.exit(f"explore: {error}")
     except KeyboardInterrupt:
         print("explore: stopped; the same command goes on from here", file=sys.stderr)

@@ -24,7 +24,7 @@ from pathlib import Path
 import build_memory
 import selfplay
 import train
-from gauntlet import ROOT
+from command_line.arguments import OPENINGS, many, number_between, share
 
 from dejavu.engine.evaluator import Evaluator
 from dejavu.engine.loader import EvaluatorFactory, load_network
@@ -304,8 +304,6 @@ def complain(text: str) -> None:
 def parse_arguments(words: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    many, none = selfplay.number(int, 1, 999_999), selfplay.number(int, 0, 999_999)
-    share = selfplay.number(float, 0, 1)
     parser.add_argument("--run", type=Path, default=Path("runs/improve"), help="folder of the run (runs/improve)")
     parser.add_argument("--start", type=Path, required=True, metavar="WEIGHTS", help="the network to begin with")
     parser.add_argument("--start-memory", type=Path, metavar="MEMORY", help="its memory (default: none)")
@@ -342,11 +340,16 @@ def parse_arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--openings",
         type=Path,
-        default=ROOT / "tests" / "positions" / "openings.epd",
+        default=OPENINGS,
         metavar="FILE",
         help="of these games: EPD, PGN, or TSV (ECO, name, moves)",
     )
-    parser.add_argument("--final-games", type=none, default=0, help="games of the last best against the start (0)")
+    parser.add_argument(
+        "--final-games",
+        type=number_between(int, 0, 999_999),
+        default=0,
+        help="games of the last best against the start (0)",
+    )
     parser.add_argument("--threads", type=many, default=2, help="CPU threads (2)")
     parser.add_argument("--backend", default="auto", help="what computes the network in games (auto)")
     return parser.parse_args(words)

@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gauntlet import ROOT, positive
+from command_line.arguments import OPENINGS, positive
 
 from dejavu.engine.match.adjudication import DrawRule, ResignRule, Rules
 from dejavu.engine.match.batch import run_batched
@@ -244,7 +244,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--openings",
         type=Path,
-        default=ROOT / "tests" / "positions" / "openings.epd",
+        default=OPENINGS,
         metavar="FILE",
         help="EPD, PGN, or TSV file (ECO, name, moves)",
     )

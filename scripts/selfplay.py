@@ -25,11 +25,12 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from command_line.arguments import many, number_between, share
 from tqdm import tqdm
 
 from dejavu.engine.cluster import Cluster, ClusterError
@@ -254,25 +255,9 @@ def draw(lengths: Sequence[int], games: Sequence[SearchedGame], rule: Resignatio
     plt.close(figure)
 
 
-def number(kind: type, low: float, high: float) -> Callable[[str], float]:
-    """A parser of numbers from `low` to `high`."""
-
-    def parse(text: str) -> float:
-        try:
-            value: float = kind(text)
-        except ValueError:
-            value = float("nan")
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"'{text}' is not a number from {low:g} to {high:g}")
-        return value
-
-    return parse
-
-
 def parse_arguments(words: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    many, share = number(int, 1, 999_999), number(float, 0, 1)
     parser.add_argument("--out", type=Path, default=Path("runs/selfplay"), help="folder of the games (runs/selfplay)")
     parser.add_argument("--games", type=many, default=1000, help="games in all, those there already included (1000)")
     parser.add_argument("--at-once", type=many, default=64, help="games at the same time (64)")
@@ -285,7 +270,10 @@ def parse_arguments(words: Sequence[str] | None) -> argparse.Namespace:
         help="UCI options; those of play but for " + ", ".join(f"{name}={value}" for name, value in OPTIONS.items()),
     )
     parser.add_argument(
-        "--random-plies", type=number(int, 0, 100), default=8, help="at most so many random moves at the start (8)"
+        "--random-plies",
+        type=number_between(int, 0, 100),
+        default=8,
+        help="at most so many random moves at the start (8)",
     )
     parser.add_argument("--max-plies", type=many, default=400, help="a game of so many plies is drawn (400)")
     parser.add_argument("--resign", type=share, default=0.95, help="give up at Q <= -VALUE; 0 never (0.95)")

@@ -22,7 +22,7 @@ from typing import Any
 
 import chess
 import chess.engine
-from gauntlet import ROOT, option, positive
+from command_line.arguments import MATES, option, options_of, positive
 from tqdm import tqdm
 
 START_SECONDS = 60.0
@@ -201,8 +201,7 @@ def as_json(answers: Sequence[Answer], complaints: list[str], pace: str, options
 def parse_arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    mates = ROOT / "tests" / "positions" / "mates.epd"
-    parser.add_argument("file", type=Path, nargs="?", default=mates, metavar="FILE", help="EPD file (forced mates)")
+    parser.add_argument("file", type=Path, nargs="?", default=MATES, metavar="FILE", help="EPD file (forced mates)")
     pace = parser.add_mutually_exclusive_group()
     pace.add_argument("--nodes", type=positive, default=800, help="nodes a position (800)")
     pace.add_argument("--movetime", type=positive, metavar="MS", help="milliseconds a position, instead of nodes")
@@ -233,7 +232,7 @@ def run(arguments: argparse.Namespace) -> None:
         print(f"suite: {complaint}; left out", file=sys.stderr)
     if not problems:
         raise SuiteError(f"{arguments.file} holds no position that can be used")
-    options = dict(text.split("=", 1) for text in arguments.options)
+    options = options_of(arguments.options)
     solving = solve(problems, command, options, limit)
     answers = list(tqdm(solving, total=len(problems), unit="position", file=sys.stderr))
     show(answers, pace)

@@ -19,8 +19,11 @@ def grouped_keys(entries: int, numbers: int, seed: int = 0) -> NDArray[np.int8]:
     return np.clip(np.rint(keys), -127, 127).astype(np.int8)
 
 
-def small_memory(entries: int = 60, chunks: int = 2, key_size: int = 4, seed: int = 0) -> Memory:
-    """A memory of made-up positions; game g is called "Game g"."""
+def small_memory(entries: int = 60, chunks: int = 2, key_size: int = 4, embedding: int = 6, seed: int = 0) -> Memory:
+    """A memory of made-up positions; game g is called "Game g".
+
+    `embedding` is the number of numbers a chunk before they are projected to keys.
+    """
     generator = np.random.default_rng(seed)
     keys = grouped_keys(entries, chunks * key_size, seed=seed)
     centroids, cluster = train_clusters(keys)
@@ -30,8 +33,8 @@ def small_memory(entries: int = 60, chunks: int = 2, key_size: int = 4, seed: in
     names, offsets = encode_names([f"Game {number}" for number in range(game[-1] + 1)])
     return Memory(
         keys=keys.reshape(entries, chunks, key_size),
-        key_mean=generator.normal(size=(chunks, 6)).astype(np.float32),
-        key_projection=generator.normal(scale=10, size=(chunks, 6, key_size)).astype(np.float32),
+        key_mean=generator.normal(size=(chunks, embedding)).astype(np.float32),
+        key_projection=generator.normal(scale=10, size=(chunks, embedding, key_size)).astype(np.float32),
         boards=generator.integers(0, 2**64, (entries, 4), dtype=np.uint64),
         clocks=generator.integers(0, 101, entries).astype(np.uint8),
         continuations=continuations,

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import random
+import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import chess
 import numpy as np
 import pytest
+import torch
 from fake_evaluator import Client, FakeEvaluator, best_move
+from memories import PLIES_A_GAME, small_memory
 from numpy.typing import NDArray
 
 from dejavu.engine.explanation_page import page
 from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config
-from dejavu.model.encoding import clock_byte, move_to_index, pack, stack
+from dejavu.model.config import PRESETS
+from dejavu.model.encoding import NO_MOVE, clock_byte, move_to_index, pack, stack
 from dejavu.model.explanation import Explanation, NeighbourDescription
-from dejavu.model.inference import NetworkEvaluator
+from dejavu.model.inference import NetworkEvaluator, load_backbone
+from dejavu.model.network import Network
+from dejavu.model.weights import save_weights
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "explain.py"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -72,6 +80,84 @@ def test_the_page_needs_nothing_else_and_tells_lines_with_the_right_colours(
     assert "<script" not in text
     assert "src=" not in text
     assert "<b>1..." in text  # Black was to move there, too
+
+
+@pytest.fixture(scope="module")
+def by_chunk(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Weights of a tiny network whose chunks retrieve each for itself, and a memory of random games for it."""
+    folder = tmp_path_factory.mktemp("by_chunk")
+    torch.manual_seed(0)
+    network = Network(replace(PRESETS["tiny"], chunks=8, retrieve_by="chunk"), retrieval=True)
+    with torch.no_grad():
+        for parameter in network.parameters():  # nothing may be hidden by a zero
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+    save_weights(folder / "weights.safetensors", network, network.config, {})
+    backbone = load_backbone(folder / "weights.safetensors")
+    planes, continuations = random_games(60)
+    memory = small_memory(60, chunks=8, embedding=8 * 32)
+    keys = memory.project(backbone.embed_chunks(planes, np.zeros(60, np.uint8))).astype(np.int8)
+    memory = replace(
+        memory,
+        keys=keys,
+        boards=planes,
+        clocks=np.zeros(60, np.uint8),
+        continuations=continuations,
+        fingerprint=backbone.fingerprint,
+    )
+    memory.write(folder / "memory.safetensors")
+    return folder / "weights.safetensors", folder / "memory.safetensors"
+
+
+def random_games(entries: int) -> tuple[NDArray[np.uint64], NDArray[np.uint16]]:
+    """Positions [n, 4] of random games of PLIES_A_GAME plies, and the move played from each [n, 8]."""
+    generator = random.Random(0)
+    board, packed = chess.Board(), []
+    continuations = np.full((entries, 8), NO_MOVE, np.uint16)
+    for entry in range(entries):
+        if entry % PLIES_A_GAME == 0:
+            board.reset()
+        packed.append(pack(board))
+        move = generator.choice(list(board.legal_moves))
+        continuations[entry, 0] = move_to_index(move, board)
+        board.push(move)
+    return stack(packed), continuations
+
+
+def test_a_network_that_retrieves_by_chunk_names_the_chunk_of_every_neighbour(
+    board: chess.Board, by_chunk: tuple[Path, Path]
+) -> None:
+    evaluator = NetworkEvaluator.load(*by_chunk, threads=1, backend="torch")
+    # Black's second move, whose first rank is White's eighth.
+    found = evaluator.explain(stack([pack(board)]), np.array([clock_byte(board.halfmove_clock, False)], np.uint8))
+    assert found is not None
+    ranks = [item.squares for item in found.neighbours]
+    assert ranks == [tuple(range(8 * rank, 8 * rank + 8)) for rank in range(8) for _ in range(4)]
+    for rank in range(8):
+        distances = [item.distance for item in found.neighbours[4 * rank : 4 * rank + 4]]
+        assert distances == sorted(distances)
+    for number, item in enumerate(found.neighbours):
+        assert f" on rank {1 + number // 4} " in item.describe()
+        assert item.describe().startswith("distance ")  # what a match looks for in the answer to `eval`
+    cards = page(board, found, "net").split("<article>")[1:]
+    assert [re.findall(r"distance \d+ on ([a-z]+ \d)<", card) for card in cards] == [
+        [f"rank {8 - number // 4}"] for number in range(32)
+    ]
+    client = Client(evaluator)
+    client.send("position startpos moves e2e4 c7c5 g1f3", "eval")
+    lines = [line for line in client.ready() if " on rank " in line]
+    client.close()
+    assert [line[line.index("distance ") :] for line in lines] == [item.describe() for item in found.neighbours]
+
+
+def test_the_script_explains_a_network_that_retrieves_by_chunk(by_chunk: tuple[Path, Path], tmp_path: Path) -> None:
+    weights, memory = map(str, by_chunk)
+    html = tmp_path / "why.html"
+    command = [sys.executable, str(SCRIPT), "startpos", "--weights", weights, "--memory", memory, "--html", str(html)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    named = re.findall(r"^distance \d+ on (rank \d) ", done.stdout, re.M)
+    assert named == [f"rank {1 + number // 4}" for number in range(32)]
+    assert html.read_text(encoding="utf-8").count("<article>") == 32
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")

@@ -18,7 +18,7 @@ from dejavu.engine.match.pace import Clock, Pace, PaceError, TimeControl
 from dejavu.engine.match.players import Answer
 from dejavu.engine.match.record import Record, RecordError, to_pgn
 from dejavu.engine.match.schedule import schedule
-from dejavu.engine.match.statistics import Pentanomial, Sprt, estimate
+from dejavu.engine.match.statistics import Pentanomial, Sprt, elo_difference, estimate, score_interval
 
 
 @pytest.mark.parametrize(
@@ -61,6 +61,22 @@ def test_the_test_is_symmetric_and_decides_at_its_bounds(model: str) -> None:
 )
 def test_any_results_have_a_likelihood_ratio(pairs: Pentanomial, elos: tuple[float, float], model: str) -> None:
     assert math.isfinite(Sprt(*elos, model=model).log_likelihood_ratio(pairs))
+
+
+@pytest.mark.parametrize(
+    ("score", "games", "elo", "low", "high"),
+    [
+        (0.5, 4, 0, -301, 301),
+        # 75 % is 400 log10(3); Wilson's interval of 3 in 4 is 30.06 % to 95.44 %.
+        (0.75, 4, 191, -147, 528),
+        # At 0 and 100 % the finite end is n / (n + z^2): 2 / 5.84 and, for four losses, 1 - 4 / 7.84.
+        (1.0, 2, math.inf, -113, math.inf),
+        (0.0, 4, -math.inf, -math.inf, -7),
+    ],
+)
+def test_the_interval_of_a_score_is_wilsons(score: float, games: int, elo: float, low: float, high: float) -> None:
+    found = [elo_difference(share) for share in (score, *score_interval(score, games))]
+    assert found == pytest.approx([elo, low, high], abs=0.5)
 
 
 def test_an_estimate_of_one_sided_results_says_what_it_does_not_know() -> None:
@@ -134,6 +150,13 @@ def test_bad_openings_are_named(tmp_path: Path, name: str, text: str, complaint:
     (tmp_path / name).write_text(text, encoding="utf-8")
     with pytest.raises(OpeningError, match=complaint):
         read_openings(tmp_path / name)
+
+
+def test_the_openings_of_this_repository_are_sixty_different_quiet_positions() -> None:
+    openings = read_openings(Path(__file__).parent / "positions" / "openings.epd")
+    boards = [opening.board() for opening in openings]
+    assert len({board.epd() for board in boards}) == len(boards) == 60
+    assert all(not board.is_check() and board.fullmove_number <= 6 for board in boards)
 
 
 def test_more_games_are_added_at_the_end_of_a_schedule() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dejavu.model.backbone import Inputs, as_inputs
 from dejavu.model.chunked_cross_attention import ChunkedCrossAttention, EncodedNeighbours
-from dejavu.model.config import PRESETS, NetworkConfig
+from dejavu.model.config import PRESETS, Layout, NetworkConfig, squares_name
 from dejavu.model.encoding import NO_MOVE, POLICY_SIZE, pack, stack
 from dejavu.model.features import features
 from dejavu.model.interpolation import Interpolation
@@ -226,6 +226,24 @@ def test_interpolation_raises_what_the_neighbours_played_and_how_they_stood() ->
     far = interpolation(given._replace(distances=torch.full((2, 1, 2), 20000.0)))
     assert far.policy.abs().max() < 1e-6
     assert far.wdl.abs().max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("layout", "chunks", "names"),
+    [
+        ("squares", 8, [f"rank {number}" for number in range(1, 9)]),
+        ("squares", 16, [f"{files[0]}{rank}-{files[1]}{rank}" for rank in range(1, 9) for files in ("ad", "eh")]),
+        ("squares", 64, list(chess.SQUARE_NAMES)),
+        ("patches", 4, ["ranks 1-2", "ranks 3-4", "ranks 5-6", "ranks 7-8"]),
+        ("patches", 8, [f"{a}{rank}-{b}{rank + 1}" for rank in (1, 3, 5, 7) for a, b in ("ad", "eh")]),
+        ("ranks", 2, ["ranks 1-4", "ranks 5-8"]),
+    ],
+)
+def test_chunks_have_names_and_cover_the_board_once(layout: Layout, chunks: int, names: list[str]) -> None:
+    config = replace(PRESETS["tiny"], layout=layout, attack_width=0, chunks=chunks)
+    squares = [config.chunk_squares(chunk) for chunk in range(chunks)]
+    assert [squares_name(covered) for covered in squares] == names
+    assert sorted(square for covered in squares for square in covered) == list(range(64))
 
 
 def test_a_config_that_cannot_be_built_is_refused() -> None:

@@ -8,6 +8,8 @@ import chess
 import pytest
 from fake_evaluator import Client, FakeEvaluator, best_move, even, field, last_info, scattered_preference
 
+from dejavu.engine.match.statistics import Results
+from dejavu.engine.match.tournament import Tournament
 from dejavu.engine.strength import ANCHORS, STRONGEST, WEAKEST, strength
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
@@ -56,27 +58,38 @@ def test_the_weakest_play_varies_and_is_legal() -> None:
     client.close()
 
 
-def test_the_calibration_asks_for_each_anchor_and_sums_it_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_calibration_asks_for_each_anchor_and_sums_it_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.syspath_prepend(str(SCRIPTS))
     import calibrate
-    import gauntlet
 
-    asked: list[list[str]] = []
+    stockfish = tmp_path / ("stockfish.bat" if sys.platform == "win32" else "stockfish")
+    stockfish.touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    asked: list[Tournament] = []
+    files: list[Path] = []
 
-    def play(arguments: list[str]) -> int:
-        asked.append(arguments)
-        return 0
+    def play(tournament: Tournament, pgn: Path) -> Results:
+        asked.append(tournament)
+        files.append(pgn)
+        return Results(1, 2, 1)
 
-    games = [gauntlet.Game("x", True, points, "normal") for points in (1.0, 0.5, 0.5, 0.0)]
-    monkeypatch.setattr(gauntlet, "main", play)
-    monkeypatch.setattr(gauntlet, "finished_games", lambda args: games)
-    monkeypatch.setattr(sys, "argv", ["calibrate.py", "--games", "4", "--out", str(tmp_path)])
-    assert calibrate.main() == 0
-    assert len({" ".join(arguments) for arguments in asked}) == len(ANCHORS)
-    for anchor, arguments in zip(ANCHORS, asked, strict=True):
-        args = gauntlet.parse_arguments(arguments)
-        assert (args.nodes, args.games) == (anchor.nodes, 4)
-        assert f"Temperature={anchor.temperature:g}" in args.option
-        cells = calibrate.row(anchor, games).split("|")
+    monkeypatch.setattr(calibrate, "play", play)
+    monkeypatch.setattr(calibrate.logging, "disable", lambda: None)
+    monkeypatch.setattr(calibrate.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(sys, "argv", ["calibrate.py", "--games", "4", "--out", str(tmp_path), "--option", "Hash=64"])
+    calibrate.main()
+    rows = capsys.readouterr().out.splitlines()[-len(ANCHORS) - 1 : -1]
+    assert len(set(files)) == len(asked) == len(ANCHORS)
+    for anchor, tournament, line in zip(ANCHORS, asked, rows, strict=True):
+        own, opponent = tournament.players.values()
+        assert own.pace.nodes == anchor.nodes
+        assert own.options == {"Threads": "1", "Temperature": f"{anchor.temperature:g}", "Hash": "64"}
+        assert opponent.command == (str(stockfish),)
+        assert opponent.pace.nodes == 30000
+        assert opponent.options == {"UCI_LimitStrength": "true", "UCI_Elo": str(max(anchor.elo, 1350))}
+        assert len(tournament.games) == 4
+        cells = line.split("|")
         assert cells[4:6] == [" 1-2-1 ", " 50 % "]
         assert cells[6].startswith(f" {calibrate.opponent_elo(anchor)} (")

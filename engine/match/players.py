@@ -117,11 +117,16 @@ def _command(cmd: str | None, args: str) -> tuple[str, ...]:
     words = [cmd] if cmd and Path(cmd).exists() else shlex.split(cmd, posix=posix)
     if not words:
         raise PlayerError("cmd= names no program")
+    return (find_program(words[0]), *words[1:], *shlex.split(args, posix=posix))
+
+
+def find_program(name: str) -> str:
+    """The absolute path of an engine's program. Raises PlayerError."""
     # Debian installs chess engines where not everybody's PATH looks.
-    found = shutil.which(words[0], path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/games"]))
+    found = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/games"]))
     if found is None:
-        raise PlayerError(f"the program {words[0]} was not found")
-    return (os.path.abspath(found), *words[1:], *shlex.split(args, posix=posix))
+        raise PlayerError(f"the program {name} was not found")
+    return os.path.abspath(found)
 
 
 class _Protocol(chess.engine.UciProtocol):

@@ -105,6 +105,19 @@ def expected_score(elo: float) -> float:
     return 1 / (1 + 10 ** (-elo / 400))
 
 
+def score_interval(score: float, games: int) -> tuple[float, float]:
+    """95 % interval of a match score (0 to 1) after `games` games, by Wilson's formula (1927).
+
+    It stays finite and honest at 0 and 100 %, where the usual standard error is zero. Draws count as half a
+    win each, which makes the interval a little too wide rather than too narrow.
+    """
+    z2 = NORMAL_QUANTILE**2
+    centre = (score + z2 / (2 * games)) / (1 + z2 / games)
+    half_width = (NORMAL_QUANTILE / (1 + z2 / games)) * math.sqrt(score * (1 - score) / games + z2 / (4 * games**2))
+    # Rounded, as 0 and 1 shall come out as such.
+    return round(max(0.0, centre - half_width), 12), round(min(1.0, centre + half_width), 12)
+
+
 def _mean_and_variance(scores: Sequence[float], shares: Sequence[float]) -> tuple[float, float]:
     mean = math.fsum(score * share for score, share in zip(scores, shares, strict=True))
     return mean, math.fsum(share * (score - mean) ** 2 for score, share in zip(scores, shares, strict=True))

@@ -1,0 +1,1 @@
+"""Games with a teacher's evaluations: the parts of annotate.py, some of which explore.py uses, too."""

@@ -1,0 +1,168 @@
+"""Games whose every position the teacher judges: its own, and given ones."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from random import Random
+
+import chess
+import chess.engine
+import chess.pgn
+
+from annotation.teacher import TEACHER_ERRORS, Teacher, Verdict, after_best
+from dejavu.engine.match.openings import Opening
+from dejavu.model.training.games import BrokenGameError, read_game
+
+RESIGN_CENTIPAWNS = 1500
+RESIGN_PLIES = 10
+MATE_CENTIPAWNS = 100_000
+RESULTS = ("1-0", "1/2-1/2", "0-1", "*")
+SOURCE_TAG = "LabelledFrom"
+"""Header of a given game that says where it was found; a game of the teacher's own has its number as the Round."""
+
+
+@dataclass(frozen=True)
+class OwnGames:
+    """How the teacher's own games are played."""
+
+    openings: tuple[Opening, ...]
+    """Each has its turn."""
+    seed: int
+    random_plies: tuple[int, int]
+    """Least and most random moves at the start."""
+    random_moves: float
+    """Share of random moves after that."""
+    plies: int
+    """Length at which a game stops without a result."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A game to play, or to label where there is a text."""
+
+    where: str
+    """File and number of a given game; the number of the teacher's own."""
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of a task."""
+
+    text: str = ""
+    """The PGN, empty for a game without moves or with a problem."""
+    problem: str = ""
+    result: str = "*"
+    positions: int = 0
+    random_moves: int = 0
+
+
+class OwnMoves:
+    """Chooses the moves of a game of the teacher's own, and ends it."""
+
+    def __init__(self, random: Random, settings: OwnGames) -> None:
+        self.random = random
+        self.settings = settings
+        self.random_plies = random.randint(*settings.random_plies)
+        self.random_moves = 0
+        self.lost_side = 0
+        self.lost_plies = 0
+        self.result, self.termination = "*", "unterminated"
+
+    def __call__(self, board: chess.Board, verdict: Verdict) -> chess.Move | None:
+        if verdict.outcome is not None:
+            self.result, self.termination = verdict.outcome.result(), "normal"
+            return None
+        if self._is_lost(verdict.score):
+            self.result, self.termination = "1-0" if self.lost_side > 0 else "0-1", "adjudication"
+            return None
+        ply = len(board.move_stack)
+        if ply >= self.settings.plies:
+            return None
+        if ply < self.random_plies or self.random.random() < self.settings.random_moves:
+            self.random_moves += 1
+            return self.random.choice(list(board.legal_moves))
+        return verdict.best
+
+    def _is_lost(self, score: chess.engine.PovScore | None) -> bool:
+        """Whether one side has been lost for long enough; `lost_side` is 1 where that is Black, -1 for White."""
+        white = 0 if score is None else score.white().score(mate_score=MATE_CENTIPAWNS)
+        side = 0 if abs(white) < RESIGN_CENTIPAWNS else 1 if white > 0 else -1
+        self.lost_plies = self.lost_plies + 1 if side and side == self.lost_side else abs(side)
+        self.lost_side = side
+        return self.lost_plies >= RESIGN_PLIES
+
+
+NextMove = Callable[[chess.Board, Verdict], "chess.Move | None"]
+
+
+def write_moves(game: chess.pgn.Game, teacher: Teacher, next_move: NextMove, claim_draw: bool) -> int:
+    """Add moves with the teacher's evaluations and better moves until there is no next one; counts the positions."""
+    board = game.board()
+    node: chess.pgn.GameNode = game
+    while True:
+        verdict = teacher.judge(board, game, claim_draw)
+        node.set_eval(verdict.score)
+        move = next_move(board, verdict)
+        if move is None:
+            return len(board.move_stack) + 1
+        following = node.add_main_variation(move)
+        if verdict.best is not None and verdict.best != move:
+            node.add_variation(verdict.best).set_eval(after_best(verdict.score))
+        node = following
+        board.push(move)
+
+
+def to_text(game: chess.pgn.Game) -> str:
+    """PGN of a game: headers, an empty line, all moves in one line, an empty line."""
+    return game.accept(chess.pgn.StringExporter(columns=None)) + "\n\n"
+
+
+def own_game(number: str, teacher: Teacher, own: OwnGames) -> Answer:
+    """Play a game that depends on the seed and its number only, whoever plays it and when."""
+    opening = own.openings[(int(number) - 1) % len(own.openings)]
+    game = chess.pgn.Game()
+    game.setup(chess.Board(opening.board().fen()))
+    moves = OwnMoves(Random(f"{own.seed} {number}"), own)
+    positions = write_moves(game, teacher, moves, claim_draw=True)
+    game.headers.update(Event="Dejavu training", Date=date.today().strftime("%Y.%m.%d"), Round=number)
+    game.headers.update(White=teacher.name, Black=teacher.name, Annotator=teacher.name, Seed=str(own.seed))
+    game.headers.update(Result=moves.result, Termination=moves.termination)
+    if match := re.fullmatch(r"(?:([A-E]\d\d) )?(.+)", opening.name.strip()):
+        game.headers.update({"ECO": match[1], "Opening": match[2]} if match[1] else {"Opening": match[2]})
+    return Answer(to_text(game), "", moves.result, positions, moves.random_moves)
+
+
+def labelled_game(task: Task, teacher: Teacher) -> Answer:
+    """Label every position of a given game; BrokenGameError where training could not read it."""
+    read_game(task.text)
+    given = chess.pgn.read_game(io.StringIO(task.text))
+    if given is None or given.next() is None:
+        return Answer()
+    game = chess.pgn.Game(given.headers)
+    moves = iter(given.mainline_moves())
+    positions = write_moves(game, teacher, lambda *_: next(moves, None), claim_draw=False)
+    result = game.headers.get("Result", "*")
+    # The parser takes any text for a result, but as the last word of the moves it has to be one.
+    result = result if result in RESULTS else "*"
+    game.headers.update({"Result": result, "Annotator": teacher.name, SOURCE_TAG: task.where})
+    return Answer(to_text(game), "", result, positions)
+
+
+def answer(task: Task, teacher: Teacher, own: OwnGames) -> Answer:
+    """Do a task; a teacher that fails is started anew once, then the game is given up."""
+    problem = ""
+    for _ in range(2):
+        try:
+            return labelled_game(task, teacher) if task.text else own_game(task.where, teacher, own)
+        except BrokenGameError as error:
+            return Answer(problem=f"broken: {task.where}: {error}")
+        except TEACHER_ERRORS as error:
+            teacher.close()
+            where = task.where if task.text else f"game {task.where}"
+            problem = f"lost: {where}: the teacher failed twice: {error or 'no answer'}"
+    return Answer(problem=problem)
