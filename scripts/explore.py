@@ -18,16 +18,13 @@ from __future__ import annotations
 
 import argparse
 import heapq
-import json
 import os
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import chess
 import chess.engine
@@ -35,6 +32,8 @@ import chess.pgn
 import numpy as np
 import torch
 from annotation.games import to_text
+from annotation.judgements import Judgement, Judgements
+from annotation.output import OutputError
 from annotation.teacher import TEACHER_ERRORS, Teacher, add_teacher_arguments, after_best, teacher_settings
 from command_line.arguments import positive, share
 from tqdm import tqdm
@@ -52,13 +51,6 @@ BATCH = 256
 """Positions the network judges at once; as many are taken from the front of the queue together."""
 LEAST_CHANCE = 0.02
 """Moves that are less likely are not followed."""
-
-
-class Judgement(NamedTuple):
-    """What the teacher says of a position."""
-
-    best: chess.Move
-    score: chess.engine.PovScore
 
 
 @dataclass
@@ -83,63 +75,6 @@ class Place:
         for move in self.moves:
             board.push(move)
         return board
-
-
-class Judgements:
-    """What the teachers have said, kept in a file, a line a position; a last line cut short by a kill is dropped."""
-
-    def __init__(self, path: Path, teachers: Sequence[Teacher]) -> None:
-        self._path = path
-        self._free = list(teachers)
-        self._lock = threading.Lock()
-        self._known: dict[str, tuple[str, int | None, int | None]] = {}
-        whole = 0
-        if path.exists():
-            with path.open("rb") as lines:
-                for line in lines:
-                    if not line.endswith(b"\n"):
-                        break
-                    try:
-                        epd, *said = json.loads(line)
-                    except ValueError:
-                        sys.exit(f"explore: {path} is damaged after byte {whole}: cut it there or remove it")
-                    self._known[epd] = tuple(said)
-                    whole += len(line)
-            os.truncate(path, whole)
-        self._file = path.open("a", encoding="utf-8")
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-    def close(self) -> None:
-        self._file.close()
-        for teacher in self._free:
-            teacher.close()
-
-    def of(self, board: chess.Board) -> Judgement | None:
-        """The teacher's word on a position; None where the game is over. Raises TEACHER_ERRORS."""
-        if board.is_game_over():
-            return None
-        epd = board.epd()
-        if epd not in self._known:
-            with self._lock:
-                teacher = self._free.pop()
-            try:
-                verdict = teacher.judge(board, object(), claim_draw=False)
-            finally:
-                with self._lock:
-                    self._free.append(teacher)
-            if verdict.best is None or verdict.score is None:
-                return None
-            score = verdict.score.relative
-            said = (verdict.best.uci(), score.score(), score.mate())
-            with self._lock:
-                self._known[epd] = said
-                self._file.write(json.dumps([epd, *said]) + "\n")
-                self._file.flush()
-        best, centipawns, mate = self._known[epd]
-        score = chess.engine.Mate(mate) if mate is not None else chess.engine.Cp(centipawns or 0)
-        return Judgement(chess.Move.from_uci(best), chess.engine.PovScore(score, board.turn))
 
 
 @dataclass
@@ -307,7 +242,7 @@ def main() -> None:
         finally:
             judgements.close()
         games = write_lines(exploration, teachers[0].name, args.out)
-    except (WeightsError, OpeningError, PlayerError, *TEACHER_ERRORS) as error:
+    except (WeightsError, OpeningError, OutputError, PlayerError, *TEACHER_ERRORS) as error:
         sys.exit(f"explore: {error}")
     except KeyboardInterrupt:
         print("explore: stopped; the same command goes on from here", file=sys.stderr)

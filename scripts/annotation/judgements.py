@@ -1,0 +1,86 @@
+"""What teachers say of single positions, kept on the disk as it is said."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import chess
+import chess.engine
+
+from annotation.output import OutputError
+from annotation.teacher import Teacher
+
+
+class Judgement(NamedTuple):
+    """What the teacher says of a position."""
+
+    best: chess.Move
+    score: chess.engine.PovScore
+
+
+def whole_lines(path: Path) -> Iterator[Any]:
+    """What a file of JSON lines holds; a last one that a kill has cut short is taken off. Raises OutputError."""
+    if not path.exists():
+        return
+    whole = 0
+    with path.open("rb") as lines:
+        for line in lines:
+            if not line.endswith(b"\n"):
+                break
+            try:
+                yield json.loads(line)
+            except ValueError:
+                raise OutputError(f"{path} is damaged after byte {whole}: cut it there or remove it") from None
+            whole += len(line)
+    os.truncate(path, whole)
+
+
+class Judgements:
+    """What the teachers have said, kept in a file, a line a position; a last line cut short by a kill is dropped."""
+
+    def __init__(self, path: Path, teachers: Sequence[Teacher]) -> None:
+        """Raises OutputError for a file that is damaged."""
+        self._free = list(teachers)
+        self._lock = threading.Lock()
+        self._known: dict[str, tuple[str, int | None, int | None]] = {
+            epd: tuple(said) for epd, *said in whole_lines(path)
+        }
+        self._file = path.open("a", encoding="utf-8")
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def close(self) -> None:
+        self._file.close()
+        for teacher in self._free:
+            teacher.close()
+
+    def of(self, board: chess.Board) -> Judgement | None:
+        """The teacher's word on a position; None where the game is over. Raises TEACHER_ERRORS."""
+        if board.is_game_over():
+            return None
+        epd = board.epd()
+        if epd not in self._known:
+            with self._lock:
+                teacher = self._free.pop()
+            try:
+                verdict = teacher.judge(board, object(), claim_draw=False)
+            finally:
+                with self._lock:
+                    self._free.append(teacher)
+            if verdict.best is None or verdict.score is None:
+                return None
+            score = verdict.score.relative
+            said = (verdict.best.uci(), score.score(), score.mate())
+            with self._lock:
+                self._known[epd] = said
+                self._file.write(json.dumps([epd, *said]) + "\n")
+                self._file.flush()
+        best, centipawns, mate = self._known[epd]
+        score = chess.engine.Mate(mate) if mate is not None else chess.engine.Cp(centipawns or 0)
+        return Judgement(chess.Move.from_uci(best), chess.engine.PovScore(score, board.turn))
