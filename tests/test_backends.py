@@ -14,6 +14,7 @@ from fake_evaluator import Client
 from memories import small_memory
 
 from dejavu.engine.evaluator import Evaluator
+from dejavu.model import backends
 from dejavu.model.backends import AUTO, CHOICES, PREFERENCE, BackendError, make_backend
 from dejavu.model.backends.torch_backend import TorchBackend
 from dejavu.model.config import PRESETS, NetworkConfig
@@ -214,6 +215,22 @@ def test_without_avx512_the_choice_computes_in_float32() -> None:
     done = subprocess.run([sys.executable, "-c", MASKED], env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "float32"
+
+
+@pytest.mark.parametrize("driver", ["none", "nvidia", "amd"])
+def test_torch_is_asked_for_a_gpu_only_where_a_driver_is(
+    driver: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(library: str) -> None:
+        if driver != "nvidia" or library not in ("libcuda.so.1", "nvcuda.dll"):
+            raise OSError
+
+    monkeypatch.setattr(backends.ctypes, "CDLL", load)
+    monkeypatch.setattr(backends, "ROCM_DEVICE", str(tmp_path if driver == "amd" else tmp_path / "absent"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    reason = "no driver of a GPU for CUDA or ROCm" if driver == "none" else "torch sees no CUDA device"
+    with pytest.raises(BackendError, match=reason):
+        make_backend("cuda", tiny(), threads=1)
 
 
 def test_importing_the_names_loads_nothing_heavy() -> None:

@@ -1,9 +1,7 @@
 """The tree search: against a plain reference, and on positions where the right answer is known."""
 
-import itertools
 import math
 import tracemalloc
-from collections.abc import Callable
 from dataclasses import replace
 
 import chess
@@ -11,63 +9,17 @@ import numpy as np
 import pytest
 from fake_evaluator import FakeEvaluator, Value, even, material, scattered, scattered_preference
 from numpy.typing import NDArray
+from searching import check_tree, child_named, search
 
 from dejavu.engine.bench import POSITIONS, grow
-from dejavu.engine.clock import Pace
-from dejavu.engine.endings import Endings
 from dejavu.engine.evaluator import EvaluationCache, Expansion, UniformEvaluator, priors
-from dejavu.engine.game import Game
-from dejavu.engine.lines import BestMove, Info
 from dejavu.engine.options import Config
-from dejavu.engine.search import Search, Signals, Task
-from dejavu.engine.stoppers import NodesStopper, ProvenStopper
-from dejavu.engine.tablebase import Tablebases
+from dejavu.engine.stoppers import NodesStopper
 from dejavu.engine.tree import DRAWN, LOST, UNPROVEN, WON, Tree
 from dejavu.model.attacks import attacks, legal_mask
-from dejavu.model.encoding import NO_MOVE, index_to_move, move_to_index, pack, stack
+from dejavu.model.encoding import NO_MOVE, index_to_move, pack, stack
 from dejavu.model.evaluations import Evaluations
 from dejavu.model.mates import mating_moves
-
-
-def search(
-    game: Game | str,
-    nodes: int,
-    evaluator: object = None,
-    config: Config | None = None,
-    memory: int = 2**30,
-    tablebases: Tablebases | None = None,
-    endings: Endings | None = None,
-) -> tuple[Search, BestMove, Info]:
-    """Search a game or a FEN from a new tree; the search, its answer and its last report."""
-    if isinstance(game, str):
-        game = Game(game, chess960=False)
-    tree = Tree(pack(game.board), game.board.halfmove_clock)
-    stoppers = (ProvenStopper(), NodesStopper(nodes))
-    task = Task(tree, 0, game.board, game.history, list(game.board.legal_moves), nodes, memory, stoppers, False)
-    infos: list[Info] = []
-    run = Search(
-        task,
-        evaluator or UniformEvaluator(),  # type: ignore[arg-type]
-        EvaluationCache(2**24),
-        tablebases or Tablebases("", pytest.fail),
-        endings or Endings(),
-        config or Config(),
-        Pace(),
-        Signals(),
-        infos.append,
-        lambda text: None,
-    )
-    best = run.run()
-    return run, best, infos[-1]
-
-
-def child_named(run: Search, move: str) -> int:
-    """The root's child behind a move in UCI notation; fails if it was not visited."""
-    tree = run.tree
-    child = tree.find_child(run.root, move_to_index(chess.Move.from_uci(move), run.task.board))
-    assert child >= 0
-    return child
-
 
 # A plain reference: one node an object, one visit at a time, every move looked at
 
@@ -147,29 +99,6 @@ def test_tree_is_that_of_the_reference(value: Value, fen: str, draw_score: float
 
     compare(run.root, reference)
     assert compared == 300
-
-
-def check_tree(run: Search, pruned: bool = False) -> None:
-    """What must hold in any tree between searches; visits below a node may be missing from a pruned one."""
-    tree = run.tree
-    for node in range(len(tree)):
-        assert tree.in_flight[node] == 0
-        children = tree.children[node]
-        assert abs(tree.value_sum[node]) <= tree.visits[node] + 1e-6
-        if children:
-            below = sum(tree.visits[child] for child in children)
-            # A visit of a proven draw goes no deeper.
-            missing = pruned or tree.proof[node]
-            assert tree.visits[node] == 1 + below or (missing and tree.visits[node] > below)
-            first = tree.first_edge[node]
-            likely = tree.edge_prior[first : first + tree.edge_count[node]]
-            assert all(a >= b for a, b in itertools.pairwise(likely))
-            assert sum(likely) == pytest.approx(1, abs=1e-4)
-            assert [tree.edge[child] for child in children] == list(range(first, first + len(children)))
-            assert tree.visited_policy[node] == pytest.approx(sum(tree.prior[child] for child in children))
-        if tree.proof[node]:
-            value = {WON: 1, DRAWN: 0, LOST: -1}[tree.proof[node]]
-            assert tree.value_sum[node] == pytest.approx(value * tree.visits[node], abs=1e-6)
 
 
 @pytest.mark.parametrize("batch", [1, 7, 64])
@@ -306,172 +235,6 @@ def test_one_drawing_move_makes_a_draw() -> None:
     assert tree.proof[0] == DRAWN
     assert tree.draw_sum[0] == 3
     assert tree.ranked_children(0) == [drawn, lost]
-
-
-# Draws
-
-
-def played(moves: str, fen: str | None = None) -> Game:
-    """A game after some moves."""
-    game = Game(fen, chess960=False)
-    for move in moves.split():
-        game.play(move)
-    return game
-
-
-def test_repeating_a_position_of_the_game_is_a_draw() -> None:
-    game = played("g1f3 g8f6 f3g1")
-    run, _, _ = search(game, 200, FakeEvaluator(lambda board: 0.3))
-    assert run.tree.proof[child_named(run, "f6g8")] == DRAWN
-    assert run.tree.proof[child_named(run, "b8c6")] == UNPROVEN
-
-
-def test_the_sign_of_the_draw_score_seeks_or_avoids_a_repetition() -> None:
-    game = played("g1f3 g8f6 f3g1")
-    _, sought, info = search(game, 300, FakeEvaluator(even), Config(draw_score=0.5, score_type="Q"))
-    assert sought.move == "f6g8"
-    assert info.lines[0].score == 5000
-    run, avoided, _ = search(game, 300, FakeEvaluator(even), Config(draw_score=-0.5))
-    assert avoided.move != "f6g8"
-    repetition = child_named(run, "f6g8")
-    assert run.tree.visits[repetition] == min(run.tree.visits[child] for child in run.tree.children[run.root])
-    # What the tree stores stays plain, so that it can be kept under another DrawScore.
-    assert run.tree.value_sum[repetition] == 0
-
-
-def test_a_repetition_needs_the_same_side_to_move_and_rights() -> None:
-    # The king moved and came back: the rights are gone, so the position is new.
-    game = played("e2e4 e7e5 e1e2 e8e7 e2e1")
-    run, _, _ = search(game, 100)
-    assert run.tree.proof[child_named(run, "e7e8")] == UNPROVEN
-    game = played("e2e4 e7e5 e1e2 e8e7 e2e1 e7e8 e1e2 e8e7 e2e1")
-    run, _, _ = search(game, 100)
-    assert run.tree.proof[child_named(run, "e7e8")] == DRAWN
-
-
-def test_repetitions_inside_the_tree_are_draws() -> None:
-    # Kings and blocked pawns only: whoever shuffles comes back to where the search began.
-    run, _, _ = search("4k3/8/8/p1p1p1p1/P1P1P1P1/8/8/4K3 w - - 0 1", 3000)
-    tree = run.tree
-    drawn = [node for node in range(len(tree)) if tree.proof[node] == DRAWN and not tree.children[node]]
-    assert drawn
-
-    def repeats(node: int) -> bool:
-        key, above = tree.key[node], tree.parent[node]
-        while above >= 0:
-            if tree.key[above] == key:
-                return True
-            above = tree.parent[above]
-        return False
-
-    assert all(repeats(node) for node in drawn)
-
-
-def test_the_winning_side_does_not_repeat() -> None:
-    game = played("a1a2 h8g8 a2a1 g8h8 a1a2 h8g8", "7k/8/8/8/8/8/8/R3K3 w - - 0 1")
-    _, best, _ = search(game, 400, FakeEvaluator(material))
-    assert best.move not in ("a2a1",)
-
-
-@pytest.mark.parametrize(("clock", "proof"), [(90, UNPROVEN), (99, DRAWN)])
-def test_fifty_move_rule(clock: int, proof: int) -> None:
-    run, _, _ = search(f"7k/8/8/8/8/8/R7/K7 w - - {clock} 90", 60)
-    assert run.tree.proof[child_named(run, "a2b2")] == proof
-
-
-def test_mate_on_the_hundredth_ply_counts() -> None:
-    _, best, info = search("6k1/5ppp/8/8/8/8/5PPP/3R2K1 w - - 99 90", 200)
-    assert best.move == "d1d8"
-    assert info.lines[0].mate == 1
-
-
-def test_insufficient_material_is_a_draw() -> None:
-    run, _, _ = search("8/8/8/3k4/8/8/2p5/2K5 w - - 0 1", 400)
-    assert run.tree.proof[child_named(run, "c1c2")] == DRAWN
-
-
-def test_stalemate_is_a_draw() -> None:
-    run, best, _ = search("7k/8/6K1/8/8/8/8/5Q2 w - - 0 1", 300, FakeEvaluator(material))
-    assert run.tree.proof[child_named(run, "f1f7")] == DRAWN
-    assert best.move == "f1f8"
-
-
-# Proofs
-
-
-def test_proofs_climb_and_correct_the_sums() -> None:
-    run, _, _ = search("kbK5/pp6/1P6/8/8/8/8/R7 w - - 0 1", 2000)
-    tree = run.tree
-    assert tree.proof[run.root] == LOST  # for Black, who moved into the root
-    assert tree.plies_to_mate[run.root] == 3
-    assert tree.value_sum[run.root] == -tree.visits[run.root]
-    check_tree(run)
-
-
-class Tables(Tablebases):
-    """Tables that know positions of few men by a function."""
-
-    def __init__(self, pieces: int, wdl: Callable[[chess.Board], int]) -> None:
-        super().__init__("", pytest.fail)
-        self.pieces, self._wdl = pieces, wdl
-
-    def _probe(self, probe: Callable[[chess.Board], int], board: chess.Board) -> int | None:
-        self.hits += 1
-        return self._wdl(board)
-
-
-def test_tablebase_results_are_proofs_without_a_mate_distance() -> None:
-    def rook_wins(board: chess.Board) -> int:
-        if not board.rooks:
-            return 0
-        return 2 if board.rooks & board.occupied_co[board.turn] else -2
-
-    # Rxb2 leaves rook against king, which the tables call won; no mate is in sight.
-    fen = "8/8/8/8/3k4/8/1r6/1R4K1 w - - 0 1"
-    run, best, info = search(fen, 200, tablebases=Tables(3, rook_wins))
-    assert best.move == "b1b2"
-    assert run.tree.proof[child_named(run, "b1b2")] == WON
-    assert info.lines[0].mate is None
-    assert info.lines[0].score > 10_000
-    assert info.tablebase_hits > 0
-
-
-def test_spoiled_wins_are_draws_and_running_clocks_are_not_asked() -> None:
-    tables = Tables(3, lambda board: 1)
-    assert tables.result(chess.Board("8/8/8/8/3k4/8/8/1R4K1 w - - 0 1")) == 0
-    assert tables.result(chess.Board("8/8/8/8/3k4/8/8/1R4K1 w - - 3 1")) is None
-    assert tables.result(chess.Board("8/8/8/8/3k4/8/8/R3K3 w Q - 0 1")) is None
-    assert tables.result(chess.Board("8/8/8/8/3k4/8/1r6/1R4K1 w - - 0 1")) is None
-
-
-def test_the_root_keeps_the_moves_the_tables_keep() -> None:
-    def rook_wins(board: chess.Board) -> int:
-        mine, theirs = (bool(board.rooks & board.occupied_co[colour]) for colour in (board.turn, not board.turn))
-        return 2 * (mine - theirs)
-
-    board = chess.Board("8/8/8/8/3k4/8/1r6/1R4K1 w - - 0 1")
-    assert Tables(4, rook_wins).root_moves(board) == [chess.Move.from_uci("b1b2")]
-    # Rook against king: every move that keeps the rook wins, and the fake says that all are equally near.
-    board = chess.Board("8/8/8/8/3k4/8/8/1R4K1 w - - 4 9")
-    assert len(Tables(3, rook_wins).root_moves(board)) == board.legal_moves.count()
-    assert Tables(2, rook_wins).root_moves(board) == []
-
-
-def test_of_winning_moves_the_nearest_to_zeroing_are_kept() -> None:
-    tables = Tables(3, lambda board: -2)
-    board = chess.Board("8/8/8/8/3k4/8/8/1R4K1 w - - 4 9")
-
-    def rank(board: chess.Board) -> tuple[int, int]:
-        rook = next(iter(board.pieces(chess.ROOK, chess.WHITE)))
-        return 2, chess.square_rank(rook)
-
-    tables._rank = rank  # type: ignore[method-assign]
-    kept = tables.root_moves(board)
-    assert kept
-    for move in kept:
-        after = board.copy()
-        after.push(move)
-        assert rank(after)[1] == 0
 
 
 # Other limits

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -26,6 +27,14 @@ AUTO = "auto"
 PREFERENCE = ("cuda", "openvino", "torch")
 """The backends, in the order in which `auto` tries them; the last one runs wherever the package is installed."""
 CHOICES = (AUTO, *PREFERENCE)
+
+GPU_DRIVERS = {
+    "linux": ("libcuda.so.1",),
+    "win32": ("nvcuda.dll", "amdhip64_7.dll", "amdhip64_6.dll"),
+}
+"""Libraries that a GPU's driver installs."""
+ROCM_DEVICE = "/dev/kfd"
+"""The compute device of AMD's Linux driver."""
 
 _log = logging.getLogger("dejavu")
 
@@ -72,11 +81,23 @@ class Backend(Protocol):
         """The neighbour encoder: N records -> [N, r, c], as `heads` wants them."""
 
 
+def _has_gpu_driver() -> bool:
+    """Whether a GPU may be there that torch calls "cuda": NVIDIA's, or AMD's, for which torch is built with ROCm."""
+    # ROCm's libraries come with torch, where they are not found by name; the device is the driver's.
+    if os.path.exists(ROCM_DEVICE):
+        return True
+    for library in GPU_DRIVERS["win32" if sys.platform == "win32" else "linux"]:
+        try:
+            ctypes.CDLL(library)
+        except OSError:
+            continue
+        return True
+    return False
+
+
 def _cuda(weights: Weights, threads: int) -> Backend:
-    try:  # without the driver there is no need to import torch, which takes a second
-        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        raise BackendError("there is no CUDA driver") from None
+    if not _has_gpu_driver():  # then there is no need to import torch, which takes a second
+        raise BackendError("there is no driver of a GPU for CUDA or ROCm")
     import torch
 
     from dejavu.model.backends.torch_backend import TorchBackend
