@@ -86,3 +86,39 @@ def test_stage_two_keeps_the_backbone_and_resumes(retrieval: Path, backbone: Pat
     train_retrieval(data, backbone, memory, retrieval, "--steps", 12)
     again = load_file(retrieval / "weights.safetensors")
     assert all(torch.equal(again[name], value) for name, value in stage2.items())
+
+
+def test_the_retrieval_part_goes_on_from_that_of_an_earlier_net(
+    retrieval: Path, backbone: Path, data: Path, memory: Path, tmp_path: Path
+) -> None:
+    standing_still = ["--steps", 1, "--learning-rate", 1e-12]
+    on, anew = tmp_path / "on", tmp_path / "anew"
+    train_retrieval(data, backbone, memory, on, *standing_still, "--start-from", retrieval / "weights.safetensors")
+    train_retrieval(data, backbone, memory, anew, *standing_still)
+    assert curve(on)[-1][1:] == curve(retrieval)[-1][1:] != curve(anew)[-1][1:]
+    earlier, found = load_file(retrieval / "weights.safetensors"), load_file(on / "weights.safetensors")
+    assert all(torch.equal(found[name], value) for name, value in earlier.items())
+
+
+@pytest.mark.parametrize(
+    ("net", "options", "complaint"),
+    [
+        ("stage2", ["--neighbour-width", 32], "the retrieval part of .*weights.safetensors has another shape"),
+        ("stage1", [], "weights.safetensors has no retrieval part to go on from"),
+        ("nowhere", [], "weights.safetensors does not exist"),
+    ],
+)
+def test_a_net_without_such_a_retrieval_part_is_refused(
+    retrieval: Path,
+    backbone: Path,
+    data: Path,
+    memory: Path,
+    tmp_path: Path,
+    net: str,
+    options: list[object],
+    complaint: str,
+) -> None:
+    earlier = {"stage1": backbone, "stage2": retrieval}.get(net, tmp_path) / "weights.safetensors"
+    with pytest.raises(SystemExit, match=f"^train: .*{complaint}") as exit:
+        train_retrieval(data, backbone, memory, tmp_path, "--steps", 1, "--start-from", earlier, *options)
+    assert "\n" not in str(exit.value)
