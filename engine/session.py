@@ -7,7 +7,6 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import chess
 import numpy as np
@@ -21,7 +20,7 @@ from dejavu.engine.limits import Limits
 from dejavu.engine.lines import BestMove, Info, Line, score
 from dejavu.engine.loader import EvaluatorFactory, Loader
 from dejavu.engine.noise import RootNoise
-from dejavu.engine.options import Config
+from dejavu.engine.options import Config, file_path
 from dejavu.engine.search import Search, Signals, Task
 from dejavu.engine.stoppers import (
     DepthStopper,
@@ -104,9 +103,7 @@ class Session:
         game, path = self._game, self._config.experience_file
         if path:
             try:
-                self._experience.append(
-                    Path(path).expanduser(), start_board(game.fen, game.chess960), game.fen, game.moves
-                )
+                self._experience.append(file_path(path), start_board(game.fen, game.chess960), game.fen, game.moves)
             except OSError as error:
                 self._say(f"the experience file {path} cannot be written: {error.strerror or error}")
         self._experience.clear()
@@ -398,12 +395,14 @@ class Session:
     def _root_moves(self, board: chess.Board, limits: Limits, legal: list[chess.Move]) -> list[chess.Move]:
         """The moves to choose from: those of `searchmoves`, else those that solved endings or tables keep, else all."""
         if limits.searchmoves:
-            moves = []
+            moves, illegal = [], []
             for text in limits.searchmoves:
                 try:
                     moves.append(board.parse_uci(text))
                 except ValueError:
-                    self._say(f"searchmoves: '{text}' is not legal here")
+                    illegal.append(text)
+            if illegal:
+                self._say(f"searchmoves: not legal here: {' '.join(illegal)}")
             chosen = [move for move in legal if move in moves]
             if chosen:
                 return chosen
