@@ -72,7 +72,7 @@ def test_a_kept_subtree_is_as_good_as_new() -> None:
         session._thread.join()
 
     go([], 500)
-    tree = session._tree
+    tree = session._kept_tree._tree
     assert tree is not None
     child = tree.ranked_children(0)[0]
     reply = tree.ranked_children(child)[0]
@@ -84,7 +84,7 @@ def test_a_kept_subtree_is_as_good_as_new() -> None:
     assert move is not None
     assert ponder is not None
     go([move, ponder], 1)
-    kept = session._tree
+    kept = session._kept_tree._tree
     assert kept is not None
     assert len(kept) < size
     got = {
