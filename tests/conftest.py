@@ -1,4 +1,4 @@
-"""What all tests share: caches of their own, and one small training of both stages."""
+"""What all tests share: caches of their own, a net, and one small training of both stages."""
 
 import os
 from collections.abc import Iterator
@@ -18,6 +18,21 @@ def caches_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
 
 
 # Imported where they are needed: most tests do without torch.
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a tiny net that has learned nothing and knows no memory."""
+    import torch
+
+    from dejavu.model.config import PRESETS
+    from dejavu.model.network import Network
+    from dejavu.model.weights import save_weights
+
+    path = tmp_path_factory.mktemp("net") / "weights.safetensors"
+    torch.manual_seed(0)
+    save_weights(path, Network(PRESETS["tiny"], retrieval=False), PRESETS["tiny"], {})
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -12,16 +12,12 @@ from pathlib import Path
 
 import chess
 import pytest
-import torch
 from training import SCRIPTS
 
-from dejavu.model.config import PRESETS
 from dejavu.model.encoding import Packed, move_to_index, pack, unpack
-from dejavu.model.network import Network
 from dejavu.model.training.dataset import MEMORY, TRAIN, Dataset
 from dejavu.model.training.games import read_game
 from dejavu.model.training.records import join
-from dejavu.model.weights import save_weights
 
 sys.path.insert(0, str(SCRIPTS))
 import prepare_data
@@ -33,14 +29,6 @@ BACK_RANK = "6k1/5ppp/8/8/8/8/8/K2R4 b - - 0 1"
 FORTRESS = "4k3/8/1p1p1p1p/1P1P1P1P/8/8/8/4K3 w - - 0 1"
 NOT_TO_TRAIN_ON = "7k/8/p1p1p1p1/P1P1P1P1/8/8/8/K7 w - - 0 1"
 DEEPEST = 4
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("net") / "weights.safetensors"
-    torch.manual_seed(0)
-    save_weights(path, Network(PRESETS["tiny"], retrieval=False), PRESETS["tiny"], {})
-    return path
 
 
 @pytest.fixture(scope="module")
