@@ -75,8 +75,9 @@ def ranked_places(tree: Tree, root: int, draw_score: float) -> list[int]:
     places = [tree.edge[child] - tree.first_edge[root] for child in children]
     unvisited = len(children) < tree.edge_count[root]
     if unvisited and (not children or tree.proof[children[0]] == LOST):
-        # Anything unseen is better than a proven loss.
-        return [len(tree.children[root]), *places]
+        # Anything unseen is better than a proven loss. It may have a node, whose evaluation `stop` has overtaken.
+        nodes = tree.children[root]
+        return [next((place for place, child in enumerate(nodes) if not tree.visits[child]), len(nodes)), *places]
     return places
 
 
@@ -85,7 +86,7 @@ def variations(tree: Tree, root: int, board: chess.Board, places: Sequence[int],
     children = tree.children[root]
     return [
         _line(tree, children[place], board, config)
-        if place < len(children)
+        if place < len(children) and tree.visits[children[place]]
         else _unseen(tree, root, place, board, config)
         for place in places
     ]

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dejavu.engine.evaluator import Evaluator, UniformEvaluator, expansions
-from dejavu.engine.options import SHIPPED, Config
+from dejavu.engine.options import SHIPPED, Config, file_path
 from dejavu.model.backends import AUTO, BackendError
 from dejavu.model.encoding import clock_byte, pack, stack
 
@@ -42,7 +42,7 @@ def load_network(weights: Path, memory: Path | None, threads: int, backend: str)
 def _path(value: str, package: str, shipped_name: str) -> Path:
     if value == SHIPPED:
         return Path(str(importlib.resources.files(package))) / "shipped" / shipped_name
-    return Path(value).expanduser()
+    return file_path(value)
 
 
 def wanted(config: Config) -> Wanted:

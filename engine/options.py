@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from dejavu.engine.strength import STRONGEST, WEAKEST
@@ -41,6 +43,10 @@ class Option:
         """Read the value part of a `setoption`; raises OptionError naming the option and what it accepts."""
         text = text.strip()
         if self.kind == "string":
+            if "\0" in text:  # no file can be called so, and nothing that opens one is prepared for it
+                raise OptionError(f"option {self.name} takes no text with a null character in it")
+            if text.startswith("~") and file_path(text) == Path(text):
+                raise OptionError(f"option {self.name}: there is no user's folder '{text}'")
             return "" if text == EMPTY else text
         if self.kind == "check":
             if text.lower() not in ("true", "false"):
@@ -246,6 +252,11 @@ def set_option(config: Config, name: str, value: str) -> Config:
     field, option = found
     changes: dict[str, Any] = {field: option.parse(value)}
     return dataclasses.replace(config, **changes)
+
+
+def file_path(value: str) -> Path:
+    """The file or folder that an option names; `~` is the user's own folder."""
+    return Path(os.path.expanduser(value))
 
 
 def uci_lines() -> list[str]:

@@ -1,4 +1,4 @@
-"""The state between commands: the game being played, the tree kept from move to move, the running search."""
+"""The state between commands: the game being played, the options, the running search."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import chess
-import numpy as np
 
 from dejavu.engine.clock import Budget, Pace, budget
 from dejavu.engine.endings import Endings
-from dejavu.engine.evaluator import EvaluationCache, EvaluationError, Remembering, expansions
+from dejavu.engine.evaluator import EvaluationCache, EvaluationError
 from dejavu.engine.experience import Experience
-from dejavu.engine.game import Game, packed_position, start_board
+from dejavu.engine.game import Game, start_board
+from dejavu.engine.inspection import board_lines, evaluation_lines, neighbour_lines, prepare_neighbours
+from dejavu.engine.kept_tree import KeptTree, new_tree
 from dejavu.engine.limits import Limits
 from dejavu.engine.lines import BestMove, Info, Line, score
 from dejavu.engine.loader import EvaluatorFactory, Loader
 from dejavu.engine.noise import RootNoise
-from dejavu.engine.options import Config
+from dejavu.engine.options import Config, file_path
 from dejavu.engine.search import Search, Signals, Task
 from dejavu.engine.stoppers import (
     DepthStopper,
@@ -35,14 +35,9 @@ from dejavu.engine.stoppers import (
 from dejavu.engine.strength import Strength, strength
 from dejavu.engine.tablebase import Tablebases
 from dejavu.engine.temperature import RandomChoice, decayed
-from dejavu.engine.tree import DRAWN, NO_NODE, Tree
-from dejavu.model.encoding import index_to_move, move_to_index, pack
 
 CACHE_SHARE, TREE_SHARE = 0.2, 0.65
 """Parts of Hash for the cache of evaluations and for the tree; pruning and gaps in the memory need the rest."""
-
-TOP_MOVES = 10
-"""Moves that `eval` lists."""
 
 _log = logging.getLogger("dejavu")
 
@@ -65,9 +60,7 @@ class Session:
         self._generator = generator or random.Random()
         self._loader = Loader(factory, say)
         self._game = Game(None, chess960=False)
-        self._tree: Tree | None = None
-        self._tree_game: Game | None = None
-        """The game at the tree's first node."""
+        self._kept_tree = KeptTree()
         self._config = Config()
         self._used: Config | None = None
         """The options of the last search."""
@@ -104,9 +97,7 @@ class Session:
         game, path = self._game, self._config.experience_file
         if path:
             try:
-                self._experience.append(
-                    Path(path).expanduser(), start_board(game.fen, game.chess960), game.fen, game.moves
-                )
+                self._experience.append(file_path(path), start_board(game.fen, game.chess960), game.fen, game.moves)
             except OSError as error:
                 self._say(f"the experience file {path} cannot be written: {error.strerror or error}")
         self._experience.clear()
@@ -145,7 +136,8 @@ class Session:
             best = self._search(game, limits, config, signals, listen)
             self._experience.note(game.fen, game.moves, latest[0] if latest else None, best)
             if config.show_neighbours and best.move is not None:
-                self._show_neighbours(game, best.move)
+                for line in neighbour_lines(self._loader.evaluator, game, best.move):
+                    self._say(line)
             return lambda: answer(best)
 
         self._start(work, signals)
@@ -211,65 +203,17 @@ class Session:
 
     def board_lines(self) -> list[str]:
         """The answer to `d`: board, FEN, legal moves."""
-        board = self._game.board
-        legal = " ".join(sorted(move.uci() for move in board.legal_moves))
-        return [*str(board).splitlines(), f"fen {board.fen()}", f"legal {legal or 'none'}"]
+        return board_lines(self._game.board)
 
     def evaluation_lines(self) -> list[str]:
         """The answer to `eval`: what the network says without any search, with memory and without.
 
         Only while no search runs.
         """
-        board = self._game.board
         self._load(self._config)
-        evaluator = self._loader.evaluator
-        planes, clocks = packed_position(self._game)
-        lines = [evaluator.describe()]
-        remembered = evaluator.use_memory
-        for use_memory in (True, False) if self._loader.has_memory else (False,):
-            evaluator.use_memory = use_memory
-            try:
-                expansion = expansions(evaluator.evaluate(planes, clocks), 1.0)[0]
-            finally:
-                evaluator.use_memory = remembered
-            win, loss = (1 + expansion.value - expansion.draw) / 2, (1 - expansion.value - expansion.draw) / 2
-            memory = "with memory" if use_memory else "without memory"
-            lines.append(f"{memory}: win {win:.1%} draw {expansion.draw:.1%} loss {loss:.1%}")
-            moves = np.frombuffer(expansion.moves, np.uint16).tolist()[:TOP_MOVES]
-            priors = np.frombuffer(expansion.priors, np.float32).tolist()
-            named = zip((index_to_move(move, board).uci() for move in moves), priors, strict=False)
-            lines.append(f"{memory}: " + " ".join(f"{move} {prior:.1%}" for move, prior in named))
-        if isinstance(evaluator, Remembering):
-            lines += [neighbour.describe() for neighbour in evaluator.neighbours(planes, clocks)]
-        return lines
+        return evaluation_lines(self._loader.evaluator, self._loader.has_memory, self._game)
 
     # The search thread
-
-    def _prepare_to_show_neighbours(self) -> None:
-        """Ask for neighbours once: the first time takes seconds, which no clock should lose."""
-        evaluator = self._loader.evaluator
-        if isinstance(evaluator, Remembering):
-            try:
-                evaluator.neighbours(*packed_position(Game(None, chess960=False)))
-            except Exception:
-                _log.exception("the neighbours cannot be told")  # the user hears of it with the first move
-
-    def _show_neighbours(self, game: Game, best: str) -> None:
-        """Name the neighbours of the position where the move was played that is played now."""
-        evaluator = self._loader.evaluator
-        if not (isinstance(evaluator, Remembering) and evaluator.use_memory):
-            return
-        played = move_to_index(game.board.parse_uci(best), game.board)
-        try:
-            neighbours = [item for item in evaluator.neighbours(*packed_position(game)) if item.move == played]
-        except Exception as error:  # the move is still to be answered
-            _log.exception("the neighbours cannot be told")
-            self._say(f"the neighbours cannot be told: {type(error).__name__}: {error}")
-            return
-        for neighbour in neighbours:
-            self._say(f"neighbour behind {best}: {neighbour.describe()}")
-        if not neighbours:
-            self._say(f"no neighbour played {best}")
 
     def _search(
         self,
@@ -315,7 +259,7 @@ class Session:
         if changed:
             self._forget = True
         if config.show_neighbours and (changed or used is None or not used.show_neighbours):
-            self._prepare_to_show_neighbours()
+            prepare_neighbours(self._loader.evaluator)
         if used is None or used.syzygy_path != config.syzygy_path:
             self._tablebases = Tablebases(config.syzygy_path, self._say)
             self._forget = True
@@ -327,7 +271,7 @@ class Session:
         if used is None or used.hash_megabytes != config.hash_megabytes or self._forget:
             self._cache = EvaluationCache(int(config.hash_megabytes * 2**20 * CACHE_SHARE))
         if self._forget:
-            self._tree = self._tree_game = None
+            self._kept_tree.forget()
         self._forget = False
         self._used = config
 
@@ -343,11 +287,10 @@ class Session:
         root_moves = self._root_moves(game.board, limits, legal)
         if len(root_moves) < len(legal):
             # A root without some of its moves is no use to later searches.
-            tree = _new_tree(game)
-            root = 0
-            self._tree = self._tree_game = None
+            tree, root = new_tree(game), 0
+            self._kept_tree.forget()
         else:
-            tree, root = self._find_root(game, keep_rest=limits.ponder)
+            tree, root = self._kept_tree.root_of(game, keep_rest=limits.ponder)
         wanted = strength(config.elo) if config.limit_strength else None
         node_limits = [limit for limit in (limits.nodes, config.node_limit or None) if limit is not None]
         if wanted is not None:
@@ -398,43 +341,19 @@ class Session:
     def _root_moves(self, board: chess.Board, limits: Limits, legal: list[chess.Move]) -> list[chess.Move]:
         """The moves to choose from: those of `searchmoves`, else those that solved endings or tables keep, else all."""
         if limits.searchmoves:
-            moves = []
+            moves, illegal = [], []
             for text in limits.searchmoves:
                 try:
                     moves.append(board.parse_uci(text))
                 except ValueError:
-                    self._say(f"searchmoves: '{text}' is not legal here")
+                    illegal.append(text)
+            if illegal:
+                self._say(f"searchmoves: not legal here: {' '.join(illegal)}")
             chosen = [move for move in legal if move in moves]
             if chosen:
                 return chosen
         self._endings.prepare(board)
         return self._endings.best_moves(board) or self._tablebases.root_moves(board) or legal
-
-    def _find_root(self, game: Game, keep_rest: bool) -> tuple[Tree, int]:
-        """The node of the game's position in the kept tree, or in a new one.
-
-        While pondering the tree above the node is kept: the opponent may still reply otherwise.
-        """
-        tree, start = self._tree, self._tree_game
-        if tree is not None and start is not None and game.continues(start):
-            node = 0
-            for index in game.indices[len(start.indices) :]:
-                node = tree.find_child(node, index)
-                if node == NO_NODE:
-                    break
-            # A draw proven by repetition need not be one for a game that has come to stand on it.
-            if node != NO_NODE and tree.first_edge[node] >= 0 and tree.proof[node] != DRAWN:
-                if keep_rest or node == 0:
-                    return tree, node
-                tree.reroot(node)
-                self._tree_game = game
-                return tree, 0
-        self._tree, self._tree_game = _new_tree(game), game
-        return self._tree, 0
-
-
-def _new_tree(game: Game) -> Tree:
-    return Tree(pack(game.board), game.board.halfmove_clock)
 
 
 def _bare_info(moves: tuple[str, ...], mate: int | None, config: Config) -> Info:

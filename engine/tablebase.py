@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable
-from pathlib import Path
 
 import chess
 import chess.syzygy
@@ -25,7 +24,7 @@ class Tablebases:
         """Successful probes so far."""
         self._tables = chess.syzygy.Tablebase()
         for folder in filter(None, search_path.split(os.pathsep)):
-            if not Path(folder).is_dir():
+            if not os.path.isdir(folder):  # False also for what no folder can be called
                 complain(f"SyzygyPath: there is no folder '{folder}'")
                 continue
             try:

@@ -15,12 +15,12 @@ from dejavu.model.encoding import index_to_move
 
 def decayed(temperature: float, decay_moves: int, moves: int) -> float:
     """The temperature after `moves` full moves of a game: falls linearly to 0 over `decay_moves`, 0 is never (lc0)."""
-    return temperature * max(0.0, 1 - moves / decay_moves) if decay_moves else temperature
+    return temperature * (1 - min(moves, decay_moves) / decay_moves) if decay_moves else temperature
 
 
 def chances(weights: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
     """Chances in proportion to weight^(1/temperature), for any temperature above 0; weights [M], at least one > 0."""
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore"):
         logits = np.log(weights / weights.max()) / temperature
     powers = np.exp(logits)
     result: NDArray[np.float64] = powers / powers.sum()

@@ -27,6 +27,15 @@ _GO_WORDS = (*_NUMBERS, "infinite", "ponder", "searchmoves")
 
 BENCH_NODES = 200
 
+LONGEST_SENTENCE = 1000
+"""Letters of an `info string` to the user; some of them quote what was sent, which may be anything."""
+
+COMPLAINTS = 5
+"""Sentences about the arguments of one `go`."""
+
+LARGEST_NUMBER = 10**12
+"""Larger arguments of `go` mean this one, which is as good as without end, and which a float can hold."""
+
 
 class UciLoop:
     """Reads commands until `quit` or the end of input, and prints the answers."""
@@ -62,6 +71,8 @@ class UciLoop:
             self._log.received(line.rstrip("\r\n"))
             if not self.obey(line):
                 break
+            if problem := self._log.problem():
+                self.say(problem)
         if self._session is not None:
             self._session.end_game()
 
@@ -110,8 +121,11 @@ class UciLoop:
                 self._write(line)
 
     def say(self, text: str) -> None:
-        """One sentence for the user."""
-        self.send("info string " + " ".join(text.split()))
+        """One sentence for the user, whose end is left out where it is too long for a GUI's line."""
+        sentence = " ".join(text.split())
+        if len(sentence) > LONGEST_SENTENCE:
+            sentence = sentence[:LONGEST_SENTENCE] + "..."
+        self.send(f"info string {sentence}")
 
     def _say_all(self, lines: list[str]) -> None:
         self.send(*("info string " + line for line in lines))
@@ -183,7 +197,7 @@ class UciLoop:
 
     def _go(self, rest: str) -> None:
         limits, complaints = parse_go(rest)
-        for complaint in complaints:
+        for complaint in complaints[:COMPLAINTS]:
             self.say(complaint)
         self.session.go(limits, self._report, self._answer)
 
@@ -223,7 +237,7 @@ def parse_go(rest: str) -> tuple[Limits, list[str]]:
             else:
                 place += 1
             try:
-                values[word] = int(text)
+                values[word] = max(-LARGEST_NUMBER, min(int(text), LARGEST_NUMBER))
             except ValueError:
                 complaints.append(f"go: {word} needs a whole number, not '{text[:40]}'")
         elif word == "searchmoves":

@@ -134,6 +134,8 @@ def read_weights(path: Path) -> tuple[Weights, dict[str, str]]:
         WeightsError: the file is missing, truncated, damaged, or not a Dejavu network.
     """
     try:
+        if path.exists() and not path.is_file():  # reading a device or a pipe need never end
+            raise WeightsError(f"weights file {path} is not a file")
         content = path.read_bytes()
         stored: dict[str, dict[str, Any]] = dict(deserialize(content))  # type: ignore[no-untyped-call]
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])

@@ -1,10 +1,10 @@
-"""The memory: one precomputed embedding file, written offline and mapped into the engine at start.
+"""The memory: one precomputed embedding file, written offline and opened by the engine at start.
 
 The file is a safetensors file (https://github.com/huggingface/safetensors: eight bytes of header length, a
 JSON header, the raw tensors). It is read and written here rather than by that library for two reasons: the
-tensors are views of a memory map, so that opening costs milliseconds at any size, and the bytes are the same
-every time the same memory is written. For n entries of l chunk keys with c numbers each, made from chunk
-embeddings of d numbers, and G games:
+tensors are views of the file's bytes, mapped where they are many, so that opening costs a quarter of a second
+at most at any size, and the bytes are the same every time the same memory is written. For n entries of l chunk
+keys with c numbers each, made from chunk embeddings of d numbers, and G games:
 
     keys            int8    [n, l, c]  chunk keys; a position's key is their concatenation
     key_mean        float32 [l, d]     `project` subtracts this from an embedding and
@@ -44,8 +44,8 @@ CONTINUATION_PLIES = 8
 KEY_LIMIT = 127
 
 VERIFY_AT_OPEN_BYTES = 256 * 2**20
-"""`Memory.open` checks the sums of the bulk tensors of files up to this size (a quarter of a second at most);
-those of larger files are checked only by `Memory.verify`, which a caller may run in the background."""
+"""`Memory.open` reads files up to this size and checks the sums of their bulk tensors (a quarter of a second at most);
+larger ones are mapped, and those sums are checked only by `Memory.verify`, which a caller may run in the background."""
 
 _HEADER_LIMIT = 2**20
 _ALIGNMENT = 64
@@ -99,7 +99,7 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Memory:
-    """An embedding file's contents; arrays of an opened one are read-only views of the mapped file."""
+    """An embedding file's contents; arrays of an opened one are read-only views of it."""
 
     keys: NDArray[np.int8]
     key_mean: NDArray[np.float32]
@@ -180,12 +180,12 @@ class Memory:
 
     @classmethod
     def open(cls, path: Path, fingerprint: str | None = None) -> Memory:
-        """Map the file and check it: header, metadata, shapes, dtypes, ranges of every index, sums.
+        """Read the file and check it: header, metadata, shapes, dtypes, ranges of every index, sums.
 
-        The sums of the bulk tensors are left to `verify` past VERIFY_AT_OPEN_BYTES. `fingerprint` names the
-        backbone that will ask; None accepts any. Raises MemoryFileError.
+        Past VERIFY_AT_OPEN_BYTES it is mapped, and the sums of the bulk tensors are left to `verify`.
+        `fingerprint` names the backbone that will ask; None accepts any. Raises MemoryFileError.
         """
-        tensors, metadata = _map(path)
+        tensors, metadata = _contents(path)
         if fingerprint is not None and metadata["fingerprint"] != fingerprint:
             raise MemoryFileError(
                 f"memory {path} was built for other weights (fingerprint {metadata['fingerprint'][:12]}, "
@@ -201,7 +201,7 @@ class Memory:
     @staticmethod
     def verify(path: Path) -> None:
         """Read the whole file and check the sum of every tensor; raises MemoryFileError."""
-        tensors, metadata = _map(path)
+        tensors, metadata = _contents(path)
         _verify_sums(path, tensors, metadata, tensors)
 
 
@@ -225,13 +225,19 @@ def encode_names(names: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.in
     return np.frombuffer(b"".join(lines), dtype=np.uint8), offsets
 
 
-def _map(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+def _contents(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
     """Views of the file's tensors, with the right dtypes and inside the file, and its metadata."""
     try:
         size = path.stat().st_size
         if size < 8:
             raise MemoryFileError(f"memory {path} is not a memory file: it has only {size} bytes")
-        raw = np.memmap(path, dtype=np.uint8, mode="r")
+        if size > VERIFY_AT_OPEN_BYTES:
+            raw: NDArray[np.uint8] = np.memmap(path, dtype=np.uint8, mode="r")
+        else:
+            # Its sums want all of it anyway, and if it were mapped, a copy over the file would end the engine.
+            raw = np.fromfile(path, dtype=np.uint8)
+            raw.flags.writeable = False
+            size = len(raw)
     except OSError as error:
         raise MemoryFileError(f"memory {path} cannot be read: {error.strerror or error}") from None
     header_end = 8 + int.from_bytes(raw[:8].tobytes(), "little")

@@ -1,7 +1,7 @@
 """Learning without training: add positions of new games to a memory, or forget those of a source.
 
 The result is another memory, with the clusters of the old one: writing it replaces the file in one step, and an
-engine that has the old file mapped goes on with that.
+engine that has the old file open goes on with that.
 """
 
 from __future__ import annotations

@@ -23,12 +23,11 @@ from annotation.output import OutputError, Totals, games_done
 from annotation.teacher import add_teacher_arguments, teacher_settings
 from annotation.workers import WorkerError, answers, workers
 from command_line.arguments import OPENINGS, positive, share, span
-from prepare_data import open_games
+from command_line.game_files import GameFileError, game_file, read_games
 from tqdm import tqdm
 
 from dejavu.engine.match.openings import OpeningError, read_openings
 from dejavu.engine.match.players import PlayerError
-from dejavu.model.training.games import split_games
 
 
 def tasks_left(args: argparse.Namespace, done: set[str]) -> Iterator[Task]:
@@ -37,10 +36,9 @@ def tasks_left(args: argparse.Namespace, done: set[str]) -> Iterator[Task]:
         if number not in done:
             yield Task(number)
     for path in args.given:
-        with open_games(path) as lines:
-            for index, text in enumerate(split_games(lines), 1):
-                if (where := f"{path}, game {index}") not in done:
-                    yield Task(where, text)
+        for index, text in enumerate(read_games(path), 1):
+            if (where := f"{path}, game {index}") not in done:
+                yield Task(where, text)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -71,7 +69,9 @@ def run(args: argparse.Namespace) -> None:
 def parse_arguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("given", nargs="*", type=Path, metavar="PGN", help="games to label, plain or .zst, .bz2, .gz")
+    parser.add_argument(
+        "given", nargs="*", type=game_file, metavar="PGN", help="games to label, plain or .zst, .bz2, .gz"
+    )
     add_teacher_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, help="PGN file to write or to go on with")
     parser.add_argument("--processes", type=positive, default=os.cpu_count() or 1, help="one teacher each (CPUs)")
@@ -86,9 +86,6 @@ def parse_arguments() -> argparse.Namespace:
     if bool(args.games) == bool(args.given):
         parser.error("either name PGN files or say how many --games")
     args.games = args.games or 0
-    for path in args.given:
-        if not path.is_file():
-            parser.error(f"game file {path} does not exist")
     return args
 
 
@@ -97,7 +94,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         run(args)
-    except (WorkerError, OutputError, OpeningError, PlayerError, OSError, EOFError) as error:
+    except (WorkerError, OutputError, OpeningError, PlayerError, GameFileError, OSError, EOFError) as error:
         sys.exit(f"annotate: {error}")
     except KeyboardInterrupt:
         print("annotate: stopped; the same command goes on from here", file=sys.stderr)

@@ -28,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from command_line.game_files import GameFileError, game_file
 from prepare_data import prepare
 from tqdm import tqdm
 
@@ -174,7 +175,7 @@ def main(words: Sequence[str] | None = None) -> None:
         nargs="+",
         help="data sets of scripts/prepare_data.py, folders of scripts/selfplay.py; the same as in training",
     )
-    source.add_argument("--games", nargs="+", type=Path, metavar="PGN", help="or all games of these files")
+    source.add_argument("--games", nargs="+", type=game_file, metavar="PGN", help="or all games of these files")
     shipped = wanted(Config()).weights
     parser.add_argument("--weights", type=Path, default=shipped, help="trained backbone (default: the shipped one)")
     parser.add_argument("--out", type=Path, required=True, help="memory to write")
@@ -194,14 +195,14 @@ def main(words: Sequence[str] | None = None) -> None:
     arguments.command = shlex.join(["build_memory.py", *words])
     if arguments.entries is not None and arguments.entries < 1:
         parser.error("--entries must be at least 1")
-    for path in arguments.games or []:
-        if not path.is_file():
-            parser.error(f"game file {path} does not exist")
     torch.set_num_threads(arguments.threads)
     try:
         build(arguments)
-    except (DatasetError, WeightsError, BuildError, MemoryFileError, ClusterError, OSError) as error:
+    except (GameFileError, DatasetError, WeightsError, BuildError, MemoryFileError, ClusterError, OSError) as error:
         sys.exit(f"build_memory: {error}")
+    except KeyboardInterrupt:
+        print("build_memory: stopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

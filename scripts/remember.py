@@ -21,42 +21,38 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from prepare_data import BROKEN_GAMES_NAMED, open_games
+from command_line.game_files import GameFileError, game_file, name_broken, read_games
 from tqdm import tqdm
 
 from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config
 from dejavu.model.inference import Embedder, load_backbone
 from dejavu.model.training.dataset import MEMORY
-from dejavu.model.training.games import BrokenGameError, GamePositions, read_game, split_games
+from dejavu.model.training.games import BrokenGameError, GamePositions, read_game
 from dejavu.model.training.records import join, positions
 from dejavu.model.weights import WeightsError
 from dejavu.retrieval.memory import Memory, MemoryFileError
 from dejavu.retrieval.remember import UnknownSourceError, add, forget
 
 
-def read_games(path: Path) -> list[GamePositions]:
-    """The games of a file; names broken ones on stderr."""
-    games, broken = [], 0
-    with open_games(path) as lines:
-        for number, text in enumerate(tqdm(split_games(lines), desc=path.name, unit=" games"), start=1):
-            try:
-                game = read_game(text)
-            except BrokenGameError as error:
-                broken += 1
-                if broken <= BROKEN_GAMES_NAMED:
-                    print(f"broken: {path}, game {number}: {error}", file=sys.stderr)
-                continue
-            if len(game.planes):
-                games.append(game)
-    if broken > BROKEN_GAMES_NAMED:
-        print(f"broken: and {broken - BROKEN_GAMES_NAMED} more", file=sys.stderr)
+def games_of(path: Path) -> list[GamePositions]:
+    """The games of a file; names broken ones on stderr. Raises GameFileError."""
+    games, broken = [], []
+    for number, text in enumerate(tqdm(read_games(path), desc=path.name, unit=" games"), start=1):
+        try:
+            game = read_game(text)
+        except BrokenGameError as error:
+            broken.append(f"broken: {path}, game {number}: {error}")
+            continue
+        if len(game.planes):
+            games.append(game)
+    name_broken(broken)
     return games
 
 
 def remember_file(memory: Memory, path: Path, plies: int | None, keep_known: bool, backbone: Embedder) -> Memory:
     """`memory` with the games of a file; says what came of it."""
-    games = read_games(path)
+    games = games_of(path)
     if not games:
         print(f"{path.name}: no game with a legal move")
         return memory
@@ -117,7 +113,7 @@ def main() -> None:
     shipped = wanted(Config())
     assert shipped.memory is not None
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("games", nargs="*", type=Path, help="PGN files to add, plain or .zst, .bz2, .gz")
+    parser.add_argument("games", nargs="*", type=game_file, help="PGN files to add, plain or .zst, .bz2, .gz")
     parser.add_argument("--forget", metavar="SOURCE", help="take out the games added from a file of this name")
     parser.add_argument("--list", action="store_true", help="show what the memory was made from")
     parser.add_argument("--memory", type=Path, help="memory to start from (default: the shipped one)")
@@ -128,9 +124,6 @@ def main() -> None:
     arguments = parser.parse_args()
     if bool(arguments.games) + (arguments.forget is not None) + arguments.list != 1:
         parser.error("give games to add, or --forget, or --list")
-    for path in arguments.games:
-        if not path.is_file():
-            parser.error(f"game file {path} does not exist")
     if not (arguments.out or arguments.memory or arguments.list):
         parser.error("the shipped memory stays as it is: give --out")
     source = arguments.memory or shipped.memory
@@ -140,8 +133,11 @@ def main() -> None:
             show(Memory.open(source))
         else:
             change(arguments, source, arguments.out or source)
-    except (MemoryFileError, WeightsError, UnknownSourceError, OSError) as error:
+    except (MemoryFileError, WeightsError, UnknownSourceError, GameFileError, OSError) as error:
         sys.exit(f"remember: {error}")
+    except KeyboardInterrupt:
+        print("remember: stopped; the memory is as it was", file=sys.stderr)
+        sys.exit(130)
 
 
 if __name__ == "__main__":

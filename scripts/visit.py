@@ -25,6 +25,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import chess
 import chess.pgn
@@ -58,13 +59,21 @@ def roots(dataset: Dataset, sources: Sequence[str], seed: int) -> Iterator[int]:
     return (row for together in zip(*orders, strict=False) for row in together)
 
 
+def drawn(line: Any) -> tuple[int, list[str]]:
+    """A line of the file of drawn positions: the row that was searched, and what was drawn from its tree, as FEN."""
+    row, fens = line
+    for fen in fens:
+        chess.Board(fen)
+    return int(row), fens
+
+
 def draw(args: argparse.Namespace, path: Path) -> list[chess.Board]:
     """Search, and draw positions from the trees until there are enough; those of `path` need no search again."""
-    options = {"Threads": "1", "UseMemory": "false", "WeightsFile": args.weights}
+    options = {"Threads": "1", "MemoryFile": "", "WeightsFile": args.weights}
     settings = PlayerSettings("visitor", (), Pace(nodes=args.search_nodes), options)
     player = SharedPlayer(settings, lambda text: tqdm.write(text, file=sys.stderr), load_network)
     dataset = Dataset.open(args.data)
-    known: dict[int, list[str]] = dict(whole_lines(path))
+    known = dict(whole_lines(path, drawn))
     fens: dict[str, None] = {fen: None for found in known.values() for fen in found}
     searches = (
         VisitingSearch(row, unpack(dataset.planes[row], int(dataset.clocks[row])), player, args.draw, args.seed)

@@ -1,7 +1,8 @@
-"""What all tests share."""
+"""What all tests share: caches of their own, a net, and one small training of both stages."""
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -14,3 +15,66 @@ def caches_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
         patch.setitem(os.environ, "XDG_CACHE_HOME", folder)
         patch.setitem(os.environ, "LOCALAPPDATA", folder)
         yield
+
+
+# Imported where they are needed: most tests do without torch.
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a tiny net that has learned nothing and knows no memory."""
+    import torch
+
+    from dejavu.model.config import PRESETS
+    from dejavu.model.network import Network
+    from dejavu.model.weights import save_weights
+
+    path = tmp_path_factory.mktemp("net") / "weights.safetensors"
+    torch.manual_seed(0)
+    save_weights(path, Network(PRESETS["tiny"], retrieval=False), PRESETS["tiny"], {})
+    return path
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of short random games without evaluations."""
+    from training import run_script, write_random_games
+
+    folder = tmp_path_factory.mktemp("data")
+    games, out = folder / "games.pgn", folder / "data.safetensors"
+    write_random_games(games)
+    done = run_script("prepare_data.py", games, "--out", out, "--memory", "0.4", "--held-out", "0.1")
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture(scope="session")
+def backbone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a finished run of stage 1."""
+    from training import TINY, train
+
+    run = tmp_path_factory.mktemp("stage1")
+    train("backbone", "--data", data, "--run", run, "--steps", 12, *TINY)
+    return run
+
+
+@pytest.fixture(scope="session")
+def memory(data: Path, backbone: Path) -> Path:
+    """A memory of that backbone."""
+    from training import run_script
+
+    out, weights = backbone / "memory.safetensors", backbone / "weights.safetensors"
+    options = ["--work", backbone / "work", "--entries", 400]
+    done = run_script("build_memory.py", "--data", data, "--weights", weights, "--out", out, *options)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture(scope="session")
+def retrieval(data: Path, backbone: Path, memory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a finished run of stage 2."""
+    from training import train_retrieval
+
+    run = tmp_path_factory.mktemp("stage2")
+    train_retrieval(data, backbone, memory, run, "--steps", 12)
+    return run

@@ -9,25 +9,12 @@ from pathlib import Path
 
 import chess
 import chess.pgn
-import pytest
-import torch
 
-from dejavu.model.config import PRESETS
-from dejavu.model.network import Network
 from dejavu.model.training.games import read_game
-from dejavu.model.weights import save_weights
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "explore.py"
 ENGINE = Path(__file__).parent / "scripted_engine.py"
 OPENINGS = "A00\tGrob\t1. g4\nC50\tItalian\t1. e4 e5 2. Nf3 Nc6 3. Bc4\n"
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("net") / "weights.safetensors"
-    torch.manual_seed(0)
-    save_weights(path, Network(PRESETS["tiny"], retrieval=False), PRESETS["tiny"], {})
-    return path
 
 
 def explore(folder: Path, weights: Path, *engine: str) -> subprocess.CompletedProcess[str]:

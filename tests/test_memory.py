@@ -57,13 +57,26 @@ def test_round_trip(path: Path) -> None:
     Memory.verify(path)
 
 
-def test_tensors_are_read_only_views_of_the_file(path: Path) -> None:
+@pytest.mark.parametrize("mapped", [True, False])
+def test_tensors_are_read_only_and_those_of_a_large_file_views_of_it(
+    path: Path, mapped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_module, "VERIFY_AT_OPEN_BYTES", path.stat().st_size - mapped)
     opened = Memory.open(path)
     base: Any = opened.keys
     while base is not None and not isinstance(base, np.memmap):
         base = base.base
-    assert isinstance(base, np.memmap)
+    assert isinstance(base, np.memmap) == mapped
     assert not opened.keys.flags.writeable
+
+
+def test_a_copy_over_the_file_does_not_reach_an_opened_memory(path: Path, tmp_path: Path) -> None:
+    overwritten = tmp_path / "memory"
+    overwritten.write_bytes(path.read_bytes())
+    opened = Memory.open(overwritten)
+    with overwritten.open("r+b") as file:
+        file.write(bytes(overwritten.stat().st_size))
+    assert_equal(opened, MEMORY)
 
 
 def test_is_a_safetensors_file(path: Path) -> None:

@@ -80,6 +80,8 @@ def test_values_are_understood(name: str, value: str, field_name: str, expected:
         ("Nonsense", "1", "'Nonsense'"),
         ("Backend", "abacus", "openvino"),
         ("Threads", "9" * 5000, "Threads"),
+        ("WeightsFile", "a\0b", "WeightsFile takes no text with a null character"),
+        ("LogFile", "~nobody-is-called-so/log", "there is no user's folder '~nobody-is-called-so/log'"),
     ],
 )
 def test_bad_values_are_refused_in_one_sentence(name: str, value: str, named: str) -> None:
@@ -153,7 +155,8 @@ def test_minibatch_size_is_the_most_at_once() -> None:
 
 def test_hash_bounds_the_tree_and_the_search_goes_on() -> None:
     client = Client()
-    lines = client.go("setoption name Hash value 1", "position startpos", "go nodes 15000")
+    client.send("setoption name Hash value 1", "position startpos", "go nodes 15000")
+    lines = client.read_until("bestmove", 120)
     full = [int(field(line, "hashfull")) for line in lines if " hashfull " in line]
     assert max(full) <= 1000
     assert int(field(last_info(lines), "nodes")) == 15000

@@ -13,7 +13,10 @@ from searching import check_tree, child_named, search
 
 from dejavu.engine.bench import POSITIONS, grow
 from dejavu.engine.evaluator import EvaluationCache, Expansion, UniformEvaluator, priors
+from dejavu.engine.limits import Limits
+from dejavu.engine.lines import Info
 from dejavu.engine.options import Config
+from dejavu.engine.session import Session
 from dejavu.engine.stoppers import NodesStopper
 from dejavu.engine.tree import DRAWN, LOST, UNPROVEN, WON, Tree
 from dejavu.model.attacks import attacks, legal_mask
@@ -383,3 +386,23 @@ def test_the_mating_move_is_played_whatever_the_policy_says() -> None:
         _, best, info = search(board.fen(), nodes, evaluator)
         assert best.move == "a1a8"
         assert info.nodes <= min(nodes, 2)
+
+
+@pytest.mark.parametrize(
+    ("fen", "searchmoves", "move"),
+    [("k7/8/1K6/8/8/p7/P7/1R6 b - - 0 1", (), "a8b8"), (chess.STARTING_FEN, ("a2a4",), "a2a4")],
+)
+def test_the_only_move_is_named_though_stop_has_overtaken_its_evaluation(
+    fen: str, searchmoves: tuple[str, ...], move: str
+) -> None:
+    session = Session(lambda *_: FakeEvaluator(material), pytest.fail)
+    session.set_position(fen, [])
+    infos: list[Info] = []
+    run = session.search(Limits(nodes=50, searchmoves=searchmoves), infos.append)
+    batch = run.gather()
+    run.settle(batch, run.judge(batch.leaves))
+    batch = run.gather()
+    assert batch.leaves
+    run.settle(batch, [])
+    assert run.answer("stop").move == move
+    assert infos[-1].lines[0].moves == (move,)

@@ -1,20 +1,14 @@
-"""From move to move: tree reuse, pondering, files that change or fail."""
+"""From move to move: tree reuse, pondering, the game."""
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import chess
-import chess.syzygy
 import pytest
 from fake_evaluator import Client, FakeEvaluator, best_move, field, last_info, material, scattered_preference
 
-from dejavu.engine.evaluator import Evaluator
 from dejavu.engine.game import Game, PositionError
 from dejavu.engine.limits import Limits
 from dejavu.engine.lines import BestMove, Info
-from dejavu.engine.loader import Loader
-from dejavu.engine.options import Config
 from dejavu.engine.session import Session
 from dejavu.model.encoding import pack
 
@@ -78,7 +72,7 @@ def test_a_kept_subtree_is_as_good_as_new() -> None:
         session._thread.join()
 
     go([], 500)
-    tree = session._tree
+    tree = session._kept_tree._tree
     assert tree is not None
     child = tree.ranked_children(0)[0]
     reply = tree.ranked_children(child)[0]
@@ -90,7 +84,7 @@ def test_a_kept_subtree_is_as_good_as_new() -> None:
     assert move is not None
     assert ponder is not None
     go([move, ponder], 1)
-    kept = session._tree
+    kept = session._kept_tree._tree
     assert kept is not None
     assert len(kept) < size
     got = {
@@ -189,186 +183,3 @@ def test_harmless_mistakes_in_a_fen_are_mended() -> None:
     assert game.board.ep_square is None
     with pytest.raises(PositionError, match="White has no king"):
         Game("4k3/8/8/8/8/8/8/8 w - - 0 1", chess960=False)
-
-
-# Files
-
-
-class Shop:
-    """Makes evaluators, except from files that are named bad."""
-
-    def __init__(self) -> None:
-        self.orders: list[tuple[str, str | None, int]] = []
-
-    def __call__(self, weights: Path, memory: Path | None, threads: int, backend: str) -> Evaluator:
-        self.orders.append((weights.name, memory.name if memory else None, threads))
-        for path in (weights, memory):
-            if path is not None and "bad" in path.name:
-                raise ValueError(f"{path.name} is truncated")
-            if path is not None and "worse" in path.name:
-                raise KeyError("layers.0\nweight")
-        return FakeEvaluator()
-
-
-def test_loading_happens_once_and_again_only_for_a_change() -> None:
-    shop = Shop()
-    loader = Loader(shop, pytest.fail)
-    assert loader.load(Config())
-    assert not loader.load(Config(cpuct=2.0))
-    assert loader.load(Config(threads=3))
-    assert shop.orders == [
-        ("dejavu.safetensors", "memory.safetensors", 2),
-        ("dejavu.safetensors", "memory.safetensors", 3),
-    ]
-
-
-def test_files_that_were_replaced_are_read_again_when_asked_to(tmp_path: Path) -> None:
-    shop, said = Shop(), list[str]()
-    loader = Loader(shop, said.append)
-    memory = tmp_path / "memory"
-    memory.write_bytes(b"old")
-    config = Config(memory_file=str(memory))
-    assert loader.load(config)
-    assert not loader.load(config, look_again=True)
-    (tmp_path / "new").write_bytes(b"new")
-    (tmp_path / "new").replace(memory)
-    assert not loader.load(config)  # not in the middle of a game
-    assert loader.load(config, look_again=True)
-    assert not loader.load(config, look_again=True)
-    assert len(shop.orders) == 2
-    assert len(said) == 1
-    assert "read again" in said[0]
-
-
-def test_the_shipped_files_do_not_depend_on_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    paths: list[Path] = []
-
-    def remember(weights: Path, memory: Path | None, threads: int, backend: str) -> Evaluator:
-        assert memory is not None
-        paths.extend((weights, memory))
-        return FakeEvaluator()
-
-    monkeypatch.chdir(tmp_path)
-    Loader(remember, pytest.fail).load(Config())
-    assert all(path.is_absolute() and path.parent.name == "shipped" for path in paths)
-    assert tmp_path not in paths[0].parents
-
-
-def test_bad_weights_keep_the_last_good_network() -> None:
-    said: list[str] = []
-    loader = Loader(Shop(), said.append)
-    loader.load(Config())
-    good = loader.evaluator
-    assert not loader.load(Config(weights_file="bad.safetensors"))
-    assert loader.evaluator is good
-    assert said == [
-        "cannot load the weights: bad.safetensors is truncated; the last good network plays on",
-    ]
-    # The same bad file is not tried, or complained about, again.
-    assert not loader.load(Config(weights_file="bad.safetensors"))
-    assert len(said) == 1
-
-
-def test_without_any_weights_every_move_is_alike() -> None:
-    said: list[str] = []
-    loader = Loader(Shop(), said.append)
-    loader.load(Config(weights_file="bad.safetensors"))
-    assert not loader.has_network
-    assert len(said) == 1
-    assert "no network" in said[0]
-    assert loader.evaluator.describe().startswith("no network")
-
-
-def test_an_unforeseen_error_is_one_sentence_that_names_the_file() -> None:
-    said: list[str] = []
-    loader = Loader(Shop(), said.append)
-    loader.load(Config(weights_file="/some/worse.safetensors"))
-    assert not loader.has_network
-    assert len(said) == 1
-    assert "/some/worse.safetensors" in said[0]
-    assert "\n" not in said[0]
-
-
-def test_a_bad_memory_is_done_without() -> None:
-    said: list[str] = []
-    shop = Shop()
-    loader = Loader(shop, said.append)
-    assert loader.load(Config(memory_file="bad.memory"))
-    assert loader.has_network
-    assert shop.orders[-1] == ("dejavu.safetensors", None, Config().threads)
-    assert said == ["cannot load the memory: bad.memory is truncated; playing without memory"]
-
-
-def test_a_bad_memory_keeps_the_last_good_one() -> None:
-    said: list[str] = []
-    loader = Loader(Shop(), said.append)
-    loader.load(Config())
-    good = loader.evaluator
-    assert not loader.load(Config(memory_file="bad.memory"))
-    assert loader.evaluator is good
-    assert len(said) == 1
-    assert "the last good memory stays" in said[0]
-
-
-def test_switching_the_memory_forgets_evaluations_made_with_it() -> None:
-    evaluator = FakeEvaluator(material)
-    evaluator.use_memory = True
-    client = Client(evaluator)
-    client.go("position startpos", "go nodes 100")
-    before = asked(client)
-    client.go("setoption name UseMemory value false", "go nodes 100")
-    assert not evaluator.use_memory
-    assert asked(client) > before
-    client.close()
-
-
-def test_bad_files_cost_one_line_each_through_uci(tmp_path: Path) -> None:
-    client = Client()
-    client.ready()
-    client.send("setoption name SyzygyPath value /no/such/folder", f"setoption name LogFile value {tmp_path}")
-    said = client.ready()
-    assert len(said) == 2
-    assert any("/no/such/folder" in line for line in said)
-    assert any("log file" in line for line in said)
-    assert client.ready() == []
-    client.close()
-
-
-def test_tables_of_every_folder_decide_the_move(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SyzygyPath from the option to the move, with files that only look like tables and a fake prober."""
-    for folder, name in (("a folder", "KRvK"), ("b", "KRvKR")):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / f"{name}.rtbw").touch()
-
-    def probe(tables: object, board: chess.Board) -> int:
-        mine, theirs = (bool(board.rooks & board.occupied_co[colour]) for colour in (board.turn, not board.turn))
-        return 2 * (mine - theirs)
-
-    monkeypatch.setattr(chess.syzygy.Tablebase, "probe_wdl", probe)
-    client = Client(FakeEvaluator(lambda board: 0.0, lambda board, move: 9.0 * (move.uci() == "g1f1")))
-    position = "position fen 8/8/8/8/3k4/8/1r6/1R4K1 w - - 0 1"
-    assert best_move(client.go(position, "go nodes 20")) == "g1f1"
-    folders = os.pathsep.join(str(tmp_path / folder) for folder in ("a folder", "b"))
-    client.send(f"setoption name SyzygyPath value {folders}")
-    assert client.ready() == []
-    lines = client.go(position, "go nodes 20")
-    assert best_move(lines) == "b1b2"
-    assert int(field(last_info(lines), "tbhits")) > 0
-    client.send("setoption name SyzygyPath value <empty>")
-    assert best_move(client.go(position, "go nodes 20")) == "g1f1"
-    client.close()
-
-
-def test_the_log_file_has_every_line_with_its_time(tmp_path: Path) -> None:
-    path = tmp_path / "with blanks.log"
-    client = Client()
-    client.send(f"setoption name LogFile value {path}")
-    client.go("position startpos", "go nodes 5")
-    client.send("setoption name LogFile value <empty>")
-    client.ready()
-    text = path.read_text(encoding="utf-8")
-    for piece in (">> position startpos", ">> go nodes 5", "<< bestmove ", "<< info depth"):
-        assert piece in text
-    assert text.splitlines()[0][:4].isdigit()
-    client.close()
-    assert "quit" not in path.read_text(encoding="utf-8")

@@ -1,5 +1,6 @@
 """The protocol, as GUIs speak it."""
 
+import random
 import re
 import subprocess
 import sys
@@ -70,6 +71,23 @@ def test_process_answers_uci_and_quits_from_any_folder(tmp_path: Path) -> None:
     assert lines[1].startswith("id author ")
     assert lines[-1] == "uciok"
     assert not list(tmp_path.iterdir())
+
+
+def test_process_ignores_bytes_that_are_no_text_and_lines_without_end() -> None:
+    rubbish = [bytes(range(256)), b"\xff\xfe" * 50, b"a" * 2_000_000, b"position fen " + b"8" * 1_000_000, b"\0" * 99]
+    process = subprocess.run(
+        [sys.executable, "-m", "dejavu.engine"],
+        input=b"\n".join([*rubbish, b"uci", b"quit", b""]),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert process.returncode == 0
+    assert process.stderr == b""
+    lines = process.stdout.splitlines()
+    assert lines[-1] == b"uciok"
+    assert all(line.startswith((b"info string ", b"id ", b"option ", b"uciok")) for line in lines)
+    assert max(map(len, lines)) < 5000
 
 
 def test_process_ends_at_the_end_of_input_and_still_answers() -> None:
@@ -254,6 +272,59 @@ def test_every_go_is_answered(client: Client, go: str, moves: str) -> None:
     for move in moves.split()[1:]:
         board.push_uci(move)
     check_answer(client.go(f"position startpos{moves}", go), board)
+
+
+@pytest.mark.parametrize("sign", ["", "-"])
+@pytest.mark.parametrize(
+    "limit", ["wtime", "btime", "movetime", "winc {} wtime", "movestogo {} wtime", "nodes", "mate"]
+)
+def test_numbers_may_be_of_any_length(client: Client, limit: str, sign: str) -> None:
+    number = sign + "9" * 400
+    client.send("position startpos", f"go {limit.format(number)} {number}")
+    client.send("stop")
+    check_answer(client.read_until("bestmove"), chess.Board())
+    assert client.ready() == []
+
+
+@pytest.mark.parametrize("clocks", ["9" * 400 + " 1", "0 " + "9" * 400])
+def test_the_clocks_of_a_fen_may_be_of_any_length(client: Client, clocks: str) -> None:
+    client.send("setoption name Temperature value 1", "setoption name TempDecayMoves value 10")
+    fen = f"4k3/p7/8/8/8/8/P7/4K3 w - - {clocks}"
+    lines = client.go(f"position fen {fen}", "go nodes 50")
+    assert not [line for line in lines if line.startswith("info string")]
+    assert chess.Move.from_uci(best_move(lines)) in chess.Board(fen).legal_moves
+
+
+@pytest.mark.parametrize(
+    "go", ["go nodes 5 {}", "go nodes 5 wtime {}", "go nodes 5 searchmoves {}", "go nodes 5 mate{}"]
+)
+def test_a_thousand_mistakes_get_a_few_sentences(client: Client, go: str) -> None:
+    lines = client.go("position startpos", go.format(" nodes" * 1000), go.format(" rubbish" * 1000))
+    lines += client.read_until("bestmove")
+    said = [line for line in lines if line.startswith("info string")]
+    assert 0 < len(said) <= 12
+    assert max(map(len, said)) < 1100
+
+
+def test_contradictory_limits_are_all_kept(client: Client) -> None:
+    client.send("position startpos", "go infinite nodes 5 movetime 10")
+    assert not [line for line in client.quiet(0.3) if line.startswith("bestmove")]
+    client.send("stop")
+    assert int(field(last_info(client.read_until("bestmove")), "nodes")) <= 5
+    lines = client.go("go depth 99 nodes 7 movetime 20000 wtime 1 btime 1")
+    assert int(field(last_info(lines), "nodes")) <= 7
+
+
+def test_every_go_of_a_storm_of_commands_is_answered_once(client: Client) -> None:
+    commands = ["go infinite", "go ponder wtime 100 btime 100", "go nodes 3", "go movetime 5", "go mate 1", "go"]
+    others = ["stop", "ponderhit", "isready", "ucinewgame", "setoption name Hash value 1", "position fen junk", "eval"]
+    generator = random.Random(1)
+    sent = [generator.choice(commands if generator.random() < 0.4 else others) for _ in range(200)]
+    client.send("position startpos moves e2e4", *sent, "stop", "position fen the end")
+    lines = client.read_until("info string bad FEN 'the end'", 60)
+    assert sum(line.startswith("bestmove") for line in lines) == sum(line.startswith("go") for line in sent)
+    assert not any("failed" in line or "given up" in line for line in lines)
+    check_answer(client.go("position startpos", "go nodes 9"), chess.Board())
 
 
 def test_go_mate_ends_with_the_mate_and_waits_for_one(client: Client) -> None:

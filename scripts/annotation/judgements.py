@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import chess
 import chess.engine
@@ -23,8 +23,15 @@ class Judgement(NamedTuple):
     score: chess.engine.PovScore
 
 
-def whole_lines(path: Path) -> Iterator[Any]:
-    """What a file of JSON lines holds; a last one that a kill has cut short is taken off. Raises OutputError."""
+T = TypeVar("T")
+
+
+def whole_lines(path: Path, read: Callable[[Any], T]) -> Iterator[T]:
+    """What a file of JSON lines holds; a last one that a kill has cut short is taken off.
+
+    `read` makes of a line's value what is wanted of it, and raises TypeError or ValueError where that is not in it.
+    Raises OutputError.
+    """
     if not path.exists():
         return
     whole = 0
@@ -33,11 +40,24 @@ def whole_lines(path: Path) -> Iterator[Any]:
             if not line.endswith(b"\n"):
                 break
             try:
-                yield json.loads(line)
-            except ValueError:
+                value = read(json.loads(line))
+            except (TypeError, ValueError):
                 raise OutputError(f"{path} is damaged after byte {whole}: cut it there or remove it") from None
+            yield value
             whole += len(line)
     os.truncate(path, whole)
+
+
+_Said = tuple[str, "int | None", "int | None"]
+"""Best move, centipawns and moves to mate, by the side to move."""
+
+
+def _judged(line: Any) -> tuple[str, _Said]:
+    """A position and what was said of it."""
+    epd, best, *score = line
+    chess.Move.from_uci(best)
+    centipawns, mate = (None if number is None else int(number) for number in score)
+    return str(epd), (best, centipawns, mate)
 
 
 class Judgements:
@@ -47,9 +67,7 @@ class Judgements:
         """Raises OutputError for a file that is damaged."""
         self._free = list(teachers)
         self._lock = threading.Lock()
-        self._known: dict[str, tuple[str, int | None, int | None]] = {
-            epd: tuple(said) for epd, *said in whole_lines(path)
-        }
+        self._known = dict(whole_lines(path, _judged))
         self._file = path.open("a", encoding="utf-8")
 
     def __len__(self) -> int:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import io
 import os
-import sys
 import time
 from collections import Counter
 from pathlib import Path
 
 import chess.pgn
-from prepare_data import BROKEN_GAMES_NAMED
+from command_line.game_files import name_broken
 
 from annotation.games import RESULTS, SOURCE_TAG, Answer
 from dejavu.model.training.games import split_games
@@ -70,10 +69,7 @@ class Totals:
     def print(self) -> None:
         """Sum up, and name the games that were not done."""
         seconds = time.monotonic() - self.start
-        for line in self.problems[:BROKEN_GAMES_NAMED]:
-            print(line, file=sys.stderr)
-        if len(self.problems) > BROKEN_GAMES_NAMED:
-            print(f"and {len(self.problems) - BROKEN_GAMES_NAMED} more", file=sys.stderr)
+        name_broken(self.problems)
         lost = sum(line.startswith("lost:") for line in self.problems)
         broken = len(self.problems) - lost
         print(f"{self.results.total():,} games, {broken:,} broken games skipped, {lost:,} lost by the teacher")

@@ -1,0 +1,104 @@
+"""Training divided among processes, as torchrun starts them."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from training import SCRIPTS, TINY, curve, train_script
+
+from dejavu.model.training.ranks import Ranks
+
+ONE_THREAD = ["--threads", 1]
+
+
+def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--", SCRIPTS / "train.py"]
+    command = [sys.executable, *map(str, [*launcher, *arguments])]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def start_ranks(*arguments: object) -> list[subprocess.Popen[str]]:
+    """Two ranks as torchrun starts them, without the one who watches over them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    return [
+        subprocess.Popen(
+            [sys.executable, str(SCRIPTS / "train.py"), *map(str, arguments)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(2)
+    ]
+
+
+def assert_same_training(run: Path, alone: Path) -> None:
+    """Equal up to rounding: the last step's gradient, the mean losses, and the weights."""
+    for name in ("gradient_norm", "policy_loss", "value_loss", "top1"):
+        values = []
+        for folder in (run, alone):
+            with (folder / "train.csv").open(newline="") as file:
+                values.append(float(list(csv.DictReader(file))[-1][name]))
+        assert values[0] == pytest.approx(values[1], rel=0.02), name
+    found, expected = load_file(run / "weights.safetensors"), load_file(alone / "weights.safetensors")
+    assert found.keys() == expected.keys()
+    apart = torch.cat([(found[name].float() - expected[name].float()).abs().flatten() for name in found])
+    assert apart.mean() < 3e-5
+
+
+def test_two_ranks_train_what_one_process_trains_even_if_one_is_killed(
+    data: Path, backbone: Path, tmp_path: Path
+) -> None:
+    command = ["backbone", "--data", data, "--run", tmp_path, "--steps", 12, *TINY, *ONE_THREAD]
+    first, second = start_ranks(*command)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    second.send_signal(signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+    second.wait()
+    told = first.communicate()[1]
+    assert first.returncode != 0
+    assert "rank 0 has lost the others" in told
+    assert "Traceback" not in told
+    assert not (tmp_path / "weights.safetensors").exists()
+
+    resumed = torchrun(*command)
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stdout.count("resumed") == 1  # only the first rank speaks
+    assert [row[0] for row in curve(tmp_path)] == [row[0] for row in curve(backbone)]
+    assert_same_training(tmp_path, backbone)
+
+
+def test_stage_two_divides_the_search_for_neighbours(
+    data: Path, backbone: Path, memory: Path, retrieval: Path, tmp_path: Path
+) -> None:
+    files = ["--weights", backbone / "weights.safetensors", "--memory", memory]
+    done = torchrun("retrieval", "--data", data, "--run", tmp_path, *files, "--steps", 12, *TINY[2:], *ONE_THREAD)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "neighbours").iterdir())) == len(list((retrieval / "neighbours").iterdir()))
+    assert_same_training(tmp_path, retrieval)
+
+
+def test_ranks_share_a_batch_and_refuse_one_too_small() -> None:
+    rows, parts = np.arange(16), []
+    for number in range(2):
+        arguments = Namespace(device="cpu", part=6, ranks=Ranks(number, 2))
+        parts += [part.tolist() for part in train_script.cut(arguments, rows)]
+    assert sorted(parts) == [list(range(6)), list(range(6, 12)), list(range(12, 16))]
+    with pytest.raises(ValueError, match="16 samples in parts of 16 are too few for 2 ranks"):
+        train_script.cut(Namespace(device="cpu", part=16, ranks=Ranks(0, 2)), rows)

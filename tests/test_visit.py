@@ -1,0 +1,190 @@
+"""scripts/visit.py from the outside: which positions it draws, what is written of them, how it goes on after a kill."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import chess
+import pytest
+from training import SCRIPTS
+
+from dejavu.model.encoding import Packed, move_to_index, pack, unpack
+from dejavu.model.training.dataset import MEMORY, TRAIN, Dataset
+from dejavu.model.training.games import read_game
+from dejavu.model.training.records import join
+
+sys.path.insert(0, str(SCRIPTS))
+import prepare_data
+import visit as script
+
+ENGINE = Path(__file__).parent / "scripted_engine.py"
+BACK_RANK = "6k1/5ppp/8/8/8/8/8/K2R4 b - - 0 1"
+"""Black loses to a mate at once if the king goes to the corner, and not by any other move."""
+FORTRESS = "4k3/8/1p1p1p1p/1P1P1P1P/8/8/8/4K3 w - - 0 1"
+NOT_TO_TRAIN_ON = "7k/8/p1p1p1p1/P1P1P1P1/8/8/8/K7 w - - 0 1"
+DEEPEST = 4
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two positions of training games, and one of a game that is kept for the memory."""
+    path = tmp_path_factory.mktemp("data") / "data.safetensors"
+    moves = {BACK_RANK: "1... h6", FORTRESS: "1. Kd2", NOT_TO_TRAIN_ON: "1. Kb2"}
+    games = [read_game(f'[SetUp "1"]\n[FEN "{fen}"]\n\n{move} *\n') for fen, move in moves.items()]
+    join(games, [TRAIN, TRAIN, MEMORY], [0, 0, 0], ["teacher.pgn"]).save(path)
+    return path
+
+
+def arguments(folder: Path, data: Path, weights: Path, *engine: str) -> list[str]:
+    """Command line that writes `folder`/visited.pgn; the teacher finds every position 30 centipawns good."""
+    teacher = " ".join([sys.executable, str(ENGINE), "score=30", *engine])
+    files = ["--data", data, "--weights", weights, "--out", folder / "visited.pgn"]
+    sizes = ["--search-nodes", 60, "--draw", 1000, "--positions", 70, "--at-once", 1, "--processes", 1]
+    return list(map(str, [*files, "--engine", teacher, "--nodes", 1, *sizes]))
+
+
+def visit(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
+    """Run the script in this process; raises SystemExit where it fails."""
+    monkeypatch.setattr(sys, "argv", ["visit.py", *words])
+    script.main()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, data: Path, weights: Path) -> Path:
+    """Folder of a run that nothing has disturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        visit(monkeypatch, *arguments(folder, data, weights, f"log={folder / 'asked'}"))
+    return folder
+
+
+def normal(board: chess.Board) -> Packed:
+    """The position seen by the side to move, as everything is that the network sees."""
+    return pack(board)
+
+
+def below(root: str) -> set[Packed]:
+    """The positions up to DEEPEST plies below a root."""
+    found: set[Packed] = set()
+    level = [chess.Board(root)]
+    for _ in range(DEEPEST):
+        following = {}
+        for board in level:
+            for move in board.legal_moves:
+                after = board.copy(stack=False)
+                after.push(move)
+                following[normal(after)] = after
+        level = [board for key, board in following.items() if key not in found]
+        found |= following.keys()
+    return found
+
+
+def mates_at_once(board: chess.Board) -> bool:
+    return any("#" in board.san(move) for move in board.legal_moves)
+
+
+def drawn(out: Path, scratch: Path) -> Dataset:
+    """The output as prepare_data.py reads it."""
+    return prepare_data.prepare([out], scratch / "visited.safetensors", memory=0, held_out=0, processes=1)
+
+
+def asked(log: Path) -> int:
+    """How many positions the teacher was asked for."""
+    return log.read_text(encoding="utf-8").count("go ")
+
+
+def test_positions_below_the_roots_are_judged_and_read_back(whole: Path, tmp_path: Path) -> None:
+    dataset = drawn(whole / "visited.pgn", tmp_path)
+    assert len(dataset) == len(dataset.split) > 40
+    assert asked(whole / "asked") == len(dataset)
+    assert set(dataset.centipawns.tolist()) == {30}
+    boards = [unpack(planes, clock) for planes, clock in zip(dataset.planes, dataset.clocks.tolist(), strict=True)]
+    for board, best in zip(boards, dataset.best.tolist(), strict=True):
+        # The teacher plays the first move in the alphabet.
+        assert best == move_to_index(min(board.legal_moves, key=chess.Move.uci), board)
+    keys = [normal(board) for board in boards]
+    assert len(set(keys)) == len(keys)
+    trees = [below(root) for root in (BACK_RANK, FORTRESS)]
+    assert all(any(key in tree for key in keys) for tree in trees)
+    assert set(keys) <= set().union(*trees)
+    assert not {normal(chess.Board(root)) for root in (BACK_RANK, FORTRESS)} & set(keys)
+
+
+def test_what_the_search_has_proven_needs_no_judgement(whole: Path, tmp_path: Path) -> None:
+    dataset = drawn(whole / "visited.pgn", tmp_path)
+    keys = set()
+    for planes, clock in zip(dataset.planes, dataset.clocks.tolist(), strict=True):
+        board = unpack(planes, clock)
+        assert not board.is_game_over()
+        assert not mates_at_once(board)
+        keys.add(normal(board))
+    replies = set()
+    board = chess.Board(BACK_RANK)
+    for move in list(board.legal_moves):
+        board.push(move)
+        if normal(board) in keys:
+            replies.add(move.uci())
+        board.pop()
+    assert replies == {move.uci() for move in board.legal_moves} - {"g8h8"}
+
+
+def test_a_kill_in_the_middle_of_drawing_changes_nothing(
+    whole: Path, tmp_path: Path, data: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = (whole / "visited.pgn.drawn").read_bytes()
+    first, second = lines.splitlines(keepends=True)
+    (tmp_path / "visited.pgn.drawn").write_bytes(first + second[: len(second) // 2])
+    visit(monkeypatch, *arguments(tmp_path, data, weights))
+    for name in ("visited.pgn", "visited.pgn.drawn", "visited.pgn.judged"):
+        assert (tmp_path / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_a_kill_in_the_middle_of_judging_changes_nothing(
+    whole: Path, tmp_path: Path, data: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(whole / "visited.pgn.drawn", tmp_path)
+    teacher = tmp_path / "teacher"
+    words = arguments(tmp_path, data, weights, "hang=21", f"log={teacher}")
+    command = [sys.executable, str(SCRIPTS / "visit.py"), *words]
+    judged = tmp_path / "visited.pgn.judged"
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not judged.exists() or judged.read_bytes().count(b"\n") < 20:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    os.kill(int(teacher.read_text(encoding="utf-8").split()[1]), signal.SIGTERM)  # it would hang on alone
+    assert not (tmp_path / "visited.pgn").exists()
+    judged.write_bytes(judged.read_bytes()[:-5])
+    visit(monkeypatch, *arguments(tmp_path, data, weights, f"log={tmp_path / 'asked'}"))
+    assert (tmp_path / "visited.pgn").read_bytes() == (whole / "visited.pgn").read_bytes()
+    assert asked(tmp_path / "asked") == asked(whole / "asked") - 19
+
+
+@pytest.mark.parametrize("name", ["judged", "drawn"])
+@pytest.mark.parametrize("damage", [b"rubbish\n", b"5\n", b'["a", 1, 2, 3, 4]\n', b"\xff\xfe\n"])
+def test_a_damaged_file_gets_one_sentence(
+    whole: Path,
+    tmp_path: Path,
+    data: Path,
+    weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    damage: bytes,
+) -> None:
+    for path in whole.glob("visited.*"):
+        shutil.copy(path, tmp_path)
+    damaged = tmp_path / f"visited.pgn.{name}"
+    first, *others = damaged.read_bytes().splitlines(keepends=True)
+    damaged.write_bytes(first + damage + b"".join(others))
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("visited.*")}
+    with pytest.raises(SystemExit) as exit:
+        visit(monkeypatch, *arguments(tmp_path, data, weights))
+    assert exit.value.code == (f"visit: {damaged} is damaged after byte {len(first)}: cut it there or remove it")
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("visited.*")} == before
