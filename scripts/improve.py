@@ -146,13 +146,19 @@ class Loop:
         build_memory.main([*map(str, words), "--entries", str(self.arguments.entries)])
 
     def retrieve(self, number: int) -> None:
-        """The retrieval part, on the frozen backbone."""
+        """The retrieval part, on the frozen backbone, from that of the best network on where it has one."""
         folder = self.folder(number)
         run = folder / "retrieval"
         if self.arguments.no_memory or (run / "weights.safetensors").exists():
             return
         words = ["retrieval", "--run", run, "--weights", folder / "backbone" / "weights.safetensors"]
         words += ["--memory", folder / "memory.safetensors", "--steps", self.arguments.retrieval_steps]
+        best = self.contestant(self.best).weights
+        network, _ = load_weights(best)
+        if network.retrieval is not None:
+            words += ["--start-from", best]
+            # The part has the shape that it was trained with.
+            words += [] if network.config.interpolation else ["--attention-alone"]
         train.main([*map(str, words), *self._training(number)])
 
     def _training(self, number: int) -> list[str]:

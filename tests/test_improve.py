@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import chess
@@ -152,6 +153,25 @@ def test_a_generation_with_memory_from_games_to_gate(start: Path) -> None:
     assert "self-play game" in memory.game_name(int(memory.game[0]))
     assert found.self_play_games == 24
     assert found.held_out.startswith("policy loss")
+
+
+@pytest.mark.parametrize(
+    ("retrieval", "interpolation", "expected"),
+    [(False, False, []), (True, True, ["--start-from"]), (True, False, ["--start-from", "--attention-alone"])],
+)
+def test_the_retrieval_part_goes_on_from_that_of_the_best(
+    start: Path, monkeypatch: pytest.MonkeyPatch, retrieval: bool, interpolation: bool, expected: list[str]
+) -> None:
+    network = Network(replace(PRESETS["tiny"], interpolation=interpolation), retrieval)
+    save_weights(start, network, network.config, {})
+    commands: list[Sequence[str]] = []
+    monkeypatch.setattr(improve.train, "main", commands.append)
+    arguments = improve.parse_arguments(["--run", str(start.parent / "run"), "--start", str(start)])
+    improve.Loop(arguments, Networks(lambda path: False).load).retrieve(1)
+    (command,) = commands
+    assert [word for word in command if word in ("--start-from", "--attention-alone")] == expected
+    if retrieval:
+        assert command[command.index("--start-from") + 1] == str(start)
 
 
 def test_other_settings_and_bad_files_are_refused_in_a_sentence(start: Path, calls: list[str]) -> None:
