@@ -171,6 +171,8 @@ def test_the_retrieval_part_goes_on_from_that_of_the_best(
     arguments = improve.parse_arguments(["--run", str(start.parent / "run"), "--start", str(start)])
     loop.Loop(arguments, Networks(lambda path: False).load).retrieve(1)
     (command,) = commands
+    # The retrieval part learns the same values as the backbone, or it would take back what that has learnt.
+    assert command[command.index("--result-weight") + 1] == str(arguments.result_weight)
     assert [word for word in command if word in ("--start-from", "--attention-alone")] == expected
     if retrieval:
         assert command[command.index("--start-from") + 1] == str(start)

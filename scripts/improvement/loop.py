@@ -84,7 +84,7 @@ class Loop:
             return
         arguments = self.arguments
         words = ["backbone", "--run", run, "--start-from", self.contestant(self.best).weights]
-        words += ["--steps", arguments.steps, "--decay", 0.5, "--result-weight", arguments.result_weight]
+        words += ["--steps", arguments.steps, "--decay", 0.5]
         train.main([*map(str, words), *self._training(number)])
 
     def remember(self, number: int) -> None:
@@ -117,7 +117,7 @@ class Loop:
         arguments = self.arguments
         words = ["--data", *self.data(number), "--batch", arguments.batch, "--learning-rate", arguments.learning_rate]
         words += ["--threads", arguments.threads, "--held-out-source", selfplay.SOURCE, "--held-out", 4096]
-        words += ["--checkpoint-every", 100, "--seed", number]
+        words += ["--checkpoint-every", 100, "--seed", number, "--result-weight", arguments.result_weight]
         words += ["--sources", arguments.sources] if arguments.sources else []
         return [str(word) for word in words]
 
