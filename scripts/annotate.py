@@ -22,7 +22,7 @@ from annotation.games import OwnGames, Task
 from annotation.output import OutputError, Totals, games_done
 from annotation.teacher import add_teacher_arguments, teacher_settings
 from annotation.workers import WorkerError, answers, workers
-from command_line.arguments import OPENINGS, positive, share, span
+from command_line.arguments import add_openings_argument, positive, share, span
 from command_line.game_files import GameFileError, game_file, read_games
 from tqdm import tqdm
 
@@ -78,7 +78,7 @@ def parse_arguments() -> argparse.Namespace:
     own = parser.add_argument_group("games of the teacher's own, where no PGN is given")
     own.add_argument("--games", type=positive, help="games of the whole file")
     own.add_argument("--seed", type=int, default=1, help="changes the random moves (1)")
-    own.add_argument("--openings", type=Path, default=OPENINGS, help="EPD, PGN, or TSV file (ECO, name, moves)")
+    add_openings_argument(own)
     own.add_argument("--random-plies", type=span, default=(0, 6), metavar="LOW-HIGH", help="at the start (0-6)")
     own.add_argument("--random-moves", type=share, default=0.1, help="share of random moves after that (0.1)")
     own.add_argument("--plies", type=positive, default=200, help="length at which a game stops without a result (200)")

@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from command_line.arguments import OPENINGS, positive
+from command_line.arguments import add_openings_argument, positive
 
 from dejavu.engine.match.adjudication import DrawRule, ResignRule, Rules
 from dejavu.engine.match.batch import run_batched
@@ -241,13 +241,7 @@ def parse_arguments() -> argparse.Namespace:
         default="roundrobin",
         help="all with all, or the first engine with all others",
     )
-    parser.add_argument(
-        "--openings",
-        type=Path,
-        default=OPENINGS,
-        metavar="FILE",
-        help="EPD, PGN, or TSV file (ECO, name, moves)",
-    )
+    add_openings_argument(parser)
     parser.add_argument("--order", choices=("random", "sequential"), default="random", help="of the openings")
     parser.add_argument("--seed", type=int, default=1, help="shuffles the openings (1)")
     parser.add_argument("--concurrency", type=positive, default=1, help="games at the same time (1)")

@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import chess
@@ -14,6 +15,7 @@ from fake_evaluator import FakeEvaluator, even, scattered, scattered_preference
 
 from dejavu.engine.match.adjudication import Rules
 from dejavu.engine.match.record import read_games
+from dejavu.engine.selfplay import gate, summary
 from dejavu.engine.selfplay.generations import Generation, GenerationError, best_of, draw, read_generations
 from dejavu.model.config import PRESETS
 from dejavu.model.network import Network
@@ -24,6 +26,7 @@ from dejavu.retrieval.memory import Memory
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
 import improve
+from improvement import loop
 
 MATES = [f"6k1/5ppp/8/8/8/8/5PPP/{rook}5K1 w - - 0 1" for rook in ("R", "Q")] + ["7k/8/6K1/8/8/8/8/R7 w - - 0 1"]
 SHORT = ["--games", "4", "--nodes", "4", "--max-plies", "10", "--at-once", "4", "--steps", "2", "--batch", "8"]
@@ -52,10 +55,10 @@ class Networks:
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The network of the start; gates begin with a mate in one and are soon over."""
     (tmp_path / "mates.epd").write_text("".join(f"{fen}\n" for fen in MATES))
-    monkeypatch.setattr(improve, "RULES", Rules(maxmoves=2))
-    for module in (improve, improve.selfplay):  # pictures take longer than all the rest
+    monkeypatch.setattr(gate, "RULES", Rules(maxmoves=2))
+    for module in (improve, loop, summary):  # pictures take longer than all the rest
         monkeypatch.setattr(module, "draw", lambda *_: None)
-    monkeypatch.setattr(improve.train, "plot_run", lambda folder: folder)
+    monkeypatch.setattr(loop.train, "plot_run", lambda folder: folder)
     network = Network(PRESETS["tiny"], retrieval=False)
     save_weights(tmp_path / "start.safetensors", network, network.config, {"held_out": "nothing"})
     return tmp_path / "start.safetensors"
@@ -72,7 +75,7 @@ def calls(start: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         shutil.copy(start, run / "weights.safetensors")
         made.append(f"{words[0]} from {Path(words[words.index('--start-from') + 1]).parent.parent.name}")
 
-    monkeypatch.setattr(improve.train, "main", fake)
+    monkeypatch.setattr(loop.train, "main", fake)
     return made
 
 
@@ -115,14 +118,14 @@ def test_a_run_goes_on_from_every_stage(
     run(start, 1, networks, "--no-memory")
     for name in STAGES:
         with monkeypatch.context() as patch:
-            stage = getattr(improve.Loop, name)
+            stage = getattr(loop.Loop, name)
 
-            def killed(loop: improve.Loop, number: int, stage: Callable[..., None] = stage) -> None:
+            def killed(run: loop.Loop, number: int, stage: Callable[..., None] = stage) -> None:
                 if after:
-                    stage(loop, number)
+                    stage(run, number)
                 raise KeyboardInterrupt
 
-            patch.setattr(improve.Loop, name, killed)
+            patch.setattr(loop.Loop, name, killed)
             with pytest.raises(SystemExit, match="130"):
                 run(start, 2, networks, "--no-memory")
     found = run(start, 2, networks, "--no-memory", "--threads", "2", "--backend", "torch")
@@ -152,6 +155,27 @@ def test_a_generation_with_memory_from_games_to_gate(start: Path) -> None:
     assert "self-play game" in memory.game_name(int(memory.game[0]))
     assert found.self_play_games == 24
     assert found.held_out.startswith("policy loss")
+
+
+@pytest.mark.parametrize(
+    ("retrieval", "interpolation", "expected"),
+    [(False, False, []), (True, True, ["--start-from"]), (True, False, ["--start-from", "--attention-alone"])],
+)
+def test_the_retrieval_part_goes_on_from_that_of_the_best(
+    start: Path, monkeypatch: pytest.MonkeyPatch, retrieval: bool, interpolation: bool, expected: list[str]
+) -> None:
+    network = Network(replace(PRESETS["tiny"], interpolation=interpolation), retrieval)
+    save_weights(start, network, network.config, {})
+    commands: list[Sequence[str]] = []
+    monkeypatch.setattr(loop.train, "main", commands.append)
+    arguments = improve.parse_arguments(["--run", str(start.parent / "run"), "--start", str(start)])
+    loop.Loop(arguments, Networks(lambda path: False).load).retrieve(1)
+    (command,) = commands
+    # The retrieval part learns the same values as the backbone, or it would take back what that has learnt.
+    assert command[command.index("--result-weight") + 1] == str(arguments.result_weight)
+    assert [word for word in command if word in ("--start-from", "--attention-alone")] == expected
+    if retrieval:
+        assert command[command.index("--start-from") + 1] == str(start)
 
 
 def test_other_settings_and_bad_files_are_refused_in_a_sentence(start: Path, calls: list[str]) -> None:

@@ -22,6 +22,7 @@ from dejavu.engine.match.pace import Pace
 from dejavu.engine.match.players import PlayerSettings
 from dejavu.engine.options import Config
 from dejavu.engine.search import Search
+from dejavu.engine.selfplay import speed
 from dejavu.engine.selfplay.game import Conditions, SelfPlayGame
 from dejavu.engine.selfplay.resignation import Resignation, SearchedGame, check, gives_up, searched_games
 from dejavu.engine.session import Session
@@ -364,4 +365,4 @@ def test_bad_input_is_one_sentence(tmp_path: Path) -> None:
 def test_many_games_at_once_and_one_by_one_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--speed", "--nodes", "2", "--at-once", "2", "--random-plies", "4"]
     selfplay.main(words, lambda *_: FakeEvaluator(material))
-    assert capsys.readouterr().out.count("times as fast") == selfplay.SPEED_ROUNDS + 1
+    assert capsys.readouterr().out.count("times as fast") == speed.ROUNDS + 1

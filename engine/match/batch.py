@@ -35,6 +35,10 @@ from dejavu.engine.search import Leaf, Minibatch, Search
 from dejavu.engine.session import Session
 from dejavu.model.encoding import stack
 
+FULL_BATCHES = {"MinibatchSize": "1", "Hash": "16"}
+"""Options for many games at once: each search waits for one position at a time, as if it were alone; the batch is
+filled by the other games."""
+
 
 class SharedPlayer:
     """One player of all games: its options, and the evaluator that judges for all its searches."""

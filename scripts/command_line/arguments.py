@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 POSITIONS = Path(__file__).resolve().parent.parent.parent / "tests" / "positions"
+Arguments = argparse._ActionsContainer  # a parser, or a group of arguments
 OPENINGS, MATES = POSITIONS / "openings.epd", POSITIONS / "mates.epd"
 
 
@@ -62,3 +63,28 @@ def span(text: str) -> tuple[int, int]:
     if match is None or int(match[2] or match[1]) < int(match[1]):
         raise argparse.ArgumentTypeError(f"'{text}' is not LOW-HIGH")
     return int(match[1]), int(match[2] or match[1])
+
+
+def add_self_play_arguments(parser: Arguments, options: Mapping[str, str], games: int, max_plies: int) -> None:
+    """Add what decides about games of self-play: `options` are those that differ from play, the rest are defaults."""
+    parser.add_argument("--games", type=many, default=games, help=f"games, those there already included ({games})")
+    parser.add_argument("--nodes", type=many, default=100, help="nodes a move (100)")
+    parser.add_argument(
+        "--max-plies", type=many, default=max_plies, help=f"a game of so many plies is drawn ({max_plies})"
+    )
+    parser.add_argument("--resign", type=share, default=0.95, help="give up at Q <= -VALUE; 0 never (0.95)")
+    parser.add_argument(
+        "--options",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="UCI options; those of play but for " + ", ".join(f"{name}={value}" for name, value in options.items()),
+    )
+    parser.add_argument("--at-once", type=many, default=64, help="games at the same time (64)")
+
+
+def add_openings_argument(parser: Arguments) -> None:
+    """Add --openings, of a match."""
+    parser.add_argument(
+        "--openings", type=Path, default=OPENINGS, metavar="FILE", help="EPD, PGN, or TSV file (ECO, name, moves)"
+    )
