@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavu.model.config import NetworkConfig
+from dejavu.model.config import MEMORY_REACH, NetworkConfig
 from dejavu.model.features import features
-from dejavu.retrieval.knn import Index, chunk_indexes, position_index
+from dejavu.retrieval.knn import ClusteredIndex, Index, chunk_indexes, position_index
 from dejavu.retrieval.memory import NO_MOVE, Memory, MemoryFileError
 
 if TYPE_CHECKING:
@@ -77,6 +77,24 @@ class Retriever:
         entries = np.stack([entry for _, entry in found], axis=1)
         distances = np.stack([distance for distance, _ in found], axis=1)
         return look_up(self.memory, entries, distances)
+
+    def search_within(self, embeddings: NDArray[np.float32], reach: float) -> tuple[NDArray[np.intp], Neighbours]:
+        """Which of B positions have a neighbour within `reach` (squared distance), and the neighbours of those.
+
+        Chunk embeddings [B, l, m * d] -> rows [N] in order, and the neighbours of these N positions.
+        """
+        rows = self._candidates(embeddings, reach)
+        found = self.search(embeddings[rows])
+        near = np.flatnonzero(found.within(reach))
+        return rows[near], found.take(near)
+
+    def _candidates(self, embeddings: NDArray[np.float32], reach: float) -> NDArray[np.intp]:
+        """Rows [N] outside of which no position has a neighbour within `reach`: most have none that is near."""
+        index = self.indexes[0]
+        if self.by_chunk or reach > MEMORY_REACH or not isinstance(index, ClusteredIndex):
+            return np.arange(len(embeddings))
+        keys = self.memory.project(embeddings).reshape(len(embeddings), -1)
+        return np.flatnonzero(index.glance(keys) <= reach)
 
 
 def look_up(memory: Memory, entries: NDArray[np.int64], distances: NDArray[np.float32]) -> Neighbours:
