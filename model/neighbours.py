@@ -69,7 +69,7 @@ class Retriever:
     def search(self, embeddings: NDArray[np.float32], exclude_game: NDArray[np.int32] | None = None) -> Neighbours:
         """Neighbours for chunk embeddings [B, l, m * d]; never from a position's own game `exclude_game` [B]."""
         keys = self.memory.project(embeddings)  # [B, l, key size]
-        queries = keys.transpose(1, 0, 2) if self.by_chunk else keys.reshape(1, len(keys), -1)  # [L, B, D]
+        queries = keys.transpose(1, 0, 2) if self.by_chunk else self._joined(keys)[None]  # [L, B, D]
         found = [
             index.search(np.ascontiguousarray(query), self.k, exclude_game)
             for index, query in zip(self.indexes, queries, strict=True)
@@ -93,8 +93,12 @@ class Retriever:
         index = self.indexes[0]
         if self.by_chunk or reach > MEMORY_REACH or not isinstance(index, ClusteredIndex):
             return np.arange(len(embeddings))
-        keys = self.memory.project(embeddings).reshape(len(embeddings), -1)
-        return np.flatnonzero(index.glance(keys) <= reach)
+        return np.flatnonzero(index.glance(self._joined(self.memory.project(embeddings))) <= reach)
+
+    @staticmethod
+    def _joined(keys: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Chunk keys [B, l, c] -> position keys [B, l * c], of no position, too."""
+        return keys.reshape(len(keys), keys.shape[1] * keys.shape[2])
 
 
 def look_up(memory: Memory, entries: NDArray[np.int64], distances: NDArray[np.float32]) -> Neighbours:
