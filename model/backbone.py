@@ -80,9 +80,9 @@ class Layer(nn.Module):
 
     def __init__(self, width: int, heads: int, tokens: int, feed_forward_ratio: int, attack_width: int = 0) -> None:
         super().__init__()
-        self.attention_norm = nn.LayerNorm(width)
+        self.attention_norm: nn.Module = nn.LayerNorm(width)
         self.attention = SelfAttention(width, heads, tokens, attack_width)
-        self.feed_forward_norm = nn.LayerNorm(width)
+        self.feed_forward_norm: nn.Module = nn.LayerNorm(width)
         self.feed_forward = FeedForward(width, feed_forward_ratio)
 
     def forward(self, x: Tensor, attacks: Tensor | None = None) -> Tensor:

@@ -27,7 +27,7 @@ def simplified(network: Network) -> Network:
     embedding = network.backbone.embedding
     _centre(embedding.squares)
     _centre(embedding.clocks)
-    embedding.place -= embedding.place.mean(dim=-1, keepdim=True)
+    embedding.place.sub_(embedding.place.mean(dim=-1, keepdim=True))
     for layer in network.backbone.layers:
         assert isinstance(layer, Layer)
         _centre(layer.attention.out)
@@ -47,17 +47,17 @@ def _fold_scale(attention: SelfAttention) -> None:
 
 def _centre(linear: nn.Linear) -> None:
     """Take the mean over its outputs away from what `linear` computes."""
-    linear.weight -= linear.weight.mean(dim=0)
+    linear.weight.sub_(linear.weight.mean(dim=0))
     bias: Tensor | None = linear.bias
     if bias is not None:
-        bias -= bias.mean()
+        bias.sub_(bias.mean())
 
 
 def _without_mean(norm: nn.Module, readers: list[nn.Linear]) -> nn.RMSNorm:
     """What does for centred tokens as `norm` does, once its bias is in its `readers`."""
     assert isinstance(norm, nn.LayerNorm)
     for reader in readers:
-        reader.bias += reader.weight @ norm.bias
+        reader.bias.add_(reader.weight @ norm.bias)
     simpler = nn.RMSNorm(norm.normalized_shape, eps=norm.eps)
     simpler.weight = nn.Parameter(norm.weight, requires_grad=False)
     return simpler
