@@ -40,22 +40,24 @@ class SelfAttention(nn.Module):
     def __init__(self, width: int, heads: int, tokens: int, attack_width: int = 0) -> None:
         super().__init__()
         self.heads = heads
+        self.scale = (width // heads) ** -0.5
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width + 2 * attack_width, width)
         self.bias = nn.Parameter(torch.zeros(heads, tokens, tokens))
         self.messages = nn.Linear(width, 2 * attack_width) if attack_width else None
 
     def forward(self, x: Tensor, attacks: Tensor | None = None) -> Tensor:
-        """x [B, n, d]; attacks [B, 64, 64] as numbers, if the layer is made for them -> [B, n, d]"""
+        """x [B, n, d]; attacks [B, 2, 64, 64] both ways, if the layer is made for them -> [B, n, d]"""
         batch, tokens, width = x.shape
         qkv = self.qkv(x).view(batch, tokens, 3, self.heads, width // self.heads)  # [B, n, 3, h, e]
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()  # each [B, h, n, e]
-        scores = q * (q.shape[-1] ** -0.5) @ k.transpose(-2, -1) + self.bias  # [B, h, n, n]
+        scores = q * self.scale @ k.transpose(-2, -1) + self.bias  # [B, h, n, n]
         mixed = scores.softmax(dim=-1) @ v  # [B, h, n, e]
         mixed = mixed.transpose(1, 2).reshape(batch, tokens, width)  # [B, n, d]
         if self.messages is not None and attacks is not None:
-            to_attacked, to_attackers = self.messages(x).chunk(2, dim=-1)  # [B, n, attack width] each
-            mixed = torch.cat([mixed, attacks.transpose(1, 2) @ to_attacked, attacks @ to_attackers], dim=-1)
+            messages = self.messages(x).view(batch, tokens, 2, -1).transpose(1, 2)  # [B, 2, n, attack width]
+            received = (attacks @ messages).transpose(1, 2).flatten(2)  # [B, n, 2 * attack width]
+            mixed = torch.cat([mixed, received], dim=-1)
         out: Tensor = self.out(mixed)
         return out
 
@@ -78,9 +80,9 @@ class Layer(nn.Module):
 
     def __init__(self, width: int, heads: int, tokens: int, feed_forward_ratio: int, attack_width: int = 0) -> None:
         super().__init__()
-        self.attention_norm = nn.LayerNorm(width)
+        self.attention_norm: nn.Module = nn.LayerNorm(width)
         self.attention = SelfAttention(width, heads, tokens, attack_width)
-        self.feed_forward_norm = nn.LayerNorm(width)
+        self.feed_forward_norm: nn.Module = nn.LayerNorm(width)
         self.feed_forward = FeedForward(width, feed_forward_ratio)
 
     def forward(self, x: Tensor, attacks: Tensor | None = None) -> Tensor:
@@ -102,6 +104,7 @@ class BoardEmbedding(nn.Module):
         scale[-2:] = ATTACKER_COUNT_SCALE
         self.register_buffer("token_squares", squares.flatten(), persistent=False)
         self.register_buffer("feature_scale", scale, persistent=False)
+        self.in_order = squares.shape[1] == 1  # then there is nothing to rearrange
         self.tokens = len(squares)
         self.squares = nn.Linear(SQUARE_FEATURES * squares.shape[1], width)
         self.clocks = nn.Linear(CLOCK_FEATURES, width, bias=False)
@@ -111,7 +114,9 @@ class BoardEmbedding(nn.Module):
         """squares [B, F, 64] uint8, clocks [B, G] -> [B, n, d]"""
         dtype = self.place.dtype
         x = squares.to(dtype) * self.feature_scale.to(dtype)
-        x = x[:, :, self.token_squares].view(x.shape[0], SQUARE_FEATURES, self.tokens, -1)  # [B, F, n, s]
+        if not self.in_order:
+            x = x[:, :, self.token_squares]
+        x = x.view(x.shape[0], SQUARE_FEATURES, self.tokens, -1)  # [B, F, n, s]
         x = x.transpose(1, 2).reshape(x.shape[0], self.tokens, -1)  # [B, n, F * s]
         out: Tensor = self.squares(x) + self.clocks(clocks.to(dtype))[:, None] + self.place
         return out
@@ -131,7 +136,11 @@ class Backbone(nn.Module):
 
     def forward(self, inputs: Inputs) -> Tensor:
         x: Tensor = self.embedding(inputs.squares, inputs.clocks)
-        attacks = inputs.attacks.to(x.dtype) * ATTACKER_COUNT_SCALE if self.uses_attacks else None
+        attacks = None
+        if self.uses_attacks:
+            attacking = inputs.attacks.to(x.dtype) * ATTACKER_COUNT_SCALE
+            # The first numbers of a message go to the squares it attacks, the others to those that attack it.
+            attacks = torch.stack([attacking.transpose(1, 2), attacking], dim=1)  # [B, 2, to, from]
         for layer in self.layers:
             x = layer(x, attacks)
         return x

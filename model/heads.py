@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from dejavu.model.config import NetworkConfig, token_squares
-from dejavu.model.encoding import POLICY_SIZE
 
 
 class PolicyHead(nn.Module):
     """Source-destination attention (Lc0): a move's logit is the product of its two squares' vectors."""
 
     squares: Tensor
-    landing_square: Tensor
+    queen_of: Tensor
+    change_of: Tensor
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -26,23 +26,36 @@ class PolicyHead(nn.Module):
         self.destination = nn.Linear(config.width, squares_per_token * config.policy_width)
         self.promotion = nn.Linear(config.policy_width, 3)  # knight, bishop, rook against the queen's logit
         order = torch.tensor(token_squares(config.layout)).flatten()
-        landing = torch.arange(8)[:, None] + torch.arange(-1, 2)  # to-file for every from-file and direction
+        self.in_order = squares_per_token == 1  # then there is nothing to rearrange
         self.register_buffer("squares", torch.argsort(order), persistent=False)
-        self.register_buffer("landing_square", landing.clamp(0, 7), persistent=False)
+        queen_of, change_of = _underpromotions()
+        self.register_buffer("queen_of", queen_of, persistent=False)
+        self.register_buffer("change_of", change_of, persistent=False)
 
     def _by_square(self, x: Tensor) -> Tensor:
-        return x.view(x.shape[0], 64, self.policy_width)[:, self.squares]  # [B, 64, p], a1 first
+        x = x.view(x.shape[0], 64, self.policy_width)
+        return x if self.in_order else x[:, self.squares]  # [B, 64, p], a1 first
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, n, d] -> logits [B, POLICY_SIZE] of all moves, legal or not."""
         source = self._by_square(self.source(x)) * self.policy_width**-0.5
         destination = self._by_square(self.destination(x))
         moves = source @ destination.transpose(1, 2)  # [B, from, to]
-        to_last_rank = moves[:, 48:56, 56:64]  # [B, from-file, to-file]
-        queen = to_last_rank.gather(2, self.landing_square.expand(x.shape[0], 8, 3))  # [B, 8, direction]
-        change = self.promotion(destination[:, 56:64])[:, self.landing_square]  # [B, 8, direction, piece]
-        underpromotions = queen[..., None] + change
-        return torch.cat([moves.flatten(1), underpromotions.flatten(1)], dim=1).view(-1, POLICY_SIZE)
+        queens = moves[:, 48:56, 56:64].flatten(1)  # [B, from-file and to-file]
+        changes = self.promotion(destination[:, 56:64]).flatten(1)  # [B, to-file and piece]
+        underpromotions = queens @ self.queen_of + changes @ self.change_of
+        return torch.cat([moves.flatten(1), underpromotions], dim=1)
+
+
+def _underpromotions() -> tuple[Tensor, Tensor]:
+    """Which queen's logit [64, U] and which change of it [24, U] each of the U underpromotions is the sum of.
+
+    As matrices of ones and zeros: products with them are exact, and faster than picking numbers one by one.
+    """
+    from_file, direction, piece = torch.meshgrid(torch.arange(8), torch.arange(3), torch.arange(3), indexing="ij")
+    to_file = (from_file + direction - 1).clamp(0, 7)
+    queens, changes = from_file * 8 + to_file, to_file * 3 + piece
+    return torch.eye(64)[queens.flatten()].T.contiguous(), torch.eye(24)[changes.flatten()].T.contiguous()
 
 
 class ValueHead(nn.Module):

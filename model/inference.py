@@ -126,12 +126,11 @@ class NetworkEvaluator:
         """The heads for H of `count` positions, with neighbours where the memory has any within its reach."""
         near = np.empty(0, dtype=np.intp)
         if self.use_memory and self.retriever is not None and self.encodings is not None:
-            found = self.retriever.search(self.backend.chunk_embeddings(hidden))
-            near = np.flatnonzero(found.within(self.memory_reach))
+            near, found = self.retriever.search_within(self.backend.chunk_embeddings(hidden), self.memory_reach)
         if len(near) == 0:
             return self.backend.heads(hidden, None)
         assert self.encodings is not None
-        neighbours = self.encodings.encode(found.take(near))
+        neighbours = self.encodings.encode(found)
         if len(near) == count:
             return self.backend.heads(hidden, neighbours)
         alone = self.backend.heads(hidden, None)

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavu.model.config import NetworkConfig
+from dejavu.model.config import MEMORY_REACH, NetworkConfig
 from dejavu.model.features import features
-from dejavu.retrieval.knn import Index, chunk_indexes, position_index
+from dejavu.retrieval.knn import ClusteredIndex, Index, chunk_indexes, position_index
 from dejavu.retrieval.memory import NO_MOVE, Memory, MemoryFileError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Retriever:
     def search(self, embeddings: NDArray[np.float32], exclude_game: NDArray[np.int32] | None = None) -> Neighbours:
         """Neighbours for chunk embeddings [B, l, m * d]; never from a position's own game `exclude_game` [B]."""
         keys = self.memory.project(embeddings)  # [B, l, key size]
-        queries = keys.transpose(1, 0, 2) if self.by_chunk else keys.reshape(1, len(keys), -1)  # [L, B, D]
+        queries = keys.transpose(1, 0, 2) if self.by_chunk else self._joined(keys)[None]  # [L, B, D]
         found = [
             index.search(np.ascontiguousarray(query), self.k, exclude_game)
             for index, query in zip(self.indexes, queries, strict=True)
@@ -77,6 +77,28 @@ class Retriever:
         entries = np.stack([entry for _, entry in found], axis=1)
         distances = np.stack([distance for distance, _ in found], axis=1)
         return look_up(self.memory, entries, distances)
+
+    def search_within(self, embeddings: NDArray[np.float32], reach: float) -> tuple[NDArray[np.intp], Neighbours]:
+        """Which of B positions have a neighbour within `reach` (squared distance), and the neighbours of those.
+
+        Chunk embeddings [B, l, m * d] -> rows [N] in order, and the neighbours of these N positions.
+        """
+        rows = self._candidates(embeddings, reach)
+        found = self.search(embeddings[rows])
+        near = np.flatnonzero(found.within(reach))
+        return rows[near], found.take(near)
+
+    def _candidates(self, embeddings: NDArray[np.float32], reach: float) -> NDArray[np.intp]:
+        """Rows [N] outside of which no position has a neighbour within `reach`: most have none that is near."""
+        index = self.indexes[0]
+        if self.by_chunk or reach > MEMORY_REACH or not isinstance(index, ClusteredIndex):
+            return np.arange(len(embeddings))
+        return np.flatnonzero(index.glance(self._joined(self.memory.project(embeddings))) <= reach)
+
+    @staticmethod
+    def _joined(keys: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Chunk keys [B, l, c] -> position keys [B, l * c], of no position, too."""
+        return keys.reshape(len(keys), keys.shape[1] * keys.shape[2])
 
 
 def look_up(memory: Memory, entries: NDArray[np.int64], distances: NDArray[np.float32]) -> Neighbours:

@@ -16,6 +16,7 @@ from memories import small_memory
 from dejavu.engine.evaluator import Evaluator
 from dejavu.model import backends
 from dejavu.model.backends import AUTO, CHOICES, PREFERENCE, BackendError, make_backend
+from dejavu.model.backends.simplification import simplified
 from dejavu.model.backends.torch_backend import TorchBackend
 from dejavu.model.config import PRESETS, NetworkConfig
 from dejavu.model.encoding import pack, stack
@@ -100,6 +101,21 @@ def test_every_backend_agrees_with_torch_float32(backend_name: str, config: Netw
         assert np.all(policy[np.arange(len(FENS)), best] >= policy.max(axis=1) - 0.06 * scale)
         answers.append(expected)
     assert not np.allclose(answers[0].wdl, answers[1].wdl, atol=0.1)  # the neighbours do say something
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_a_simplified_network_computes_the_same(config: NetworkConfig) -> None:
+    network = network_of(config)
+    given, found, memory = inputs(), neighbours_of(config, len(FENS)), small_memory()
+    cpu = torch.device("cpu")
+    simpler, original = (TorchBackend(each, cpu, 1, torch.float32) for each in (simplified(network), network))
+    hidden, expected = simpler.embed(given), original.embed(given)
+    assert torch.allclose(hidden, expected - expected.mean(dim=-1, keepdim=True), atol=1e-4)
+    encoded = EncodingCache(simpler.encode, memory, 64).encode(found)
+    for read in (None, encoded):
+        answer, right = simpler.heads(hidden, read), original.heads(expected, read)
+        assert np.allclose(answer.policy, right.policy, atol=1e-3)
+        assert np.allclose(answer.wdl, right.wdl, atol=1e-3)
 
 
 def test_an_answer_does_not_depend_on_the_batch_it_sits_in(backend_name: str) -> None:

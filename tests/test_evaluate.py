@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from memories import small_memory
 
+from dejavu.model import neighbours
 from dejavu.model.config import NetworkConfig
 from dejavu.model.encoding import move_to_index, pack, stack
 from dejavu.model.neighbours import Retriever
@@ -22,6 +23,7 @@ from dejavu.model.training.calibration import Calibration, expected_calibration_
 from dejavu.model.training.dataset import HELD_OUT, MEMORY, NO_EVALUATION, NO_RESULT, TRAIN, Dataset
 from dejavu.model.training.duplicates import occurs_in
 from dejavu.model.training.measures import PHASES, phases
+from dejavu.retrieval import knn
 from dejavu.retrieval.memory import encode_names
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "evaluate.py"
@@ -168,3 +170,22 @@ def test_lying_memories_keep_what_is_needed_to_compare() -> None:
     np.testing.assert_array_equal(drawn.distances, true.distances)
     assert (drawn.entries != true.entries).mean() > 0.5
     np.testing.assert_array_equal(drawn.moves[:, 0], memory.continuations[drawn.entries[:, 0], 0])
+
+
+def test_what_lies_within_reach_is_found_at_a_glance(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(knn, "EXACT_LIMIT", 10)
+    monkeypatch.setattr(knn, "GLANCE_PROBES", 60)
+    monkeypatch.setattr(neighbours, "MEMORY_REACH", np.inf)
+    config = NetworkConfig(layout="ranks", width=2, heads=1, attack_width=0, chunks=2)
+    generator = np.random.default_rng(0)
+    projection = generator.normal(scale=10, size=(2, 8, 4)).astype(np.float32)
+    memory = replace(small_memory(), key_mean=np.zeros((2, 8), np.float32), key_projection=projection)
+    embeddings = generator.normal(size=(16, 2, 8)).astype(np.float32)
+    retriever = Retriever(config, memory, threads=1)
+    whole = retriever.search(embeddings)
+    nearest = whole.distances[:, 0, 0]
+    for reach, count in ((-1.0, 0), (float(np.median(nearest)), 8), (float(nearest.max()), 16)):
+        rows, found = retriever.search_within(embeddings, reach)
+        assert len(rows) == count
+        assert (nearest[rows] <= reach).all()
+        np.testing.assert_array_equal(found.entries, whole.entries[rows])

@@ -228,6 +228,15 @@ def test_indexes_of_a_memory(monkeypatch: pytest.MonkeyPatch) -> None:
             assert (memory.game[indices] != memory.game[37]).all()
 
 
+def test_a_glance_tells_the_distance_of_near_entries(clustered: ClusteredIndex, queries: NDArray[np.float32]) -> None:
+    nearest = ExactIndex(KEYS).search(queries, 1)[0][:, 0]
+    seen = clustered.glance(queries)
+    assert (seen >= nearest).all()
+    near = nearest <= np.median(nearest)
+    np.testing.assert_array_equal(seen[near], nearest[near])
+    assert (clustered.glance(KEYS[:20].astype(np.float32)) == 0).all()
+
+
 def test_recall_counts_ties_and_misses() -> None:
     expected = np.array([[0, 4], [1, np.inf]], dtype=np.float32), np.array([[5, 6], [7, -1]])
     tie = np.array([[0, 4], [1, np.inf]], dtype=np.float32), np.array([[5, 8], [7, -1]])

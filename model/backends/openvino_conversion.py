@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from dejavu.model.backbone import Inputs
 from dejavu.model.backends.examples import example_features, example_neighbours, example_records
+from dejavu.model.backends.simplification import simplified
 from dejavu.model.chunked_cross_attention import EncodedNeighbours
 from dejavu.model.neighbour_encoder import RECORD_TOKENS, Records
 from dejavu.model.network import Network
@@ -32,12 +33,12 @@ class Converted(NamedTuple):
 
 def convert(network: Network) -> Converted:
     """Convert `network`, which stays as it is. Torch's tracer and OpenVINO raise whatever they like."""
-    network = copy.deepcopy(network).float()
     config = network.config
     inputs = Inputs(*_tensors(example_features(2)))
     with torch.inference_mode():
+        chances = copy.deepcopy(network).float()(inputs).wdl.softmax(dim=1)[0].numpy()
+        network = simplified(network)
         hidden = network.backbone(inputs)
-        chances = network(inputs).wdl.softmax(dim=1)[0].numpy()
     models = {"embed": _convert_part(network, _embed, inputs), "heads": _convert_part(network, _heads, (hidden,))}
     if network.retrieval is not None:
         neighbours = example_neighbours(config, np.zeros((RECORD_TOKENS, config.neighbour_width), np.float32), 2)
@@ -98,4 +99,7 @@ def _convert_part(network: Network, function: Callable[..., Any], example: tuple
     frontend = FrontEndManager().load_by_framework("pytorch")
     decoder = TorchScriptPythonDecoder(traced, example_input=example)
     loaded = frontend.load(decoder)
-    return frontend.convert(loaded)
+    model = frontend.convert(loaded)
+    # Only the batch's size is open: more is fused where the widths are known.
+    model.reshape({number: [-1, *tensor.shape[1:]] for number, tensor in enumerate(example)})
+    return model

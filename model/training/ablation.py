@@ -23,6 +23,9 @@ class ShuffledRetriever(Retriever):
         found = super().search(embeddings, exclude_game)
         return found.take(self._generator.permutation(len(embeddings)))
 
+    def _candidates(self, embeddings: NDArray[np.float32], reach: float) -> NDArray[np.intp]:
+        return np.arange(len(embeddings))  # a position's own distance tells nothing of that of its neighbours
+
 
 class RandomRetriever(Retriever):
     """Gives a position entries drawn at random, at the distances of its own neighbours."""

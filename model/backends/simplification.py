@@ -1,0 +1,63 @@
+"""A network rewritten so that it computes the same with fewer operations, for backends that convert it once.
+
+Two rewritings, exact but for the rounding of the weights:
+
+    Attention's scale goes into the weights of the queries.
+    Every layer normalisation of the backbone becomes a root mean square one (Zhang & Sennrich 2019). What the two
+    differ in is the mean, which is taken away beforehand: from the weights of all that is added to the stream of
+    tokens. The normalisation's own bias goes into the linear maps that read it.
+"""
+
+from __future__ import annotations
+
+import copy
+
+from torch import Tensor, nn
+
+from dejavu.model.backbone import Layer, SelfAttention
+from dejavu.model.network import Network
+
+
+def simplified(network: Network) -> Network:
+    """A copy in float32, simplified; its H differs by the mean of every token, which nothing after it depends on."""
+    network = copy.deepcopy(network).float().requires_grad_(False)
+    for module in network.modules():
+        if isinstance(module, SelfAttention):
+            _fold_scale(module)
+    embedding = network.backbone.embedding
+    _centre(embedding.squares)
+    _centre(embedding.clocks)
+    embedding.place.sub_(embedding.place.mean(dim=-1, keepdim=True))
+    for layer in network.backbone.layers:
+        assert isinstance(layer, Layer)
+        _centre(layer.attention.out)
+        _centre(layer.feed_forward.down)
+        readers = [layer.attention.qkv, layer.attention.messages]
+        layer.attention_norm = _without_mean(layer.attention_norm, [reader for reader in readers if reader is not None])
+        layer.feed_forward_norm = _without_mean(layer.feed_forward_norm, [layer.feed_forward.up])
+    return network
+
+
+def _fold_scale(attention: SelfAttention) -> None:
+    width = attention.qkv.in_features
+    attention.qkv.weight[:width] *= attention.scale
+    attention.qkv.bias[:width] *= attention.scale
+    attention.scale = 1.0
+
+
+def _centre(linear: nn.Linear) -> None:
+    """Take the mean over its outputs away from what `linear` computes."""
+    linear.weight.sub_(linear.weight.mean(dim=0))
+    bias: Tensor | None = linear.bias
+    if bias is not None:
+        bias.sub_(bias.mean())
+
+
+def _without_mean(norm: nn.Module, readers: list[nn.Linear]) -> nn.RMSNorm:
+    """What does for centred tokens as `norm` does, once its bias is in its `readers`."""
+    assert isinstance(norm, nn.LayerNorm)
+    for reader in readers:
+        reader.bias.add_(reader.weight @ norm.bias)
+    simpler = nn.RMSNorm(norm.normalized_shape, eps=norm.eps)
+    simpler.weight = nn.Parameter(norm.weight, requires_grad=False)
+    return simpler
