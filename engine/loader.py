@@ -12,7 +12,8 @@ import numpy as np
 
 from dejavu.engine.evaluator import Evaluator, UniformEvaluator, expansions
 from dejavu.engine.options import SHIPPED, Config, file_path
-from dejavu.model.backends import AUTO, BackendError
+from dejavu.model.backends import AUTO
+from dejavu.model.backends.protocol import BackendError
 from dejavu.model.encoding import clock_byte, pack, stack
 
 EvaluatorFactory = Callable[[Path, "Path | None", int, str], Evaluator]

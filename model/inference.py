@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavu.model.attacks import Planes, attacks, legal_mask
-from dejavu.model.backends import AUTO, Backend, Logits, make_backend
+from dejavu.model.backends import AUTO, make_backend
+from dejavu.model.backends.protocol import Backend, Logits
 from dejavu.model.config import MEMORY_REACH
 from dejavu.model.encoding import POLICY_SIZE
 from dejavu.model.evaluations import Evaluations, join

@@ -15,7 +15,8 @@ from memories import small_memory
 
 from dejavu.engine.evaluator import Evaluator
 from dejavu.model import backends
-from dejavu.model.backends import AUTO, CHOICES, PREFERENCE, BackendError, make_backend
+from dejavu.model.backends import AUTO, CHOICES, PREFERENCE, make_backend
+from dejavu.model.backends.protocol import BackendError
 from dejavu.model.backends.simplification import simplified
 from dejavu.model.backends.torch_backend import TorchBackend
 from dejavu.model.config import PRESETS, NetworkConfig

@@ -1,4 +1,4 @@
-"""What computes the network: one protocol, one small module for each way, one place that chooses.
+"""What computes the network: one protocol, one small module for each way, and here the place that chooses.
 
 The network is defined once, as torch modules (`model.network`). A backend converts or moves those modules; it never
 defines a layer of its own, so every backend plays the same network within rounding.
@@ -13,14 +13,11 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+from dejavu.model.backends.protocol import Backend, BackendError
 
 if TYPE_CHECKING:
-    from dejavu.model.features import Features
-    from dejavu.model.neighbours import EncodedArrays, RecordArrays
     from dejavu.model.weights import Weights
 
 AUTO = "auto"
@@ -37,48 +34,6 @@ ROCM_DEVICE = "/dev/kfd"
 """The compute device of AMD's Linux driver."""
 
 _log = logging.getLogger("dejavu")
-
-
-class BackendError(ValueError):
-    """A backend that cannot be used here; the message is one sentence for the user, without its name."""
-
-
-class Logits(NamedTuple):
-    """The network's answer for B positions."""
-
-    policy: NDArray[np.float32]
-    """[B, POLICY_SIZE], illegal moves included."""
-    wdl: NDArray[np.float32]
-    """[B, 3]"""
-
-
-class Backend(Protocol):
-    """The parts of a network's forward pass. Several threads may call at once, each with a part of a batch.
-
-    What a method returns may be overwritten by the same thread's next call of that method.
-    """
-
-    name: str
-    """One of PREFERENCE."""
-    precision: str
-    """What the products are computed in, for a person to read."""
-    parts: int
-    """Into how many parts, each called for from a thread of its own, a batch is best cut."""
-
-    def embed(self, features: Features) -> Any:
-        """The backbone: B positions -> H in the backend's own form, for the next three methods."""
-
-    def chunk_embeddings(self, hidden: Any) -> NDArray[np.float32]:
-        """H -> [B, l, m * d], what the keys of a memory are made of."""
-
-    def take(self, hidden: Any, rows: NDArray[np.intp]) -> Any:
-        """H of some of the positions."""
-
-    def heads(self, hidden: Any, neighbours: EncodedArrays | None) -> Logits:
-        """H and the encoded neighbours, if any -> logits."""
-
-    def encode(self, records: RecordArrays) -> NDArray[np.float32]:
-        """The neighbour encoder: N records -> [N, r, c], as `heads` wants them."""
 
 
 def _has_gpu_driver() -> bool:

@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import dejavu.model
-from dejavu.model.backends import BackendError, Logits, compiled_cache
+from dejavu.model.backends import compiled_cache
 from dejavu.model.backends.examples import example_features, example_neighbours, example_records
+from dejavu.model.backends.protocol import BackendError, Logits
 from dejavu.model.features import Features
 from dejavu.model.neighbours import EncodedArrays, RecordArrays
 from dejavu.model.weights import Weights

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dejavu.model.backbone import as_inputs
-from dejavu.model.backends import BackendError, Logits
+from dejavu.model.backends.protocol import BackendError, Logits
 from dejavu.model.chunked_cross_attention import EncodedNeighbours
 from dejavu.model.features import Features
 from dejavu.model.neighbour_encoder import Records

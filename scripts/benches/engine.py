@@ -23,7 +23,8 @@ from dejavu.engine.bench import POSITIONS, cost, grow
 from dejavu.engine.evaluator import UniformEvaluator
 from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config
-from dejavu.model.backends import PREFERENCE, BackendError
+from dejavu.model.backends import PREFERENCE
+from dejavu.model.backends.protocol import BackendError
 from dejavu.model.backends.torch_backend import TorchBackend
 from dejavu.model.evaluations import Evaluations, join
 from dejavu.model.inference import NetworkEvaluator
