@@ -152,10 +152,10 @@ def test_bad_openings_are_named(tmp_path: Path, name: str, text: str, complaint:
         read_openings(tmp_path / name)
 
 
-def test_the_openings_of_this_repository_are_sixty_different_quiet_positions() -> None:
+def test_the_openings_of_this_repository_are_200_different_quiet_positions() -> None:
     openings = read_openings(Path(__file__).parent / "positions" / "openings.epd")
     boards = [opening.board() for opening in openings]
-    assert len({board.epd() for board in boards}) == len(boards) == 60
+    assert len({board.epd() for board in boards}) == len(boards) == 200
     assert all(not board.is_check() and board.fullmove_number <= 6 for board in boards)
 
 
