@@ -114,7 +114,11 @@ def _combo(name: str, default: str, choices: tuple[str, ...], sentence: str) -> 
 
 @dataclass(frozen=True)
 class Config:
-    """The value of every option. Search defaults are lc0's (its `search/classic/params.cc`)."""
+    """The value of every option.
+
+    Search defaults are lc0's (its `search/classic/params.cc`), but for CPuct and PolicyTemperature, which matches have
+    decided (docs/search.md).
+    """
 
     threads: int = _spin("Threads", 2, 1, 512, "CPU threads the network computes with.")
     hash_megabytes: int = _spin(
@@ -161,7 +165,7 @@ class Config:
     )
     show_neighbours: bool = _check("ShowNeighbours", False, "Names the remembered positions behind the move it plays.")
     minibatch_size: int = _spin("MinibatchSize", 24, 1, 1024, "The most positions the network evaluates at once.")
-    cpuct: float = _real("CPuct", 1.745, 0.0, 100.0, "Exploration: the larger, the wider the search.")
+    cpuct: float = _real("CPuct", 2.5, 0.0, 100.0, "Exploration: the larger, the wider the search.")
     cpuct_base: float = _real("CPuctBase", 38739.0, 1.0, 1e9, "Visits at which exploration has begun to grow.")
     cpuct_factor: float = _real("CPuctFactor", 3.894, 0.0, 1000.0, "How fast exploration grows with visits.")
     fpu_value: float = _real(
@@ -172,7 +176,7 @@ class Config:
         "How much worse than its parent an unvisited move is assumed to be.",
     )
     policy_temperature: float = _real(
-        "PolicyTemperature", 1.359, 0.1, 10.0, "Softmax temperature of the policy: above 1 flattens it."
+        "PolicyTemperature", 1.0, 0.1, 10.0, "Softmax temperature of the policy: above 1 flattens it."
     )
     smart_pruning_factor: float = _real(
         "SmartPruningFactor",

@@ -6,8 +6,8 @@
     4 back up    values go up to the root, virtual visits are taken back
     5 report     info lines; a stopper may end the search
 
-While the network judges one minibatch, the next is gathered. Formulas and defaults are lc0's: PUCT with cpuct growing
-with visits, first-play urgency by reduction, softmax temperature, collisions.
+While the network judges one minibatch, the next is gathered. The formulas are lc0's: PUCT with cpuct growing with
+visits, first-play urgency by reduction, softmax temperature, collisions.
 
 `Search.run` does all of it. Many searches can also share one evaluator: whoever drives them calls `gather`, judges the
 leaves, and hands the answers to `settle`.

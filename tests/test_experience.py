@@ -41,7 +41,7 @@ def test_a_mate_is_kept_however_short_the_search_and_games_add_up(tmp_path: Path
     path = tmp_path / "experience.pgn"
     start = chess.Board("6k1/5ppp/8/8/8/8/8/K2R4 w - - 0 1")
     for _ in range(2):
-        client = Client(FakeEvaluator(material, scattered_preference))
+        client = Client(FakeEvaluator(material))
         client.go(f"setoption name ExperienceFile value {path}", f"position fen {start.fen()}", "go nodes 190")
         client.close()
     for game in games(path):

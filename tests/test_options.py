@@ -33,7 +33,7 @@ def test_lines_are_what_guis_parse() -> None:
     assert "option name SyzygyPath type string default <empty>" in uci_lines()
     assert "option name UseMemory type check default true" in uci_lines()
     assert "option name Backend type combo default auto var auto var cuda var openvino var torch" in uci_lines()
-    assert "option name CPuct type string default 1.745" in uci_lines()
+    assert "option name CPuct type string default 2.5" in uci_lines()
 
 
 def test_a_combo_takes_its_choices_in_any_case_and_names_them() -> None:

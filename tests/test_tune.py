@@ -54,7 +54,7 @@ def test_more_nodes_solve_more() -> None:
 
 def test_players_with_other_networks_do_not_share_answers() -> None:
     other = PlayerSettings("other", (), Pace(nodes=200), {"WeightsFile": "other"})
-    wide = PlayerSettings("wide", (), Pace(nodes=200), {"CPuct": "1.745"})
+    wide = PlayerSettings("wide", (), Pace(nodes=200), {"CPuct": "2.5"})
     alone = solved([TAKES], SLOW)[1]
     assert solved([TAKES], SLOW, wide)[1] == alone
     assert solved([TAKES], SLOW, other)[1] == 2 * alone
