@@ -65,8 +65,9 @@ class ChunkedCrossAttention(nn.Module):
         q = self.query(attending).view(batch, groups, -1, self.heads, e).transpose(2, 3)  # [B, L, h, n / L, e]
 
         tokens = neighbours.tokens.flatten(2, 3)  # [B, L, k * r, c]
-        tokens = torch.cat([self.null.expand(batch, groups, 1, -1), tokens], dim=2)  # [B, L, 1 + k * r, c]
-        key_value = self.key_value(tokens).view(batch, groups, -1, 2, self.heads, e)
+        null = self.key_value(self.null).expand(batch, groups, 1, -1)
+        key_value = torch.cat([null, self.key_value(tokens)], dim=2)  # [B, L, 1 + k * r, 2 * d]
+        key_value = key_value.view(batch, groups, -1, 2, self.heads, e)
         k, v = key_value.permute(3, 0, 1, 4, 2, 5)  # each [B, L, h, 1 + k * r, e]
 
         scores = q * e**-0.5 @ k.transpose(-2, -1)  # [B, L, h, n / L, 1 + k * r]

@@ -83,17 +83,15 @@ class Retriever:
 
         Chunk embeddings [B, l, m * d] -> rows [N] in order, and the neighbours of these N positions.
         """
-        rows = self._candidates(embeddings, reach)
-        found = self.search(embeddings[rows])
-        near = np.flatnonzero(found.within(reach))
-        return rows[near], found.take(near)
-
-    def _candidates(self, embeddings: NDArray[np.float32], reach: float) -> NDArray[np.intp]:
-        """Rows [N] outside of which no position has a neighbour within `reach`: most have none that is near."""
         index = self.indexes[0]
         if self.by_chunk or reach > MEMORY_REACH or not isinstance(index, ClusteredIndex):
-            return np.arange(len(embeddings))
-        return np.flatnonzero(index.glance(self._joined(self.memory.project(embeddings))) <= reach)
+            found = self.search(embeddings)
+            near = np.flatnonzero(found.within(reach))
+            return near, found.take(near)
+        # Most positions have no near entry, and those beside a near one hardly count.
+        distances, entries = index.search_near(self._joined(self.memory.project(embeddings)), self.k)
+        near = np.flatnonzero(distances[:, 0] <= reach)
+        return near, look_up(self.memory, entries[near, None], distances[near, None])
 
     @staticmethod
     def _joined(keys: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -35,9 +35,9 @@ PROBES = 56
 """Clusters searched for a query. For held-out positions they find 0.98 of the shipped memory's 4 nearest entries, 32
 find 0.95 and 24 find 0.93."""
 
-GLANCE_PROBES = 8
-"""Clusters searched to tell whether anything lies near a query. Of 4,096 held-out positions, 8 told it of all and 4 of
-all but one, where near is within the engine's MemoryReach."""
+NEAR_PROBES = 8
+"""Clusters searched where only what lies near a query counts. Of 4,096 held-out positions, 8 find the nearest entry of
+all and 4 of all but one, where near is within the engine's MemoryReach."""
 
 _BLOCK_BYTES = 32 * 2**20
 _QUERIES_A_BLOCK = 64
@@ -187,13 +187,13 @@ class ClusteredIndex:
             fetch, probes = min(4 * fetch, count), min(4 * probes, clusters)
         return distances, indices
 
-    def glance(self, queries: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Squared distance [B] of the nearest entry to every query [B, D], looking into GLANCE_PROBES clusters only.
+    def search_near(self, queries: NDArray[np.float32], k: int) -> Neighbours:
+        """The k nearest entries of every query [B, D] in NEAR_PROBES clusters only.
 
-        Right for near entries; a far one may seem farther than it is, or infinitely far.
+        Right for near entries; a far one may be missed, and a farther one, or none, stand in its place.
         """
-        distances, entries = self._fetch(queries, 1, min(GLANCE_PROBES, self._probes))
-        return np.where(entries[:, 0] < 0, np.float32(np.inf), distances[:, 0])
+        distances, entries = self._fetch(queries, k, min(NEAR_PROBES, self._probes))
+        return np.where(entries < 0, np.float32(np.inf), distances), entries
 
     def _fetch(self, queries: NDArray[np.float32], fetch: int, probes: int) -> Neighbours:
         parameters = faiss.SearchParametersIVF()

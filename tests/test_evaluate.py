@@ -172,9 +172,9 @@ def test_lying_memories_keep_what_is_needed_to_compare() -> None:
     np.testing.assert_array_equal(drawn.moves[:, 0], memory.continuations[drawn.entries[:, 0], 0])
 
 
-def test_what_lies_within_reach_is_found_at_a_glance(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_lies_within_reach_is_found_in_a_few_clusters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(knn, "EXACT_LIMIT", 10)
-    monkeypatch.setattr(knn, "GLANCE_PROBES", 60)
+    monkeypatch.setattr(knn, "NEAR_PROBES", 60)
     monkeypatch.setattr(neighbours, "MEMORY_REACH", np.inf)
     config = NetworkConfig(layout="ranks", width=2, heads=1, attack_width=0, chunks=2)
     generator = np.random.default_rng(0)

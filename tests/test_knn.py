@@ -228,13 +228,16 @@ def test_indexes_of_a_memory(monkeypatch: pytest.MonkeyPatch) -> None:
             assert (memory.game[indices] != memory.game[37]).all()
 
 
-def test_a_glance_tells_the_distance_of_near_entries(clustered: ClusteredIndex, queries: NDArray[np.float32]) -> None:
-    nearest = ExactIndex(KEYS).search(queries, 1)[0][:, 0]
-    seen = clustered.glance(queries)
-    assert (seen >= nearest).all()
+def test_near_entries_are_found_in_a_few_clusters(clustered: ClusteredIndex, queries: NDArray[np.float32]) -> None:
+    exact = ExactIndex(KEYS).search(queries, 3)
+    distances, entries = clustered.search_near(queries, 3)
+    assert (distances >= exact[0]).all()
+    nearest = exact[0][:, 0]
     near = nearest <= np.median(nearest)
-    np.testing.assert_array_equal(seen[near], nearest[near])
-    assert (clustered.glance(KEYS[:20].astype(np.float32)) == 0).all()
+    np.testing.assert_array_equal(distances[near, 0], nearest[near])
+    true = ((KEYS[entries].astype(float) - np.clip(np.rint(queries), -127, 127)[:, None]) ** 2).sum(axis=2)
+    np.testing.assert_array_equal(distances, true)
+    assert (clustered.search_near(KEYS[:20].astype(np.float32), 1)[0] == 0).all()
 
 
 def test_recall_counts_ties_and_misses() -> None:
