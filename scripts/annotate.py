@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -23,6 +22,7 @@ from annotation.output import OutputError, Totals, games_done
 from annotation.teacher import add_teacher_arguments, teacher_settings
 from annotation.workers import WorkerError, answers, workers
 from command_line.arguments import add_openings_argument, positive, share, span
+from command_line.ending import GOES_ON, one_sentence
 from command_line.game_files import GameFileError, game_file, read_games
 from tqdm import tqdm
 
@@ -92,13 +92,18 @@ def parse_arguments() -> argparse.Namespace:
 def main() -> None:
     args = parse_arguments()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+    with one_sentence(
+        "annotate",
+        WorkerError,
+        OutputError,
+        OpeningError,
+        PlayerError,
+        GameFileError,
+        OSError,
+        EOFError,
+        stopped=GOES_ON,
+    ):
         run(args)
-    except (WorkerError, OutputError, OpeningError, PlayerError, GameFileError, OSError, EOFError) as error:
-        sys.exit(f"annotate: {error}")
-    except KeyboardInterrupt:
-        print("annotate: stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

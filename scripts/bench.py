@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from benches import engine, knn, training
+from command_line.ending import one_sentence
 
 BENCHES: dict[str, Callable[[], dict[str, Any]]] = {
     "engine": engine.bench,
@@ -40,10 +41,11 @@ def main() -> None:
     parser.add_argument("bench", choices=BENCHES, help="what to measure")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers there")
     arguments = parser.parse_args()
-    numbers = BENCHES[arguments.bench]()
-    if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+    with one_sentence("bench", OSError):
+        numbers = BENCHES[arguments.bench]()
+        if arguments.json:
+            arguments.json.parent.mkdir(parents=True, exist_ok=True)
+            arguments.json.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

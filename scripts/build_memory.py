@@ -28,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from command_line.ending import GOES_ON, one_sentence
 from command_line.game_files import GameFileError, game_file
 from prepare_data import prepare
 from tqdm import tqdm
@@ -196,13 +197,18 @@ def main(words: Sequence[str] | None = None) -> None:
     if arguments.entries is not None and arguments.entries < 1:
         parser.error("--entries must be at least 1")
     torch.set_num_threads(arguments.threads)
-    try:
+    with one_sentence(
+        "build_memory",
+        GameFileError,
+        DatasetError,
+        WeightsError,
+        BuildError,
+        MemoryFileError,
+        ClusterError,
+        OSError,
+        stopped=GOES_ON,
+    ):
         build(arguments)
-    except (GameFileError, DatasetError, WeightsError, BuildError, MemoryFileError, ClusterError, OSError) as error:
-        sys.exit(f"build_memory: {error}")
-    except KeyboardInterrupt:
-        print("build_memory: stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 from command_line.arguments import OPENINGS, option, positive
+from command_line.ending import GOES_ON, one_sentence
 
 from dejavu.engine.match.openings import Opening, OpeningError, read_openings
 from dejavu.engine.match.players import PlayerError, parse_player
@@ -112,16 +113,11 @@ def main() -> None:
     # What python-chess and asyncio would log is either harmless or reported as a failure.
     logging.disable()
     rows = ["| nodes | temperature | Stockfish's UCI_Elo | won-drawn-lost | score | Elo (95 %) |", "|" + "---|" * 6]
-    try:
+    with one_sentence("calibrate", PlayerError, OpeningError, RecordError, OSError, stopped=GOES_ON):
         openings = read_openings(OPENINGS)
         for anchor in ANCHORS:
             rows.append(row(anchor, play(tournament_of(anchor, openings, args), pgn_of(anchor, args.out))))
             print("\n" + "\n".join(rows) + "\n", flush=True)
-    except (PlayerError, OpeningError, RecordError, OSError) as error:
-        sys.exit(f"calibrate: {error}")
-    except KeyboardInterrupt:
-        print("calibrate: stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from pathlib import Path
 import chess
 import chess.engine
 from command_line.arguments import option, options_of, positive
+from command_line.ending import one_sentence
 from tqdm import tqdm
 
 START_SECONDS = 60.0
@@ -153,15 +154,11 @@ def show(ending: str, results: Sequence[Result]) -> None:
             print(f"    {result.ending} after {result.plies} plies: {result.start}")
 
 
-def main() -> int:
-    """Run the command line; exit status 0 however many were won, 2 for bad input."""
-    try:
+def main() -> None:
+    """Run the command line."""
+    with one_sentence("endings", EndingsError, chess.engine.EngineError, OSError):
         run(parse_arguments())
-    except (EndingsError, chess.engine.EngineError, OSError) as error:
-        print(f"endings: {error}", file=sys.stderr)
-        return 2
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from command_line.ending import one_sentence
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -229,17 +230,14 @@ def write_json(path: Path | None, figures: dict[str, Any]) -> None:
         path.write_text(json.dumps(figures, indent=2) + "\n")
 
 
-def main() -> None:
-    arguments = parse_arguments()
-    try:
-        dataset = Dataset.open(arguments.data)
-        # Computed as in training.
-        evaluator = NetworkEvaluator.load(arguments.weights, arguments.memory, arguments.threads, backend="torch")
-    except (DatasetError, WeightsError, MemoryFileError) as error:
-        sys.exit(f"evaluate: {error}")
+def run(arguments: argparse.Namespace) -> None:
+    """Measure, tell, draw and write what `arguments` ask for."""
+    dataset = Dataset.open(arguments.data)
+    # Computed as in training.
+    evaluator = NetworkEvaluator.load(arguments.weights, arguments.memory, arguments.threads, backend="torch")
     allowed = held_out_rows(dataset, arguments.source, arguments.dedupe)
     if not len(allowed):
-        sys.exit(f"evaluate: {arguments.data} has no held-out positions of {arguments.source or 'any file'}")
+        raise DatasetError(f"{arguments.data} has no held-out positions of {arguments.source or 'any file'}")
     rows = np.random.default_rng(0).permutation(allowed)[: arguments.positions]
 
     print(evaluator.describe())
@@ -261,6 +259,12 @@ def main() -> None:
         title = f"What {arguments.memory.name} changes, of {len(rows):,} positions of {arguments.source or 'all'} games"
         plot(title, figures["minus off"], arguments.plot)
     write_json(arguments.json, figures)
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    with one_sentence("evaluate", DatasetError, WeightsError, MemoryFileError, OSError):
+        run(arguments)
 
 
 if __name__ == "__main__":

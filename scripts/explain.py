@@ -10,12 +10,12 @@ moves, and win minus loss.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 import chess
 import numpy as np
 import torch
+from command_line.ending import one_sentence
 
 from dejavu.engine.explanation_page import page
 from dejavu.engine.loader import wanted
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=shipped.weights, help="default: the shipped ones")
     parser.add_argument("--memory", type=Path, default=shipped.memory, help="default: the shipped one")
     arguments = parser.parse_args()
-    try:
+    with one_sentence("explain", WeightsError, MemoryFileError, ValueError, OSError):
         board, clock = position(arguments.fen, arguments.moves)
         evaluator = NetworkEvaluator.load(arguments.weights, arguments.memory, torch.get_num_threads())
         explanation = evaluator.explain(stack([pack(board)]), np.array([clock], np.uint8))
@@ -71,8 +71,6 @@ def main() -> None:
             arguments.html.parent.mkdir(parents=True, exist_ok=True)
             arguments.html.write_text(page(board, explanation, evaluator.describe()), encoding="utf-8")
             print(f"wrote {arguments.html}")
-    except (WeightsError, MemoryFileError, ValueError, OSError) as error:
-        sys.exit(f"explain: {error}")
 
 
 if __name__ == "__main__":

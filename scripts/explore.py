@@ -36,6 +36,7 @@ from annotation.judgements import Judgement, Judgements
 from annotation.output import OutputError
 from annotation.teacher import TEACHER_ERRORS, Teacher, add_teacher_arguments, after_best, teacher_settings
 from command_line.arguments import positive, share
+from command_line.ending import GOES_ON, one_sentence
 from tqdm import tqdm
 
 from dejavu.engine.evaluator import Evaluator, priors
@@ -227,7 +228,9 @@ def main() -> None:
     args = parse_arguments()
     torch.set_num_threads(1)
     began = time.monotonic()
-    try:
+    with one_sentence(
+        "explore", WeightsError, OpeningError, OutputError, PlayerError, *TEACHER_ERRORS, stopped=GOES_ON
+    ):
         openings = read_openings(args.openings)
         settings = teacher_settings(args)
         evaluator = NetworkEvaluator.load(args.weights, None, threads=1)
@@ -242,11 +245,6 @@ def main() -> None:
         finally:
             judgements.close()
         games = write_lines(exploration, teachers[0].name, args.out)
-    except (WeightsError, OpeningError, OutputError, PlayerError, *TEACHER_ERRORS) as error:
-        sys.exit(f"explore: {error}")
-    except KeyboardInterrupt:
-        print("explore: stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
     judged = sum(place.judgement is not None for place in exploration.places.values())
     chance = sum(place.chance for place in exploration.places.values() if place.explored)
     print(f"{judged:,} positions judged in {time.monotonic() - began:.0f} s, {games:,} lines in {args.out}")

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from command_line.arguments import add_openings_argument, positive
+from command_line.ending import GOES_ON, one_sentence
 
 from dejavu.engine.match.adjudication import DrawRule, ResignRule, Rules
 from dejavu.engine.match.batch import run_batched
@@ -303,13 +304,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # What python-chess and asyncio would log is either harmless or reported as a failure.
     logging.disable()
-    try:
+    with one_sentence("match", MatchError, PlayerError, OpeningError, RecordError, SprtError, OSError, stopped=GOES_ON):
         from_pgn(args) if args.from_pgn is not None else play(args)
-    except (MatchError, PlayerError, OpeningError, RecordError, SprtError, OSError) as error:
-        sys.exit(f"match: {error}")
-    except KeyboardInterrupt:
-        print("match: stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

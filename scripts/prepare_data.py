@@ -14,7 +14,6 @@ import itertools
 import multiprocessing
 import os
 import signal
-import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from command_line.ending import one_sentence
 from command_line.game_files import GameFileError, game_file, name_broken, read_games
 from tqdm import tqdm
 
@@ -149,14 +149,9 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
+    with one_sentence("prepare_data", GameFileError, OSError):
         arguments.out.parent.mkdir(parents=True, exist_ok=True)
         prepare(arguments.games, arguments.out, arguments.memory, arguments.held_out, arguments.processes)
-    except (GameFileError, OSError) as error:
-        sys.exit(f"prepare_data: {error}")
-    except KeyboardInterrupt:
-        print("prepare_data: stopped; nothing was written", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

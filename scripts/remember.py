@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from command_line.ending import one_sentence
 from command_line.game_files import GameFileError, game_file, name_broken, read_games
 from tqdm import tqdm
 
@@ -128,16 +128,19 @@ def main() -> None:
         parser.error("the shipped memory stays as it is: give --out")
     source = arguments.memory or shipped.memory
     torch.set_num_threads(1)  # the operations are too short for several threads to share one
-    try:
+    with one_sentence(
+        "remember",
+        MemoryFileError,
+        WeightsError,
+        UnknownSourceError,
+        GameFileError,
+        OSError,
+        stopped="the memory is as it was",
+    ):
         if arguments.list:
             show(Memory.open(source))
         else:
             change(arguments, source, arguments.out or source)
-    except (MemoryFileError, WeightsError, UnknownSourceError, GameFileError, OSError) as error:
-        sys.exit(f"remember: {error}")
-    except KeyboardInterrupt:
-        print("remember: stopped; the memory is as it was", file=sys.stderr)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

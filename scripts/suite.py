@@ -23,6 +23,7 @@ from typing import Any
 import chess
 import chess.engine
 from command_line.arguments import MATES, option, options_of, positive
+from command_line.ending import one_sentence
 from tqdm import tqdm
 
 START_SECONDS = 60.0
@@ -242,15 +243,11 @@ def run(arguments: argparse.Namespace) -> None:
         arguments.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
-def main() -> int:
-    """Run the command line; exit status 0 however many were solved, 2 for bad input."""
-    try:
+def main() -> None:
+    """Run the command line."""
+    with one_sentence("suite", SuiteError, OSError):
         run(parse_arguments())
-    except (SuiteError, OSError) as error:
-        print(f"suite: {error}", file=sys.stderr)
-        return 2
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -21,6 +21,7 @@ import chess
 import chess.pgn
 import numpy as np
 import torch
+from command_line.ending import one_sentence
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -142,10 +143,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
-    try:
+    with one_sentence("teach", DatasetError, WeightsError, MemoryFileError):
         figures = teach(arguments)
-    except (DatasetError, WeightsError, MemoryFileError) as error:
-        sys.exit(f"teach: {error}")
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n")

@@ -28,6 +28,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from command_line.ending import one_sentence
 from numpy.typing import NDArray
 
 from dejavu.model.config import PRESETS
@@ -302,12 +303,19 @@ def main(words: Sequence[str] | None = None) -> None:
     arguments.command = shlex.join(["train.py", *words])
     torch.set_num_threads(arguments.threads)  # for all but the training itself
     arguments.run.mkdir(parents=True, exist_ok=True)
-    try:
+    with one_sentence(
+        "train",
+        DatasetError,
+        CheckpointError,
+        WeightsError,
+        MemoryFileError,
+        RanksError,
+        ValueError,
+        stopped="the same command goes on from the last checkpoint",
+    ):
         arguments.ranks = join_ranks(torch.device(arguments.device))
         with contextlib.nullcontext() if arguments.ranks.is_first else contextlib.redirect_stdout(io.StringIO()):
             arguments.stage(arguments)
-    except (DatasetError, CheckpointError, WeightsError, MemoryFileError, RanksError, ValueError) as error:
-        sys.exit(f"train: {error}")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from command_line.ending import one_sentence
 from numpy.typing import NDArray
 from suite import read_suite
 from tqdm import tqdm
@@ -132,12 +133,8 @@ def main() -> None:
     parser.add_argument("--each", nargs="+", default=[], metavar="KEY=VALUE", help="the same for every engine")
     parser.add_argument("--at-once", type=int, default=32, metavar="N", help="positions searched at once (32)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, too")
-    try:
+    with one_sentence("tune", DatasetError, PlayerError, TuneError, OSError):
         run(parser.parse_args())
-    except (DatasetError, PlayerError, TuneError, OSError) as error:
-        sys.exit(f"tune: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 if __name__ == "__main__":

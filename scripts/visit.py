@@ -36,6 +36,7 @@ from annotation.judgements import Judgement, Judgements, whole_lines
 from annotation.output import OutputError
 from annotation.teacher import TEACHER_ERRORS, Teacher, add_teacher_arguments, after_best, teacher_settings
 from command_line.arguments import positive
+from command_line.ending import GOES_ON, one_sentence
 from tqdm import tqdm
 
 from dejavu.engine.loader import load_network
@@ -130,7 +131,7 @@ def main() -> None:
     args = parse_arguments()
     torch.set_num_threads(1)
     began = time.monotonic()
-    try:
+    with one_sentence("visit", DatasetError, PlayerError, OutputError, *TEACHER_ERRORS, stopped=GOES_ON):
         args.out.parent.mkdir(parents=True, exist_ok=True)
         teachers = [Teacher(teacher_settings(args)) for _ in range(args.processes)]
         judgements = Judgements(args.out.with_name(args.out.name + ".judged"), teachers)
@@ -149,11 +150,6 @@ def main() -> None:
         finally:
             judgements.close()
         os.replace(partial, args.out)
-    except (DatasetError, PlayerError, OutputError, *TEACHER_ERRORS) as error:
-        sys.exit(f"visit: {error}")
-    except KeyboardInterrupt:
-        print("visit: stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
     print(f"{games:,} positions judged in {time.monotonic() - began:.0f} s, in {args.out}")
 
 
