@@ -492,3 +492,10 @@ def test_a_failing_network_costs_a_sentence_not_the_game(good: int, nonsense: bo
         assert sum("given up" in line for line in lines) == 1
     assert client.ready() == []
     client.close()
+
+
+def test_a_failing_network_leaves_the_choice_to_searchmoves() -> None:
+    client = Client(Crashing(good=0, nonsense=False))
+    lines = client.go("position startpos", "go nodes 100 searchmoves h2h3 a2a4")
+    assert best_move(lines) in ("h2h3", "a2a4")
+    client.close()
