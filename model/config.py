@@ -62,8 +62,9 @@ class NetworkConfig:
     """Hidden width of the value head."""
     chunks: int = 8
     """l: chunks the tokens are cut into for retrieval; each has its own key and neighbours."""
-    neighbours: int = 4
-    """k: neighbours a chunk attends."""
+    neighbours: int = 1
+    """k: neighbours a chunk attends. One: the second neighbour of a remembered position is a sibling with another move,
+    and has been measured to do harm (docs/retrieval.md)."""
     neighbour_width: int = 64
     """Numbers a token of an encoded neighbour."""
     neighbour_layers: int = 2

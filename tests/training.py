@@ -50,7 +50,7 @@ def train(*arguments: object) -> None:
 def train_retrieval(data: Path, backbone: Path, memory: Path, run: Path, *options: object) -> None:
     """Stage 2 in this process, on the backbone of the run in the folder `backbone`."""
     files = ["--data", data, "--weights", backbone / "weights.safetensors", "--memory", memory, "--run", run]
-    train("retrieval", *files, *TINY[2:], *options)
+    train("retrieval", *files, "--neighbours", 4, *TINY[2:], *options)
 
 
 def curve(run: Path) -> list[tuple[str, ...]]:
