@@ -22,11 +22,10 @@ class Strength(NamedTuple):
 
 ANCHORS = (
     Strength(900, 1, 0.5),
-    Strength(1150, 1, 0.0),
-    Strength(1400, 10, 0.0),
-    Strength(1530, 50, 0.0),
-    Strength(1700, 200, 0.0),
-    Strength(1900, 800, 0.0),
+    Strength(1200, 1, 0.0),
+    Strength(1500, 10, 0.0),
+    Strength(1700, 50, 0.0),
+    Strength(1930, 400, 0.0),
 )
 """Strengths, weakest first; the README says how well they are measured.
 
