@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -226,3 +227,32 @@ def test_a_picture_needs_no_finite_elo(tmp_path: Path) -> None:
     draw([swept], tmp_path / "elo.png")
     assert (tmp_path / "elo.png").stat().st_size > 1000
     assert "promoted" in swept.row()
+
+
+@pytest.mark.parametrize(
+    ("wins", "draws", "losses", "elo", "error", "height", "low", "high"),
+    [
+        (20, 16, 4, 147.2, 80.0, 147.2, 67.2, 227.2),
+        # From pairs of games there is no error here: Wilson's interval is from 81.4 to 98.0 %.
+        (34, 5, 0, 465.7, None, 465.7, 256.1, 675.5),
+        (40, 0, 0, None, None, 407.0, 407.0, math.inf),
+        (0, 0, 40, None, None, -407.0, -math.inf, -407.0),
+        (0, 0, 0, None, None, 0.0, -math.inf, math.inf),
+    ],
+)
+def test_a_sweep_counts_as_what_it_shows_at_least(
+    tmp_path: Path,
+    wins: int,
+    draws: int,
+    losses: int,
+    elo: float | None,
+    error: float | None,
+    height: float,
+    low: float,
+    high: float,
+) -> None:
+    found = Generation(1, 0, 4, 40, None, "", 0, wins, draws, losses, elo, error, 3.0, True, {"gate": 1})
+    assert found.height == pytest.approx(height, abs=1)
+    assert found.interval == pytest.approx((low, high), abs=1)
+    draw([found], tmp_path / "elo.png")
+    assert "nan" not in found.row()
