@@ -82,6 +82,9 @@ def conditions(arguments: argparse.Namespace) -> Conditions:
     """How games begin and end. Raises OpeningError."""
     rule = Resignation(arguments.resign, arguments.resign_moves, arguments.play_on) if arguments.resign else None
     openings = read_openings(arguments.openings) if arguments.openings is not None else ()
+    given = max((len(opening.moves) for opening in openings), default=0) + arguments.random_plies
+    if given >= arguments.max_plies:
+        raise OpeningError(f"games of {arguments.max_plies} plies may be over before the {given} they begin with are")
     return Conditions(arguments.random_plies, arguments.max_plies, rule, openings)
 
 

@@ -395,6 +395,16 @@ def test_games_from_other_openings_are_refused(tmp_path: Path) -> None:
         run(games, 2, "--openings", str(book))
 
 
+def test_games_that_would_be_all_opening_are_refused(tmp_path: Path) -> None:
+    book = tmp_path / "book.pgn"
+    book.write_text('[Result "*"]\n\n1. e4 e5 2. Nf3 Nc6 *\n')
+    words = ["--openings", str(book), "--random-plies", "1"]
+    with pytest.raises(SystemExit, match="selfplay: games of 5 plies may be over before the 5 they begin with are"):
+        run(tmp_path / "games", 2, *words, "--max-plies", "5")
+    run(tmp_path / "games", 2, *words, "--max-plies", "6")
+    assert len(open_data([tmp_path / "games"])) >= 2
+
+
 def test_bad_input_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="there is no option 'Colour'"):
         run(tmp_path, 2, "--options", "Colour=red")
