@@ -78,7 +78,7 @@ class Cluster:
                 lost = running.pop(task)
                 self._warn(f"a worker was lost ({type(error).__name__}); {len(lost)} jobs go to another")
                 losses.update(list(lost))
-                if max(losses.values()) >= _MOST_LOSSES:
+                if max(losses.values(), default=0) >= _MOST_LOSSES:  # it may have had nothing left to do
                     raise ClusterError(f"{_MOST_LOSSES} workers were lost over the same job") from None
                 waiting.extendleft(lost)
             else:

@@ -76,6 +76,12 @@ def parse_arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--start-memory", type=Path, metavar="MEMORY", help="its memory (default: none)")
     parser.add_argument("--generations", type=many, default=10, help="in all, those there already included (10)")
     add_self_play_arguments(parser.add_argument_group("self-play of a generation"), OPTIONS, games=200, max_plies=240)
+    parser.add_argument(
+        "--self-play-openings",
+        type=Path,
+        metavar="FILE",
+        help="begin games of self-play with these, so that more of them meet (default: the start)",
+    )
     parser.add_argument("--window", type=many, default=5, help="generations whose games are trained on (5)")
     parser.add_argument(
         "--data", type=Path, nargs="+", default=[], help="data sets of scripts/prepare_data.py to train on, too"

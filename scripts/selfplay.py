@@ -9,9 +9,10 @@
 
 The last plays on the workers of a Ray cluster; one that dies loses the games it is playing, and others play them.
 
-Games begin with random moves; noise at the root and a temperature vary the rest. Many games are played at once, so that
-the network judges their positions in full batches. Each game is on the disk once it is over: the same command goes on
-after a kill, and with more --games. `--speed` keeps no games, and tells how much faster many games at once are.
+Games begin with random moves (after one of --openings, where given); noise at the root and a temperature vary the rest.
+Many games are played at once, so that the network judges their positions in full batches. Each game is on the disk once
+it is over: the same command goes on after a kill, and with more --games. `--speed` keeps no games, and tells how much
+faster many games at once are.
 """
 
 from __future__ import annotations
@@ -27,13 +28,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from command_line.arguments import add_self_play_arguments, many, number_between, share
+from command_line.arguments import add_self_play_arguments, many, share
 from command_line.run_folder import RunFolderError, claim
 from tqdm import tqdm
 
 from dejavu.engine.cluster import Cluster, ClusterError
 from dejavu.engine.loader import EvaluatorFactory, load_network, wanted
 from dejavu.engine.match.batch import FULL_BATCHES, SharedPlayer
+from dejavu.engine.match.openings import OpeningError, read_openings
 from dejavu.engine.match.players import PlayerError, PlayerSettings, parse_player
 from dejavu.engine.selfplay.game import Conditions
 from dejavu.engine.selfplay.resignation import Resignation
@@ -77,9 +79,13 @@ def player_settings(arguments: argparse.Namespace) -> PlayerSettings:
 
 
 def conditions(arguments: argparse.Namespace) -> Conditions:
-    """How games begin and end."""
+    """How games begin and end. Raises OpeningError."""
     rule = Resignation(arguments.resign, arguments.resign_moves, arguments.play_on) if arguments.resign else None
-    return Conditions(arguments.random_plies, arguments.max_plies, rule)
+    openings = read_openings(arguments.openings) if arguments.openings is not None else ()
+    given = max((len(opening.moves) for opening in openings), default=0) + arguments.random_plies
+    if given >= arguments.max_plies:
+        raise OpeningError(f"games of {arguments.max_plies} plies may be over before the {given} they begin with are")
+    return Conditions(arguments.random_plies, arguments.max_plies, rule, openings)
 
 
 def file_digest(path: Path) -> str:
@@ -94,12 +100,13 @@ def file_digest(path: Path) -> str:
 def describe(arguments: argparse.Namespace, player: SharedPlayer, settings: PlayerSettings) -> dict[str, str]:
     """Everything that the games in a folder have in common."""
     files = wanted(player.config)
+    openings = f" from openings {file_digest(arguments.openings)}" if arguments.openings is not None else ""
     options = {name: value for name, value in settings.options.items() if name.lower() not in NOT_SETTINGS}
     return {
         "weights": file_digest(files.weights),
         "memory": file_digest(files.memory) if files.memory is not None else "none",
         "player": str(replace(settings, options=options)),
-        "conditions": str(conditions(arguments)),
+        "conditions": f"{conditions(arguments)}{openings}",
         "splits": f"memory {arguments.memory:g}, held-out {arguments.held_out:g}",
         "seed": str(arguments.seed),
     }
@@ -143,10 +150,10 @@ def parse_arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("runs/selfplay"), help="folder of the games (runs/selfplay)")
     add_self_play_arguments(parser, OPTIONS, games=1000, max_plies=400)
     parser.add_argument(
-        "--random-plies",
-        type=number_between(int, 0, 100),
-        default=8,
-        help="at most so many random moves at the start (8)",
+        "--openings",
+        type=Path,
+        metavar="FILE",
+        help="begin with one of these, then with random moves: EPD, PGN, or TSV (ECO, name, moves)",
     )
     parser.add_argument("--resign-moves", type=many, default=3, help="... on so many moves running (3)")
     parser.add_argument(
@@ -188,7 +195,7 @@ def main(words: Sequence[str] | None = None, load: EvaluatorFactory = load_netwo
         work = SelfPlayWork(settings, conditions(arguments), arguments.seed, arguments.at_once, year, load)
         play(arguments, player, work, shards)
         print(summarise(arguments.out, conditions(arguments).resignation, arguments.out / "games.png"))
-    except (RunFolderError, PlayerError, DatasetError, ClusterError, OSError) as error:
+    except (RunFolderError, PlayerError, OpeningError, DatasetError, ClusterError, OSError) as error:
         sys.exit(f"selfplay: {error}")
     except KeyboardInterrupt:
         print("selfplay: stopped; the same command goes on from here", file=sys.stderr)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -74,6 +75,30 @@ def test_a_killed_worker_loses_only_what_it_had_not_finished(
     tried = [path.read_text().split() for path in tmp_path.iterdir() if path.name != "died"]
     assert len(tried) >= 2
     assert sum(lines.count("5") for lines in tried) == 2
+
+
+def test_a_worker_that_dies_with_nothing_left_to_do_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class RayError(Exception):
+        pass
+
+    def work(jobs: Mapping[int, int]) -> Iterator[tuple[int, int]]:
+        yield from ((number, value + 1) for number, value in list(jobs.items()))
+        raise RayError
+
+    ray = SimpleNamespace(
+        init=lambda **_: None,
+        cluster_resources=lambda: {"CPU": 1},
+        put=lambda value: value,
+        remote=lambda **_: lambda task: SimpleNamespace(remote=task),
+        wait=lambda tasks, num_returns: (tasks[:num_returns], tasks[num_returns:]),
+        get=lambda result: result,
+        exceptions=SimpleNamespace(RayError=RayError, RayTaskError=type("RayTaskError", (RayError,), {})),
+    )
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    warnings: list[str] = []
+    results = Cluster("local", 1, warnings.append).run(work, {number: number for number in range(5)}, bundle=2)
+    assert dict(results) == {number: number + 1 for number in range(5)}
+    assert all("0 jobs go to another" in warning for warning in warnings)
 
 
 def test_a_job_that_ends_every_worker_is_given_up(cluster: tuple[Cluster, list[str]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -10,22 +11,26 @@ from dataclasses import replace
 from pathlib import Path
 
 import chess
+import numpy as np
 import pytest
 from fake_evaluator import FakeEvaluator, even, scattered, scattered_preference
 
+from dejavu.engine.loader import EvaluatorFactory
 from dejavu.engine.match.adjudication import Rules
 from dejavu.engine.match.record import read_games
 from dejavu.engine.selfplay import gate, summary
 from dejavu.engine.selfplay.generations import Generation, GenerationError, best_of, draw, read_generations
 from dejavu.model.config import PRESETS
+from dejavu.model.encoding import unpack
 from dejavu.model.network import Network
-from dejavu.model.training.shards import Shards
+from dejavu.model.training.shards import Shards, open_data
 from dejavu.model.weights import fingerprint, load_weights, save_weights
 from dejavu.retrieval.memory import Memory
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
 import improve
+import selfplay
 from improvement import loop
 
 MATES = [f"6k1/5ppp/8/8/8/8/5PPP/{rook}5K1 w - - 0 1" for rook in ("R", "Q")] + ["7k/8/6K1/8/8/8/8/R7 w - - 0 1"]
@@ -178,6 +183,32 @@ def test_the_retrieval_part_goes_on_from_that_of_the_best(
         assert command[command.index("--start-from") + 1] == str(start)
 
 
+def test_how_games_of_self_play_begin_is_a_setting_of_the_run(
+    start: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[Sequence[str]] = []
+    real = selfplay.main
+
+    def recorded(words: Sequence[str], load: EvaluatorFactory) -> None:
+        commands.append(words)
+        real(words, load)
+
+    monkeypatch.setattr(loop.selfplay, "main", recorded)
+    networks, openings = Networks(lambda path: False), str(start.parent / "mates.epd")
+    run(start, 1, networks, "--no-memory", "--random-plies", "0", "--self-play-openings", openings)
+    found = selfplay.parse_arguments(commands[0])
+    assert (found.random_plies, str(found.openings)) == (0, openings)
+    games = open_data([start.parent / "run" / "generation-001" / "games"])
+    begun = {chess.Board(fen).board_fen() for fen in MATES}
+    first = np.flatnonzero(np.diff(games.game, prepend=-1))
+    assert len(first) == 4
+    assert all(unpack(games.planes[row], 0).board_fen() in begun for row in first)
+    with pytest.raises(SystemExit, match="was begun with random_plies 0, not 8"):
+        run(start, 1, networks, "--no-memory", "--self-play-openings", openings)
+    with pytest.raises(SystemExit, match=r"was begun with self_play_openings .*mates\.epd, not None"):
+        run(start, 1, networks, "--no-memory", "--random-plies", "0")
+
+
 def test_other_settings_and_bad_files_are_refused_in_a_sentence(start: Path, calls: list[str]) -> None:
     networks = Networks(lambda path: False)
     run(start, 1, networks, "--no-memory")
@@ -196,3 +227,32 @@ def test_a_picture_needs_no_finite_elo(tmp_path: Path) -> None:
     draw([swept], tmp_path / "elo.png")
     assert (tmp_path / "elo.png").stat().st_size > 1000
     assert "promoted" in swept.row()
+
+
+@pytest.mark.parametrize(
+    ("wins", "draws", "losses", "elo", "error", "height", "low", "high"),
+    [
+        (20, 16, 4, 147.2, 80.0, 147.2, 67.2, 227.2),
+        # From pairs of games there is no error here: Wilson's interval is from 81.4 to 98.0 %.
+        (34, 5, 0, 465.7, None, 465.7, 256.1, 675.5),
+        (40, 0, 0, None, None, 407.0, 407.0, math.inf),
+        (0, 0, 40, None, None, -407.0, -math.inf, -407.0),
+        (0, 0, 0, None, None, 0.0, -math.inf, math.inf),
+    ],
+)
+def test_a_sweep_counts_as_what_it_shows_at_least(
+    tmp_path: Path,
+    wins: int,
+    draws: int,
+    losses: int,
+    elo: float | None,
+    error: float | None,
+    height: float,
+    low: float,
+    high: float,
+) -> None:
+    found = Generation(1, 0, 4, 40, None, "", 0, wins, draws, losses, elo, error, 3.0, True, {"gate": 1})
+    assert found.height == pytest.approx(height, abs=1)
+    assert found.interval == pytest.approx((low, high), abs=1)
+    draw([found], tmp_path / "elo.png")
+    assert "nan" not in found.row()

@@ -18,6 +18,7 @@ from fake_evaluator import FakeEvaluator, material, scattered, scattered_prefere
 
 from dejavu.engine.limits import Limits
 from dejavu.engine.match.batch import SharedPlayer, play_together
+from dejavu.engine.match.openings import Opening
 from dejavu.engine.match.pace import Pace
 from dejavu.engine.match.players import PlayerSettings
 from dejavu.engine.options import Config
@@ -182,6 +183,30 @@ def test_games_depend_on_their_numbers_alone() -> None:
     assert lines == [game._board.move_stack for game in one_by_one]
     assert len({str(line) for line in lines}) == 5
     assert lines != [game._board.move_stack for game in played(5, conditions, seed=2)]
+
+
+@pytest.mark.parametrize("random_plies", [0, 3])
+def test_games_begin_with_openings_and_teach_nothing_of_them(random_plies: int) -> None:
+    sicilian = Opening(moves=(chess.Move.from_uci("e2e4"), chess.Move.from_uci("c7c5")))
+    ending = Opening("4k3/8/8/8/8/8/4P3/4K3 b - - 7 30")
+    begun = set()
+    for game in played(12, Conditions(random_plies, max_plies=12, openings=(sicilian, ending))):
+        root = game._board.root().fen()
+        opening = next(one for one in (sicilian, ending) if one.fen == root)
+        begun.add(root)
+        given = len(opening.moves)
+        assert tuple(game._board.move_stack[:given]) == opening.moves
+        board = opening.board()
+        first = len(game._board.move_stack) - len(game.targets)
+        assert given <= first <= given + random_plies
+        for move in game._board.move_stack[given:first]:
+            board.push(move)
+        found = game.positions("game")
+        assert len(found.planes) == len(game.targets)
+        assert found.planes[0].tolist() == stack([pack(board)])[0].tolist()
+        assert unpack(found.planes[0], int(found.clocks[0])).halfmove_clock == board.halfmove_clock
+        assert index_to_move(int(found.played[0]), board) == game._board.move_stack[first]
+    assert len(begun) == 2
 
 
 def test_games_at_once_share_batches() -> None:
@@ -352,6 +377,32 @@ def test_more_games_are_added_and_other_settings_refused(tmp_path: Path, capsys:
     assert (tmp_path / "games.png").stat().st_size > 1000
     with pytest.raises(SystemExit, match=r"was begun with player 8 nodes.*another folder"):
         run(tmp_path, 4, "--nodes", "9")
+
+
+def test_games_from_other_openings_are_refused(tmp_path: Path) -> None:
+    book, games = tmp_path / "book.epd", tmp_path / "games"
+    book.write_text("4k3/8/8/8/8/8/4P3/4K3 w - - 0 1\n")
+    run(games, 2, "--openings", str(book))
+    assert all(chess.popcount(board.occupied) <= 3 for board in map(unpack, open_data([games]).planes, [0] * 99))
+    run(games, 2, "--openings", str(book))
+    with pytest.raises(SystemExit, match=r"was begun with conditions .* from openings .*another folder"):
+        run(games, 2)
+    book.write_text("4k3/8/8/8/8/8/3P4/4K3 w - - 0 1\n")
+    with pytest.raises(SystemExit, match=r"was begun with conditions .* from openings .*another folder"):
+        run(games, 2, "--openings", str(book))
+    book.write_text("4k3/8/8/8/8/8/3P4/4R3 w - - 0 1\n")
+    with pytest.raises(SystemExit, match=r"selfplay: .*book\.epd, line 1 is not a legal position"):
+        run(games, 2, "--openings", str(book))
+
+
+def test_games_that_would_be_all_opening_are_refused(tmp_path: Path) -> None:
+    book = tmp_path / "book.pgn"
+    book.write_text('[Result "*"]\n\n1. e4 e5 2. Nf3 Nc6 *\n')
+    words = ["--openings", str(book), "--random-plies", "1"]
+    with pytest.raises(SystemExit, match="selfplay: games of 5 plies may be over before the 5 they begin with are"):
+        run(tmp_path / "games", 2, *words, "--max-plies", "5")
+    run(tmp_path / "games", 2, *words, "--max-plies", "6")
+    assert len(open_data([tmp_path / "games"])) >= 2
 
 
 def test_bad_input_is_one_sentence(tmp_path: Path) -> None:

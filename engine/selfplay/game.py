@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import chess
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from dejavu.engine.lines import Info
 from dejavu.engine.match.batch import SearchingGame, SharedPlayer
 from dejavu.engine.match.game import by_rule
+from dejavu.engine.match.openings import Opening
 from dejavu.engine.search import Search
 from dejavu.engine.selfplay.resignation import Resignation, gives_up
 from dejavu.engine.selfplay.targets import Target, target
@@ -30,12 +32,14 @@ class Conditions:
     max_plies: int = 400
     """A game of so many plies is drawn."""
     resignation: Resignation | None = None
+    openings: Sequence[Opening] = field(default=(), repr=False)
+    """One is drawn for each game, before its random moves; the start where there are none."""
 
 
-def random_opening(plies: int, generator: random.Random) -> chess.Board:
-    """The start with up to `plies` random moves, after which the game is not over."""
+def random_opening(plies: int, generator: random.Random, openings: Sequence[Opening] = ()) -> chess.Board:
+    """One of the `openings`, or the start, with up to `plies` random moves, after which the game is not over."""
     while True:
-        board = chess.Board()
+        board = generator.choice(openings).board() if openings else chess.Board()
         for _ in range(generator.randint(0, plies)):
             moves = list(board.legal_moves)
             if not moves:
@@ -59,7 +63,8 @@ class SelfPlayGame(SearchingGame):
         """Of each position that was searched: all but those of the opening."""
         self._player = player
         self._conditions = conditions
-        self._board = random_opening(conditions.random_plies, generator)
+        self._board = random_opening(conditions.random_plies, generator, conditions.openings)
+        self._fen = self._board.root().fen() if conditions.openings else None
         self._opening_plies = len(self._board.move_stack)
         rule = conditions.resignation
         self._resignation = None if rule is None or generator.random() < rule.played_on else rule
@@ -78,7 +83,7 @@ class SelfPlayGame(SearchingGame):
                 self.result = "1/2-1/2"
         if self.result is not None:
             return None
-        self._session.set_position(None, [move.uci() for move in self._board.move_stack])
+        self._session.set_position(self._fen, [move.uci() for move in self._board.move_stack])
         return self._session.search(self._player.limits, _ignore)
 
     def _move(self, search: Search, reason: str) -> None:
@@ -94,7 +99,7 @@ class SelfPlayGame(SearchingGame):
         """The searched positions with their targets, once the game is over."""
         assert self.result is not None
         winner = _WHITE_RESULT[self.result]
-        board = chess.Board()
+        board = self._board.root()
         seen: set[Packed] = set()
         packed: list[Packed] = []
         clocks, played, results = [], [], []

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+
+from dejavu.engine.match.statistics import elo_difference, score_interval
 
 
 class GenerationError(ValueError):
@@ -43,21 +46,42 @@ class Generation:
     seconds: dict[str, int]
     """What each stage took, as far as it ran in the process that ended it."""
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the Elo against the opponent; infinite at the side where all was won, or lost."""
+        if self.elo is not None and self.elo_error is not None:
+            return self.elo - self.elo_error, self.elo + self.elo_error
+        games = self.wins + self.draws + self.losses
+        if not games:
+            return -math.inf, math.inf
+        # Nearly all was won, or lost: pairs of games that hardly differ tell nothing of how far they may.
+        low, high = score_interval((self.wins + self.draws / 2) / games, games)
+        return elo_difference(low), elo_difference(high)
+
+    @property
+    def height(self) -> float:
+        """The Elo against the opponent as far as it is known: of a score of 0 or 100 % the end of its interval."""
+        low, high = self.interval
+        if self.elo is not None:
+            return self.elo
+        return low if math.isfinite(low) else high if math.isfinite(high) else 0.0
+
     def row(self) -> str:
         """A line of the table for people."""
         elo = "-" if self.elo is None else f"{self.elo:+.0f}"
-        error = "-" if self.elo_error is None else f"{self.elo_error:.0f}"
+        low, high = self.interval
+        error = f"{self.elo_error:.0f}" if self.elo_error is not None else f"{low:+.0f} to {high:+.0f}"
         score = f"+{self.wins} ={self.draws} -{self.losses}"
         verdict = "promoted" if self.promoted else "rejected"
         return (
             f"{self.number:>10} {self.opponent:>8} {self.positions:>9,} {self.memory_entries:>7,} {score:>14} "
-            f"{elo:>6} {error:>5} {self.llr:>6.2f} {verdict:>9} {sum(self.seconds.values()):>8,}  {self.held_out}"
+            f"{elo:>6} {error:>12} {self.llr:>6.2f} {verdict:>9} {sum(self.seconds.values()):>8,}  {self.held_out}"
         )
 
 
 TABLE_HEAD = (
     f"{'generation':>10} {'against':>8} {'positions':>9} {'memory':>7} {'score':>14} "
-    f"{'Elo':>6} {'+-':>5} {'LLR':>6} {'':>9} {'seconds':>8}  held-out"
+    f"{'Elo':>6} {'+-':>12} {'LLR':>6} {'':>9} {'seconds':>8}  held-out"
 )
 
 
@@ -90,16 +114,24 @@ def best_of(generations: Sequence[Generation]) -> int:
     return next((item.number for item in reversed(generations) if item.promoted), 0)
 
 
+ARROW = 60.0
+"""Elo that the arrow of an open interval is long."""
+
+
 def draw(generations: Sequence[Generation], path: Path) -> None:
-    """Draw the Elo of all generations, above the start by the sum of the matches between."""
+    """Draw the Elo of all generations, above the start by the sum of the matches between.
+
+    An arrow is where an interval has no end.
+    """
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import MaxNLocator
 
     heights = {0: 0.0}
     for item in generations:
-        heights[item.number] = heights[item.opponent] + (item.elo or 0.0)
+        heights[item.number] = heights[item.opponent] + item.height
     figure, axis = plt.subplots(figsize=(7, 4))
     best = [0, *(item.number for item in generations if item.promoted)]
     axis.step(
@@ -107,15 +139,21 @@ def draw(generations: Sequence[Generation], path: Path) -> None:
     )
     for promoted, marker, label in ((True, "o", "promoted"), (False, "x", "rejected")):
         some = [item for item in generations if item.promoted == promoted]
+        if not some:
+            continue
+        ends = [(item.height - item.interval[0], item.interval[1] - item.height) for item in some]
         axis.errorbar(
             [item.number for item in some],
             [heights[item.number] for item in some],
-            [item.elo_error or 0.0 for item in some],
+            [[end[side] if math.isfinite(end[side]) else ARROW for end in ends] for side in (0, 1)],
+            lolims=[math.isinf(end[1]) for end in ends],
+            uplims=[math.isinf(end[0]) for end in ends],
             fmt=marker,
             capsize=3,
             label=label,
         )
     axis.set(xlabel="generation", ylabel="Elo above the start")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.grid(alpha=0.3)
     axis.legend(loc="lower right")
     figure.tight_layout()

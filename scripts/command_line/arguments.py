@@ -81,6 +81,12 @@ def add_self_play_arguments(parser: Arguments, options: Mapping[str, str], games
         help="UCI options; those of play but for " + ", ".join(f"{name}={value}" for name, value in options.items()),
     )
     parser.add_argument("--at-once", type=many, default=64, help="games at the same time (64)")
+    parser.add_argument(
+        "--random-plies",
+        type=number_between(int, 0, 100),
+        default=8,
+        help="at most so many random moves at the start (8)",
+    )
 
 
 def add_openings_argument(parser: Arguments) -> None:

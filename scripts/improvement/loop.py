@@ -73,6 +73,8 @@ class Loop:
             return
         words = ["--out", self.games(number), "--games", arguments.games, "--at-once", arguments.at_once]
         words += ["--nodes", arguments.nodes, "--max-plies", arguments.max_plies, "--resign", arguments.resign]
+        words += ["--random-plies", arguments.random_plies]
+        words += ["--openings", arguments.self_play_openings] if arguments.self_play_openings is not None else []
         words += ["--seed", number, "--options", *(f"{name}={value}" for name, value in best.options.items())]
         words += arguments.options
         selfplay.main([str(word) for word in words], self.load)
