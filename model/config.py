@@ -9,7 +9,7 @@ from typing import Literal, get_args, get_type_hints
 
 MEMORY_REACH = 5_000
 """Squared distance in key units up to which a remembered position is near enough to be asked. Farther ones have been
-measured to say nothing (model/TRAINING.md), and most positions of a search have no nearer one."""
+measured to say nothing (docs/retrieval.md), and most positions of a search have no nearer one."""
 
 Layout = Literal["squares", "patches", "ranks"]
 
