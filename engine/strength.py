@@ -21,11 +21,12 @@ class Strength(NamedTuple):
 
 
 ANCHORS = (
-    Strength(900, 1, 0.5),
-    Strength(1200, 1, 0.0),
-    Strength(1500, 10, 0.0),
-    Strength(1700, 50, 0.0),
-    Strength(1930, 400, 0.0),
+    Strength(1010, 1, 1.0),
+    Strength(1220, 1, 0.5),
+    Strength(1350, 1, 0.0),
+    Strength(1540, 10, 0.0),
+    Strength(1750, 50, 0.0),
+    Strength(1935, 400, 0.0),
 )
 """Strengths, weakest first; the README says how well they are measured.
 
