@@ -248,7 +248,7 @@ class Session:
                 return search.answer("error")
             except Exception:
                 _log.exception("the search has no answer either")
-        move = (_wanted(game.board, limits)[0] or legal)[0].uci()
+        move = (_wanted(game.board, limits, legal)[0] or legal)[0].uci()
         report(_bare_info((move,), mate=None, config=config))
         return BestMove(move, None, "error")
 
@@ -341,7 +341,7 @@ class Session:
 
     def _root_moves(self, board: chess.Board, limits: Limits, legal: list[chess.Move]) -> list[chess.Move]:
         """The moves to choose from: those of `searchmoves`, else those that solved endings or tables keep, else all."""
-        wanted, illegal = _wanted(board, limits)
+        wanted, illegal = _wanted(board, limits, legal)
         if illegal:
             self._say(f"searchmoves: not legal here: {' '.join(illegal)}")
         if wanted:
@@ -350,15 +350,15 @@ class Session:
         return self._endings.best_moves(board) or self._tablebases.root_moves(board) or legal
 
 
-def _wanted(board: chess.Board, limits: Limits) -> tuple[list[chess.Move], list[str]]:
-    """The legal moves that `searchmoves` names, in the order of all legal moves, and what it names beside them."""
+def _wanted(board: chess.Board, limits: Limits, legal: list[chess.Move]) -> tuple[list[chess.Move], list[str]]:
+    """Those of the `legal` moves that `searchmoves` names, in their order, and what it names beside them."""
     moves, illegal = [], []
     for text in limits.searchmoves:
         try:
             moves.append(board.parse_uci(text))
         except ValueError:
             illegal.append(text)
-    return [move for move in board.legal_moves if move in moves], illegal
+    return [move for move in legal if move in moves], illegal
 
 
 def _bare_info(moves: tuple[str, ...], mate: int | None, config: Config) -> Info:

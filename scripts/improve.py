@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import argparse
 import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from command_line.arguments import add_openings_argument, add_self_play_arguments, many, number_between, share
+from command_line.ending import GOES_ON, one_sentence
 from command_line.run_folder import RunFolderError, claim
 from improvement.loop import Loop
 from selfplay import OPTIONS
@@ -118,9 +118,7 @@ def parse_arguments(words: Sequence[str] | None) -> argparse.Namespace:
 def main(words: Sequence[str] | None = None, load: EvaluatorFactory = load_network) -> None:
     """Run the command line `words`, or that of the process."""
     arguments = parse_arguments(words)
-    try:
-        improve(arguments, load)
-    except (
+    errors = (
         RunFolderError,
         GenerationError,
         PlayerError,
@@ -129,11 +127,9 @@ def main(words: Sequence[str] | None = None, load: EvaluatorFactory = load_netwo
         WeightsError,
         MemoryFileError,
         OSError,
-    ) as error:
-        sys.exit(f"improve: {error}")
-    except KeyboardInterrupt:
-        print("improve: stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+    )
+    with one_sentence("improve", *errors, stopped=GOES_ON):
+        improve(arguments, load)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from command_line.arguments import add_self_play_arguments, many, share
+from command_line.ending import GOES_ON, one_sentence
 from command_line.run_folder import RunFolderError, claim
 from tqdm import tqdm
 
@@ -97,7 +98,9 @@ def file_digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def describe(arguments: argparse.Namespace, player: SharedPlayer, settings: PlayerSettings) -> dict[str, str]:
+def describe(
+    arguments: argparse.Namespace, player: SharedPlayer, settings: PlayerSettings, rules: Conditions
+) -> dict[str, str]:
     """Everything that the games in a folder have in common."""
     files = wanted(player.config)
     openings = f" from openings {file_digest(arguments.openings)}" if arguments.openings is not None else ""
@@ -106,7 +109,7 @@ def describe(arguments: argparse.Namespace, player: SharedPlayer, settings: Play
         "weights": file_digest(files.weights),
         "memory": file_digest(files.memory) if files.memory is not None else "none",
         "player": str(replace(settings, options=options)),
-        "conditions": f"{conditions(arguments)}{openings}",
+        "conditions": f"{rules}{openings}",
         "splits": f"memory {arguments.memory:g}, held-out {arguments.held_out:g}",
         "seed": str(arguments.seed),
     }
@@ -182,24 +185,20 @@ def complain(text: str) -> None:
 def main(words: Sequence[str] | None = None, load: EvaluatorFactory = load_network) -> None:
     """Run the command line `words`, or that of the process."""
     arguments = parse_arguments(words)
-    try:
-        settings = player_settings(arguments)
+    errors = (RunFolderError, PlayerError, OpeningError, DatasetError, ClusterError, OSError)
+    with one_sentence("selfplay", *errors, stopped=GOES_ON):
+        settings, rules = player_settings(arguments), conditions(arguments)
         player = SharedPlayer(settings, complain, load)
         if arguments.speed:
-            measure_speed(player, conditions(arguments), arguments.at_once, arguments.seed, tell)
+            measure_speed(player, rules, arguments.at_once, arguments.seed, tell)
             return
-        claim(arguments.out, describe(arguments, player, settings))
+        claim(arguments.out, describe(arguments, player, settings, rules))
         shards = Shards(arguments.out)
         shards.tidy()
         year = datetime.date.today().year
-        work = SelfPlayWork(settings, conditions(arguments), arguments.seed, arguments.at_once, year, load)
+        work = SelfPlayWork(settings, rules, arguments.seed, arguments.at_once, year, load)
         play(arguments, player, work, shards)
-        print(summarise(arguments.out, conditions(arguments).resignation, arguments.out / "games.png"))
-    except (RunFolderError, PlayerError, OpeningError, DatasetError, ClusterError, OSError) as error:
-        sys.exit(f"selfplay: {error}")
-    except KeyboardInterrupt:
-        print("selfplay: stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+        print(summarise(arguments.out, rules.resignation, arguments.out / "games.png"))
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ def teach(arguments: argparse.Namespace) -> dict[str, Any]:
     memory = Memory.open(memory_file, load_backbone(weights).fingerprint)
     taught = errors(Player(weights, memory_file, threads), dataset, rows, arguments.positions)
     if not taught:
-        sys.exit(f"teach: {arguments.data} has no held-out position where the engine errs")
+        raise DatasetError(f"{arguments.data} has no held-out position where the engine errs")
     others = np.setdiff1d(rows, taught)[: arguments.others]
     figures: dict[str, Any] = {"taught": len(taught), "others": len(others)}
     with tempfile.TemporaryDirectory() as folder:
@@ -143,11 +143,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
-    with one_sentence("teach", DatasetError, WeightsError, MemoryFileError):
+    with one_sentence("teach", DatasetError, WeightsError, MemoryFileError, OSError):
         figures = teach(arguments)
-    if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+        if arguments.json:
+            arguments.json.parent.mkdir(parents=True, exist_ok=True)
+            arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":
