@@ -6,6 +6,7 @@ Master weights and averages are float32; the network that computes is a bfloat16
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -36,6 +37,21 @@ def _is_hidden_matrix(name: str, value: Tensor) -> bool:
     return value.ndim == 2 and name.endswith(".weight") and not any(part in name for part in _NOT_HIDDEN)
 
 
+def _shares(matrices: list[Tensor], count: int) -> list[list[Tensor]]:
+    """At most `count` lists of matrices that take about as long to orthogonalise, none of them empty."""
+    shares: list[list[Tensor]] = [[] for _ in range(count)]
+    costs = [0] * count
+    for matrix in sorted(matrices, key=_cost, reverse=True):
+        cheapest = costs.index(min(costs))
+        shares[cheapest].append(matrix)
+        costs[cheapest] += _cost(matrix)
+    return [share for share in shares if share]
+
+
+def _cost(matrix: Tensor) -> int:
+    return matrix.numel() * min(matrix.shape)
+
+
 class CheckpointError(ValueError):
     """A checkpoint that cannot be resumed; the message is one sentence naming the file and what is wrong."""
 
@@ -43,7 +59,15 @@ class CheckpointError(ValueError):
 class Masters:
     """Float32 masters of the trained parameters, their running average, and the optimizers over them."""
 
-    def __init__(self, parameters: dict[str, nn.Parameter], learning_rate: float, weight_decay: float, decay: float):
+    def __init__(
+        self,
+        parameters: dict[str, nn.Parameter],
+        learning_rate: float,
+        weight_decay: float,
+        decay: float,
+        threads: int = 1,
+    ):
+        """`decay` is that of the average; `threads` share the updates and change nothing in them."""
         self.parameters = parameters
         self.decay = decay
         self.steps = 0
@@ -58,11 +82,10 @@ class Masters:
         self.optimizers: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), fused=True),
         ]
-        if hidden:
-            muon = torch.optim.Muon(
-                list(hidden.values()), lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
-            )
+        for share in _shares(list(hidden.values()), threads):
+            muon = torch.optim.Muon(share, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
             self.optimizers.append(muon)
+        self._pool = ThreadPoolExecutor(threads)
 
     def step(self, learning_rate: float, clip: float, ranks: Ranks) -> float:
         """One update from the gradients of the computing copies of all ranks; returns the norm of their sum."""
@@ -75,7 +98,7 @@ class Masters:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate
-            optimizer.step()
+        list(self._pool.map(lambda optimizer: optimizer.step(), reversed(self.optimizers)))
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))  # a young average forgets sooner
         torch._foreach_lerp_(list(self.averages.values()), weights, 1 - decay)

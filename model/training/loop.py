@@ -117,7 +117,9 @@ def train(
     """
     device = device_of(replicas)
     parameters = {name: value for name, value in replicas.networks[0].named_parameters() if value.requires_grad}
-    masters = Masters(parameters, schedule.learning_rate, schedule.weight_decay, schedule.averaging)
+    masters = Masters(
+        parameters, schedule.learning_rate, schedule.weight_decay, schedule.averaging, len(replicas.networks)
+    )
     first = 0
     if run.checkpoint.exists():
         first = load_checkpoint(run.checkpoint, masters, settings)

@@ -87,7 +87,7 @@ def training_speed(preset: str, parts: list[Batch], threads: int) -> dict[str, f
     replicas = Replicas(network, threads, lambda replica, batch: replica(batch.inputs))
     schedule = Schedule(steps=1, batch=TRAINING_BATCH, learning_rate=1e-3)
     masters = Masters(
-        dict(network.named_parameters()), schedule.learning_rate, schedule.weight_decay, schedule.averaging
+        dict(network.named_parameters()), schedule.learning_rate, schedule.weight_decay, schedule.averaging, threads
     )
     steps = itertools.count()
 
