@@ -1,6 +1,7 @@
-"""The transformer over the board's tokens (Vaswani et al. 2017, pre-norm, static attention bias as in Lc0).
+"""The transformer over the board's tokens (Vaswani et al. 2017, pre-norm, attention bias as in Lc0).
 
-B positions, n tokens, d width, h heads, e = d / h head width, F features a square, s squares a token.
+B positions, n tokens, d width, h heads, e = d / h head width, F features a square, s squares a token,
+g numbers a head of the dynamic bias.
 """
 
 from __future__ import annotations
@@ -30,6 +31,32 @@ def as_inputs(features: Features, device: torch.device) -> Inputs:
     return Inputs(*(torch.from_numpy(array).to(device) for array in features))
 
 
+_BOARD_NUMBERS = 512
+_BOARD_DESCRIPTION = 128
+
+
+class DynamicBias(nn.Module):
+    """Attention bias made from the whole board (smolgen, Lc0): of a few numbers a token a description of the position,
+    of that g numbers a head. They weigh g maps of pairs of tokens, which the heads of all layers share."""
+
+    def __init__(self, width: int, heads: int, tokens: int, numbers: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.token = nn.Linear(width, _BOARD_NUMBERS // tokens)
+        self.board = nn.Linear(_BOARD_NUMBERS, _BOARD_DESCRIPTION)
+        self.norm = nn.LayerNorm(_BOARD_DESCRIPTION)
+        self.weights = nn.Linear(_BOARD_DESCRIPTION, heads * numbers)
+
+    def forward(self, x: Tensor, maps: Tensor) -> Tensor:
+        """x [B, n, d], maps [g, n * n] -> [B, h, n, n]"""
+        batch, tokens, _ = x.shape
+        board = self.token(x).flatten(1)  # [B, 512]
+        board = self.norm(torch.relu(self.board(board)).square())  # [B, 128]
+        weights = self.weights(board).view(batch, self.heads, -1)  # [B, h, g]
+        bias: Tensor = weights @ maps  # [B, h, n * n]
+        return bias.view(batch, self.heads, tokens, tokens)
+
+
 class SelfAttention(nn.Module):
     """Multi-head self-attention, written out: with a bias it beats the fused kernel on few, short heads.
 
@@ -37,21 +64,27 @@ class SelfAttention(nn.Module):
     the game as two heads whose attention is known, one each way.
     """
 
-    def __init__(self, width: int, heads: int, tokens: int, attack_width: int = 0) -> None:
+    def __init__(self, width: int, heads: int, tokens: int, attack_width: int = 0, dynamic_bias: int = 0) -> None:
         super().__init__()
         self.heads = heads
         self.scale = (width // heads) ** -0.5
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width + 2 * attack_width, width)
         self.bias = nn.Parameter(torch.zeros(heads, tokens, tokens))
+        self.dynamic_bias = DynamicBias(width, heads, tokens, dynamic_bias) if dynamic_bias else None
         self.messages = nn.Linear(width, 2 * attack_width) if attack_width else None
 
-    def forward(self, x: Tensor, attacks: Tensor | None = None) -> Tensor:
-        """x [B, n, d]; attacks [B, 2, 64, 64] both ways, if the layer is made for them -> [B, n, d]"""
+    def forward(self, x: Tensor, attacks: Tensor | None = None, maps: Tensor | None = None) -> Tensor:
+        """x [B, n, d] -> [B, n, d]
+
+        For a layer that is made for them: attacks [B, 2, 64, 64] both ways, maps [g, n * n] of the dynamic bias.
+        """
         batch, tokens, width = x.shape
         qkv = self.qkv(x).view(batch, tokens, 3, self.heads, width // self.heads)  # [B, n, 3, h, e]
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()  # each [B, h, n, e]
         scores = q * self.scale @ k.transpose(-2, -1) + self.bias  # [B, h, n, n]
+        if self.dynamic_bias is not None and maps is not None:
+            scores = scores + self.dynamic_bias(x, maps)
         mixed = scores.softmax(dim=-1) @ v  # [B, h, n, e]
         mixed = mixed.transpose(1, 2).reshape(batch, tokens, width)  # [B, n, d]
         if self.messages is not None and attacks is not None:
@@ -78,15 +111,17 @@ class FeedForward(nn.Module):
 class Layer(nn.Module):
     """Self-attention and feed-forward, each on a normalised copy and added back. [B, n, d] -> [B, n, d]"""
 
-    def __init__(self, width: int, heads: int, tokens: int, feed_forward_ratio: int, attack_width: int = 0) -> None:
+    def __init__(
+        self, width: int, heads: int, tokens: int, feed_forward_ratio: int, attack_width: int = 0, dynamic_bias: int = 0
+    ) -> None:
         super().__init__()
         self.attention_norm: nn.Module = nn.LayerNorm(width)
-        self.attention = SelfAttention(width, heads, tokens, attack_width)
+        self.attention = SelfAttention(width, heads, tokens, attack_width, dynamic_bias)
         self.feed_forward_norm: nn.Module = nn.LayerNorm(width)
         self.feed_forward = FeedForward(width, feed_forward_ratio)
 
-    def forward(self, x: Tensor, attacks: Tensor | None = None) -> Tensor:
-        x = x + self.attention(self.attention_norm(x), attacks)
+    def forward(self, x: Tensor, attacks: Tensor | None = None, maps: Tensor | None = None) -> Tensor:
+        x = x + self.attention(self.attention_norm(x), attacks, maps)
         out: Tensor = x + self.feed_forward(self.feed_forward_norm(x))
         return out
 
@@ -129,9 +164,17 @@ class Backbone(nn.Module):
         super().__init__()
         self.embedding = BoardEmbedding(config.layout, config.width)
         self.layers = nn.ModuleList(
-            Layer(config.width, config.heads, config.tokens, config.feed_forward_ratio, config.attack_width)
+            Layer(
+                config.width,
+                config.heads,
+                config.tokens,
+                config.feed_forward_ratio,
+                config.attack_width,
+                config.dynamic_bias,
+            )
             for _ in range(config.layers)
         )
+        self.maps = nn.Parameter(torch.zeros(config.dynamic_bias, config.tokens**2)) if config.dynamic_bias else None
         self.uses_attacks = config.attack_width > 0
 
     def forward(self, inputs: Inputs) -> Tensor:
@@ -142,5 +185,5 @@ class Backbone(nn.Module):
             # The first numbers of a message go to the squares it attacks, the others to those that attack it.
             attacks = torch.stack([attacking.transpose(1, 2), attacking], dim=1)  # [B, 2, to, from]
         for layer in self.layers:
-            x = layer(x, attacks)
+            x = layer(x, attacks, self.maps)
         return x

@@ -16,7 +16,7 @@ Layout = Literal["squares", "patches", "ranks"]
 # layout -> (files, ranks) that one token covers
 TOKEN_SHAPE: dict[str, tuple[int, int]] = {"squares": (1, 1), "patches": (2, 2), "ranks": (8, 1)}
 
-_SMALLEST = {"attack_width": 0}  # every other number is at least 1
+_SMALLEST = {"attack_width": 0, "dynamic_bias": 0}  # every other number is at least 1
 
 
 def token_squares(layout: Layout) -> list[list[int]]:
@@ -54,6 +54,9 @@ class NetworkConfig:
     attack_width: int = 32
     """Numbers a square sends along the board's attacks in every layer, to the squares it attacks and to those
     that attack it; 0 for none. Needs the layout of squares."""
+    dynamic_bias: int = 0
+    """g: numbers a head from which the backbone makes the part of its attention bias that depends on the position;
+    0 for the static bias alone."""
     feed_forward_ratio: int = 1
     """Hidden width of a feed-forward block over the token width."""
     policy_width: int = 32

@@ -25,6 +25,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,15 +34,17 @@ from numpy.typing import NDArray
 
 from dejavu.model.config import PRESETS
 from dejavu.model.neighbours import Retriever, arrange
-from dejavu.model.network import Network, Outputs, Retrieval
+from dejavu.model.network import Network, Retrieval
 from dejavu.model.training.batches import Batch, RowOrder, add_neighbours, add_twins, make_batch, mirrored_rows
 from dejavu.model.training.checkpoint import CheckpointError
 from dejavu.model.training.dataset import HELD_OUT, TRAIN, Dataset, DatasetError
+from dejavu.model.training.foresight import Foresight, continuation, foresight_loss
 from dejavu.model.training.loop import Run, Schedule, evaluate, train
+from dejavu.model.training.losses import Losses, losses
 from dejavu.model.training.plot import plot_run
 from dejavu.model.training.precompute import NeighbourShards
 from dejavu.model.training.ranks import Ranks, RanksError, join_ranks
-from dejavu.model.training.replicas import Forward, Replicas
+from dejavu.model.training.replicas import M, Replicas
 from dejavu.model.training.shards import open_data
 from dejavu.model.weights import WeightsError, fingerprint, load_weights, save_weights
 from dejavu.retrieval.memory import Memory, MemoryFileError
@@ -102,12 +105,14 @@ def row_order(arguments: argparse.Namespace, dataset: Dataset) -> RowOrder:
     return RowOrder(rows, weights, arguments.batch, arguments.seed)
 
 
-def replicate(arguments: argparse.Namespace, network: Network, forward: Forward, compiled: bool) -> Replicas:
+def replicate(
+    arguments: argparse.Namespace, network: M, objective: Callable[[M, Batch], Losses], compiled: bool = False
+) -> Replicas[M]:
     """A replica on every core, each computing with one thread; a GPU has one."""
     if arguments.device != "cpu":
-        return Replicas(network, 1, forward, compiled)
+        return Replicas(network, 1, objective, compiled)
     torch.set_num_threads(1)
-    return Replicas(network, arguments.threads, forward, compiled)
+    return Replicas(network, arguments.threads, objective, compiled)
 
 
 def cut(arguments: argparse.Namespace, rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
@@ -122,16 +127,16 @@ def cut(arguments: argparse.Namespace, rows: NDArray[np.int64]) -> list[NDArray[
 
 def train_and_save(
     arguments: argparse.Namespace,
-    replicas: Replicas,
+    network: Network,
+    replicas: Replicas[Any],
     parts_of: Callable[[int], list[Batch]],
     held_out: list[Batch],
     settings: dict[str, str],
 ) -> None:
-    """Run either stage to its end, from its checkpoint if it has one; write weights and curves.
+    """Run either stage to its end, from its checkpoint if it has one; write the weights of `network` and curves.
 
     `settings` are what a resumed run must share with the first, beside the config, the schedule and the sources.
     """
-    network = replicas.networks[0]
     schedule = Schedule(arguments.steps, arguments.batch, arguments.learning_rate, decay=arguments.decay)
     run = Run(arguments.run, evaluate_every=arguments.evaluate_every, checkpoint_every=arguments.checkpoint_every)
     settings = {
@@ -159,28 +164,36 @@ def train_backbone(arguments: argparse.Namespace) -> None:
     dataset = open_data(arguments.data)
     device = torch.device(arguments.device)
     torch.manual_seed(arguments.seed)
-    if arguments.start_from:
-        trained, _ = load_weights(arguments.start_from)
-        network = Network(trained.config, retrieval=False)
+    trained = load_weights(arguments.start_from)[0] if arguments.start_from else None
+    config = trained.config if trained else PRESETS[arguments.preset]
+    if arguments.dynamic_bias is not None:
+        config = replace(config, dynamic_bias=arguments.dynamic_bias)
+    network = Network(config, retrieval=False)
+    if trained:
         network.load_state_dict(trained.state_dict(), strict=False)
-    else:
-        network = Network(PRESETS[arguments.preset], retrieval=False)
     print(f"{sum(value.numel() for value in network.parameters()):,} parameters, {network.config}")
-    network.to(device, torch.bfloat16)
+    foresight = Foresight(network).to(device, torch.bfloat16)
     order = row_order(arguments, dataset)
 
-    def parts_of(step: int) -> list[Batch]:
-        return [
-            make_batch(dataset, rows, arguments.result_weight, mirrored_rows(dataset, rows, arguments.seed))
-            for rows in cut(arguments, order.rows(step))
-        ]
+    def part_of(rows: NDArray[np.int64]) -> Batch:
+        mirrored = mirrored_rows(dataset, rows, arguments.seed)
+        batch = make_batch(dataset, rows, arguments.result_weight, mirrored)
+        return batch._replace(continuation=continuation(dataset, rows, mirrored))
+
+    def objective(replica: Foresight, batch: Batch) -> Losses:
+        outputs, foreseen = replica(batch.inputs)
+        loss = losses(outputs, batch)
+        if batch.continuation is not None and not arguments.no_foresight:
+            loss = loss._replace(foresight=foresight_loss(foreseen, batch.continuation))
+        return loss
 
     train_and_save(
         arguments,
-        replicate(arguments, network, lambda replica, batch: replica(batch.inputs), arguments.compile),
-        parts_of,
+        network,
+        replicate(arguments, foresight, objective, arguments.compile),
+        lambda step: [part_of(rows) for rows in cut(arguments, order.rows(step))],
         [batch.to(device) for batch in held_out_batches(dataset, arguments.held_out_source, arguments.held_out)],
-        {},
+        {"foresight": str(not arguments.no_foresight)},
     )
 
 
@@ -232,14 +245,14 @@ def train_retrieval(arguments: argparse.Namespace) -> None:
     ]
     taught = [add_twins(batch, 1.0, arguments.seed, random_moves=1.0).to(device) for batch in held_out]
 
-    def with_memory(replica: Network, batch: Batch) -> Outputs:
+    def with_memory(replica: Network, batch: Batch) -> Losses:
         assert replica.retrieval is not None
         assert batch.neighbours is not None
         with torch.no_grad():
             hidden = replica.backbone(batch.inputs)
         tokens = replica.retrieval.encoder(batch.neighbours.records)
         encoded = arrange(tokens, batch.neighbours.places, batch.neighbours.found)
-        return replica.heads(hidden, encoded)
+        return losses(replica.heads(hidden, encoded), batch)
 
     def parts_of(step: int) -> list[Batch]:
         rows, found = order.rows(step), shards.of_step(step)
@@ -257,12 +270,12 @@ def train_retrieval(arguments: argparse.Namespace) -> None:
             for part in cut(arguments, places)
         ]
 
-    without_memory = replicate(arguments, network, lambda replica, batch: replica(batch.inputs), compiled=False)
+    without_memory = replicate(arguments, network, lambda replica, batch: losses(replica(batch.inputs), batch))
     off = evaluate(without_memory, held_out, arguments.ranks)
     print("held-out without memory: policy loss {:.4f}, value loss {:.4f}, top-1 {:.2%}".format(*off))
-    replicas = replicate(arguments, network, with_memory, compiled=False)
+    replicas = replicate(arguments, network, with_memory)
     settings = {"backbone": fingerprint(stage1), "twins": str(arguments.twins)}
-    train_and_save(arguments, replicas, parts_of, [batch.to(device) for batch in held_out], settings)
+    train_and_save(arguments, network, replicas, parts_of, [batch.to(device) for batch in held_out], settings)
     top1 = evaluate(replicas, taught, arguments.ranks)[2]
     print(f"held-out positions, each taught a random move: {top1:.1%} of the moves are played")
 
@@ -277,6 +290,12 @@ def main(words: Sequence[str] | None = None) -> None:
     start = backbone.add_mutually_exclusive_group()
     start.add_argument("--preset", choices=PRESETS, default="small")
     start.add_argument("--start-from", type=Path, metavar="WEIGHTS", help="go on from the weights of an earlier run")
+    backbone.add_argument(
+        "--dynamic-bias", type=int, metavar="G", help="as NetworkConfig says; an earlier run's net may be given one so"
+    )
+    backbone.add_argument(
+        "--no-foresight", action="store_true", help="learn nothing of how the games go on (an ablation)"
+    )
     backbone.add_argument("--compile", action="store_true", help="torch.compile (wants a C++ compiler)")
     backbone.set_defaults(stage=train_backbone)
     retrieval = stages.add_parser("retrieval", help="stage 2: neighbour encoder and chunked cross-attention")

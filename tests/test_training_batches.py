@@ -84,7 +84,7 @@ def test_replicas_have_the_gradients_of_the_whole_batch(data: Path) -> None:
     losses(network(make_batch(dataset, rows).inputs), make_batch(dataset, rows)).total.backward()
     expected = {name: value.grad.clone() for name, value in network.named_parameters() if value.grad is not None}
     network.zero_grad()
-    replicas = Replicas(network, 3, lambda replica, batch: replica(batch.inputs))
+    replicas = Replicas(network, 3, lambda replica, batch: losses(replica(batch.inputs), batch))
     parts = [make_batch(dataset, some) for some in (rows[:8], rows[8:12], rows[12:20], rows[20:])]
     found = replicas.learn(parts, len(rows))
     for name, value in network.named_parameters():

@@ -32,7 +32,8 @@ def simplified(network: Network) -> Network:
         assert isinstance(layer, Layer)
         _centre(layer.attention.out)
         _centre(layer.feed_forward.down)
-        readers = [layer.attention.qkv, layer.attention.messages]
+        dynamic_bias = layer.attention.dynamic_bias
+        readers = [layer.attention.qkv, layer.attention.messages, dynamic_bias and dynamic_bias.token]
         layer.attention_norm = _without_mean(layer.attention_norm, [reader for reader in readers if reader is not None])
         layer.feed_forward_norm = _without_mean(layer.feed_forward_norm, [layer.feed_forward.up])
     return network

@@ -22,6 +22,7 @@ from dejavu.model.features import features
 from dejavu.model.neighbour_encoder import CONTINUATION_PLIES, Records
 from dejavu.model.neighbours import Neighbours, read_records
 from dejavu.model.training.dataset import Dataset
+from dejavu.model.training.foresight import Continuation
 from dejavu.retrieval.memory import Memory
 
 T = TypeVar("T")
@@ -60,6 +61,8 @@ class Batch(NamedTuple):
     """[B, 3] value target."""
     policy: Tensor | None = None
     """[B, POLICY_SIZE] policy target: shares of a search's visits; None if the best move is all that is known."""
+    continuation: Continuation | None = None
+    """How the games went on, for a network that learns to foresee."""
     neighbours: NeighbourInputs | None = None
     """What the retrieval part reads, in its stage of the training."""
 
@@ -72,6 +75,8 @@ class Batch(NamedTuple):
             best=self.best.to(device, non_blocking=True),
             wdl=self.wdl.to(device, non_blocking=True),
             policy=None if self.policy is None else self.policy.to(device, non_blocking=True),
+            continuation=self.continuation
+            and Continuation(*(tensor.to(device, non_blocking=True) for tensor in self.continuation)),
             neighbours=self.neighbours and self.neighbours.to(device),
         )
 

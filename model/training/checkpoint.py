@@ -30,6 +30,7 @@ _NOT_HIDDEN = (
     "trust.",
     "promotion.",
     "wdl.",
+    "codes.",
 )
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import torch
 from tqdm import tqdm
@@ -85,7 +85,7 @@ class Log:
         self.file.flush()
 
 
-def evaluate(replicas: Replicas, batches: Sequence[Batch], ranks: Ranks) -> tuple[float, float, float]:
+def evaluate(replicas: Replicas[Any], batches: Sequence[Batch], ranks: Ranks) -> tuple[float, float, float]:
     """Policy loss, value loss and top-1 over `batches`, the same in all ranks; each computes its share of them."""
     average = Average(device_of(replicas))
     own = ranks.share(batches)
@@ -95,13 +95,13 @@ def evaluate(replicas: Replicas, batches: Sequence[Batch], ranks: Ranks) -> tupl
     return average.means()
 
 
-def device_of(replicas: Replicas) -> torch.device:
+def device_of(replicas: Replicas[Any]) -> torch.device:
     """Where they compute."""
     return next(replicas.networks[0].parameters()).device
 
 
 def train(
-    replicas: Replicas,
+    replicas: Replicas[Any],
     make_parts: Callable[[int], list[Batch]],
     held_out: Sequence[Batch],
     schedule: Schedule,

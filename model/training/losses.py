@@ -21,10 +21,13 @@ class Losses(NamedTuple):
     """Cross-entropy of win, draw, loss less the target's own entropy, in nats."""
     top1: Tensor
     """Share of positions where the best legal move by policy is the target."""
+    foresight: Tensor | None = None
+    """What a network that learns to foresee adds."""
 
     @property
     def total(self) -> Tensor:
-        return self.policy + self.value
+        total = self.policy + self.value
+        return total if self.foresight is None else total + self.foresight
 
 
 def losses(outputs: Outputs, batch: Batch) -> Losses:
@@ -48,7 +51,7 @@ class Average:
         """Samples, and the sums of the losses over them; to be added up over ranks."""
 
     def add(self, item: Losses, samples: int) -> None:
-        means = torch.stack([torch.ones_like(item.policy), *item]).detach()
+        means = torch.stack([torch.ones_like(item.policy), item.policy, item.value, item.top1]).detach()
         self.totals += means * samples
 
     def means(self) -> tuple[float, float, float]:

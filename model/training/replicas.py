@@ -10,24 +10,27 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from dejavu.model.network import Network, Outputs
 from dejavu.model.training.batches import Batch
-from dejavu.model.training.losses import Losses, losses
+from dejavu.model.training.losses import Losses
 
-Forward = Callable[[Network, Batch], Outputs]
+M = TypeVar("M", bound=nn.Module)
 
 
-class Replicas:
+class Replicas(Generic[M]):
     """`count` copies of `network`, itself the first; what is trained are the parameters that require a gradient."""
 
-    def __init__(self, network: Network, count: int, forward: Forward, compiled: bool = False) -> None:
-        """`compiled`: let torch.compile make the forward and backward pass of whole networks (C++ compiler wanted)."""
-        self.forward = forward
-        self.networks = [network, *(copy.deepcopy(network) for _ in range(count - 1))]
+    def __init__(self, network: M, count: int, objective: Callable[[M, Batch], Losses], compiled: bool = False) -> None:
+        """`objective`: what a copy makes of a batch.
+
+        `compiled`: let torch.compile make the forward and backward pass of whole networks (C++ compiler wanted).
+        """
+        self.objective = objective
+        self.networks: list[M] = [network, *(copy.deepcopy(network) for _ in range(count - 1))]
         self._trained = [[p for p in item.parameters() if p.requires_grad] for item in self.networks]
         self._pool = ThreadPoolExecutor(count)
         for item in self.networks[1:]:
@@ -44,7 +47,7 @@ class Replicas:
         def work(number: int) -> list[Losses]:
             done = []
             for part in parts[number :: len(self.networks)]:
-                loss = losses(self.forward(self.networks[number], part), part)
+                loss = self.objective(self.networks[number], part)
                 (loss.total * (len(part.rows) / samples)).backward()  # type: ignore[no-untyped-call]
                 done.append(loss)
             return done
@@ -62,10 +65,7 @@ class Replicas:
 
         def work(number: int) -> list[Losses]:
             with torch.inference_mode():
-                return [
-                    losses(self.forward(self.networks[number], batch), batch)
-                    for batch in shared[number :: len(self.networks)]
-                ]
+                return [self.objective(self.networks[number], batch) for batch in shared[number :: len(self.networks)]]
 
         by_replica = list(self._pool.map(work, range(len(self.networks))))
         return [by_replica[i % len(by_replica)][i // len(by_replica)] for i in range(len(shared))]

@@ -84,7 +84,7 @@ def training_speed(preset: str, parts: list[Batch], threads: int) -> dict[str, f
     """Whole steps of a fresh network, with the matrix rate measured before and after."""
     network = Network(PRESETS[preset], retrieval=False).to(torch.bfloat16)
     arithmetic = step_arithmetic(network, parts[0])
-    replicas = Replicas(network, threads, lambda replica, batch: replica(batch.inputs))
+    replicas = Replicas(network, threads, lambda replica, batch: losses(replica(batch.inputs), batch))
     schedule = Schedule(steps=1, batch=TRAINING_BATCH, learning_rate=1e-3)
     masters = Masters(
         dict(network.named_parameters()), schedule.learning_rate, schedule.weight_decay, schedule.averaging, threads
