@@ -75,14 +75,6 @@ def test_what_is_foreseen_is_mirrored_with_its_position(data: Path) -> None:
     assert torch.equal(turned.reply == UNKNOWN, plain.reply == UNKNOWN)
     seen = plain.reply != UNKNOWN
     assert torch.equal(turned.reply[seen], plain.reply[seen] ^ (7 * 64 + 7))
-    assert np.array_equal(
-        mirror(dataset.planes[rows]), stack([mirrored_pack(planes) for planes in dataset.planes[rows]])
-    )
-
-
-def mirrored_pack(planes: np.ndarray) -> bytes:
-    board = unpack(planes)
-    return pack(board.transform(chess.flip_horizontal)) if not board.castling_rights else mirror(planes[None]).tobytes()
 
 
 def test_a_perfect_forecast_costs_nothing_and_nothing_known_costs_nothing(data: Path) -> None:
