@@ -14,9 +14,10 @@ from dejavu.engine.clock import Pace
 from dejavu.engine.endings import Endings
 from dejavu.engine.evaluator import EvaluationCache, Evaluator
 from dejavu.engine.options import Config
-from dejavu.engine.search import Search, Signals, Task
+from dejavu.engine.search import Search
 from dejavu.engine.stoppers import NodesStopper, ProvenStopper
 from dejavu.engine.tablebase import Tablebases
+from dejavu.engine.task import Signals, Task
 from dejavu.engine.tree import Tree
 from dejavu.model.encoding import pack
 from dejavu.model.evaluations import Evaluations

@@ -22,7 +22,7 @@ from dejavu.engine.lines import BestMove, Info, Line, score
 from dejavu.engine.loader import EvaluatorFactory, Loader
 from dejavu.engine.noise import RootNoise
 from dejavu.engine.options import Config, file_path
-from dejavu.engine.search import Search, Signals, Task
+from dejavu.engine.search import Search
 from dejavu.engine.stoppers import (
     DepthStopper,
     MateStopper,
@@ -34,6 +34,7 @@ from dejavu.engine.stoppers import (
 )
 from dejavu.engine.strength import Strength, strength
 from dejavu.engine.tablebase import Tablebases
+from dejavu.engine.task import Signals, Task
 from dejavu.engine.temperature import RandomChoice, decayed
 
 CACHE_SHARE, TREE_SHARE = 0.2, 0.65

@@ -11,9 +11,10 @@ from dejavu.engine.evaluator import EvaluationCache, UniformEvaluator
 from dejavu.engine.game import Game
 from dejavu.engine.lines import BestMove, Info
 from dejavu.engine.options import Config
-from dejavu.engine.search import Search, Signals, Task
+from dejavu.engine.search import Search
 from dejavu.engine.stoppers import NodesStopper, ProvenStopper
 from dejavu.engine.tablebase import Tablebases
+from dejavu.engine.task import Signals, Task
 from dejavu.engine.tree import DRAWN, LOST, WON, Tree
 from dejavu.model.encoding import move_to_index, pack
 
