@@ -38,9 +38,9 @@ from dejavu.model.network import Network, Retrieval
 from dejavu.model.training.batches import Batch, RowOrder, add_neighbours, add_twins, make_batch, mirrored_rows
 from dejavu.model.training.checkpoint import CheckpointError
 from dejavu.model.training.dataset import HELD_OUT, TRAIN, Dataset, DatasetError
-from dejavu.model.training.foresight import Foresight, continuation, foresight_loss
+from dejavu.model.training.foresight import Foresight, continuation
 from dejavu.model.training.loop import Run, Schedule, evaluate, train
-from dejavu.model.training.losses import Losses, losses
+from dejavu.model.training.losses import Losses, losses, losses_with_foresight
 from dejavu.model.training.plot import plot_run
 from dejavu.model.training.precompute import NeighbourShards
 from dejavu.model.training.ranks import Ranks, RanksError, join_ranks
@@ -178,19 +178,12 @@ def train_backbone(arguments: argparse.Namespace) -> None:
     def part_of(rows: NDArray[np.int64]) -> Batch:
         mirrored = mirrored_rows(dataset, rows, arguments.seed)
         batch = make_batch(dataset, rows, arguments.result_weight, mirrored)
-        return batch._replace(continuation=continuation(dataset, rows, mirrored))
-
-    def objective(replica: Foresight, batch: Batch) -> Losses:
-        outputs, foreseen = replica(batch.inputs)
-        loss = losses(outputs, batch)
-        if batch.continuation is not None and not arguments.no_foresight:
-            loss = loss._replace(foresight=foresight_loss(foreseen, batch.continuation))
-        return loss
+        return batch if arguments.no_foresight else batch._replace(continuation=continuation(dataset, rows, mirrored))
 
     train_and_save(
         arguments,
         network,
-        replicate(arguments, foresight, objective, arguments.compile),
+        replicate(arguments, foresight, losses_with_foresight, arguments.compile),
         lambda step: [part_of(rows) for rows in cut(arguments, order.rows(step))],
         [batch.to(device) for batch in held_out_batches(dataset, arguments.held_out_source, arguments.held_out)],
         {"foresight": str(not arguments.no_foresight)},

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dejavu.model.network import Outputs
 from dejavu.model.training.batches import Batch
+from dejavu.model.training.foresight import Foresight, foresight_loss
 
 
 class Losses(NamedTuple):
@@ -41,6 +42,15 @@ def losses(outputs: Outputs, batch: Batch) -> Losses:
     value = F.kl_div(log_wdl, batch.wdl, reduction="batchmean")
     top1 = (policy.argmax(dim=1) == batch.best).float().mean()
     return Losses(policy_loss, value, top1.detach())
+
+
+def losses_with_foresight(replica: Foresight, batch: Batch) -> Losses:
+    """Of a network that learns to foresee; of policy and value alone where the batch does not say what to foresee."""
+    outputs, foreseen = replica(batch.inputs)
+    found = losses(outputs, batch)
+    if batch.continuation is None:
+        return found
+    return found._replace(foresight=foresight_loss(foreseen, batch.continuation))
 
 
 class Average:

@@ -1,5 +1,6 @@
 """Samples a second of whole training steps, the arithmetic in them, and its share of the rate at which the same cores
-multiply large matrices at the same time of day; and how fast batches are prepared."""
+multiply large matrices at the same time of day, without and with torch.compile (which wants a C++ compiler); and how
+fast batches are prepared."""
 
 from __future__ import annotations
 
@@ -17,12 +18,14 @@ from benches.common import REPEATS, random_positions, timed
 from dejavu.model.attacks import legal_mask
 from dejavu.model.backbone import as_inputs
 from dejavu.model.config import PRESETS
+from dejavu.model.encoding import UNDERPROMOTION_OFFSET
 from dejavu.model.features import features
 from dejavu.model.network import Network
 from dejavu.model.training.batches import Batch
 from dejavu.model.training.checkpoint import Masters
+from dejavu.model.training.foresight import PIECE_CODES, Continuation, Foresight
 from dejavu.model.training.loop import Schedule
-from dejavu.model.training.losses import losses
+from dejavu.model.training.losses import losses_with_foresight
 from dejavu.model.training.ranks import Ranks
 from dejavu.model.training.replicas import Replicas
 
@@ -42,12 +45,17 @@ def random_parts(count: int) -> list[Batch]:
     for start in range(0, len(planes), TRAINING_PART):
         some = slice(start, start + TRAINING_PART)
         legal = legal_mask(planes[some])
+        continuation = Continuation(
+            torch.from_numpy(generator.integers(0, UNDERPROMOTION_OFFSET, TRAINING_PART)),
+            torch.from_numpy(generator.integers(0, PIECE_CODES, (TRAINING_PART, 64))),
+        )
         part = Batch(
             rows=np.arange(TRAINING_PART),
             inputs=as_inputs(features(planes[some], clocks[some]), torch.device("cpu")),
             legal=torch.from_numpy(legal),
             best=torch.from_numpy((generator.random(legal.shape) * legal).argmax(axis=1)),
             wdl=torch.from_numpy(generator.dirichlet((1, 1, 1), TRAINING_PART).astype(np.float32)),
+            continuation=continuation,
         )
         parts.append(part)
     return parts
@@ -72,19 +80,19 @@ def matrix_rate(threads: int) -> float:
     return products * 2 * rows * inner * columns / (time.perf_counter() - start)
 
 
-def step_arithmetic(network: Network, part: Batch) -> float:
+def step_arithmetic(network: Foresight, part: Batch) -> float:
     """Floating-point operations a sample in the matrix products of a forward and a backward pass."""
     with FlopCounterMode(display=False) as counter:
-        losses(network(part.inputs), part).total.backward()  # type: ignore[no-untyped-call]
+        losses_with_foresight(network, part).total.backward()  # type: ignore[no-untyped-call]
     network.zero_grad()
     return float(counter.get_total_flops()) / len(part.rows)
 
 
-def training_speed(preset: str, parts: list[Batch], threads: int) -> dict[str, float]:
-    """Whole steps of a fresh network, with the matrix rate measured before and after."""
-    network = Network(PRESETS[preset], retrieval=False).to(torch.bfloat16)
+def training_speed(preset: str, compiled: bool, parts: list[Batch], threads: int) -> dict[str, float]:
+    """Whole steps of a fresh network, as train.py makes them, with the matrix rate measured before and after."""
+    network = Foresight(Network(PRESETS[preset], retrieval=False)).to(torch.bfloat16)
     arithmetic = step_arithmetic(network, parts[0])
-    replicas = Replicas(network, threads, lambda replica, batch: losses(replica(batch.inputs), batch))
+    replicas = Replicas(network, threads, losses_with_foresight, compiled)
     schedule = Schedule(steps=1, batch=TRAINING_BATCH, learning_rate=1e-3)
     masters = Masters(
         dict(network.named_parameters()), schedule.learning_rate, schedule.weight_decay, schedule.averaging, threads
@@ -124,13 +132,20 @@ def bench() -> dict[str, Any]:
     print(f"{threads} threads, batches of {TRAINING_BATCH} in parts of {TRAINING_PART}, bfloat16")
     print(f"batches prepared by one core: {prepared:,.0f} samples a second")
     print(
-        f"{'':8}{'parameters':>12}{'samples/s':>12}{'MFLOP/sample':>14}{'GFLOP/s':>10}{'matrix rate':>13}{'share':>8}"
+        f"{'':16}{'parameters':>12}{'samples/s':>12}{'MFLOP/sample':>14}{'GFLOP/s':>10}{'matrix rate':>13}{'share':>8}"
     )
     speeds = {}
-    for preset in TRAINED_PRESETS:
-        row = speeds[preset] = training_speed(preset, parts, threads)
+    for preset, compiled in itertools.product(TRAINED_PRESETS, (False, True)):
+        name = f"{preset}, compiled" if compiled else preset
+        try:
+            row = speeds[name] = training_speed(preset, compiled, parts, threads)
+        except RuntimeError as error:  # of torch.compile, most likely for want of a C++ compiler
+            if not compiled:
+                raise
+            print(f"{name:16}not measured: {str(error).strip().splitlines()[0]}")
+            continue
         print(
-            f"{preset:8}{row['parameters']:>12,.0f}{row['samples_per_second']:>12,.0f}{row['mflop_a_sample']:>14,.0f}"
+            f"{name:16}{row['parameters']:>12,.0f}{row['samples_per_second']:>12,.0f}{row['mflop_a_sample']:>14,.0f}"
             f"{row['gflops']:>10,.0f}{row['matrix_gflops']:>13,.0f}{row['share_of_matrix_rate']:>8.0%}",
             flush=True,
         )
