@@ -125,14 +125,14 @@ class NetworkConfig:
 
 PRESETS: dict[str, NetworkConfig] = {
     # What ships: made to be trained and to play on a CPU.
-    "small": NetworkConfig(),
+    "small": NetworkConfig(dynamic_bias=16),
     # The other layouts at about the same cost a position, to compare with.
     "small-patches": NetworkConfig(
         layout="patches", width=256, attack_width=0, feed_forward_ratio=2, policy_width=32, chunks=4
     ),
     "small-ranks": NetworkConfig(layout="ranks", width=512, heads=8, attack_width=0, policy_width=64, chunks=4),
     # For a GPU.
-    "base": NetworkConfig(width=256, layers=8, heads=8, policy_width=128, neighbour_width=128),
+    "base": NetworkConfig(width=256, layers=8, heads=8, dynamic_bias=16, policy_width=128, neighbour_width=128),
     # For tests.
     "tiny": NetworkConfig(
         width=32, layers=2, heads=2, attack_width=8, policy_width=8, value_width=16, neighbour_width=16, chunks=4
