@@ -32,9 +32,12 @@ def simplified(network: Network) -> Network:
         assert isinstance(layer, Layer)
         _centre(layer.attention.out)
         _centre(layer.feed_forward.down)
-        dynamic_bias = layer.attention.dynamic_bias
-        readers = [layer.attention.qkv, layer.attention.messages, dynamic_bias and dynamic_bias.token]
-        layer.attention_norm = _without_mean(layer.attention_norm, [reader for reader in readers if reader is not None])
+        readers = [layer.attention.qkv]
+        if layer.attention.messages is not None:
+            readers.append(layer.attention.messages)
+        if layer.attention.dynamic_bias is not None:
+            readers.append(layer.attention.dynamic_bias.token)
+        layer.attention_norm = _without_mean(layer.attention_norm, readers)
         layer.feed_forward_norm = _without_mean(layer.feed_forward_norm, [layer.feed_forward.up])
     return network
 

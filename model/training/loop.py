@@ -97,7 +97,8 @@ def evaluate(replicas: Replicas[Any], batches: Sequence[Batch], ranks: Ranks) ->
 
 def device_of(replicas: Replicas[Any]) -> torch.device:
     """Where they compute."""
-    return next(replicas.networks[0].parameters()).device
+    device: torch.device = next(replicas.networks[0].parameters()).device
+    return device
 
 
 def train(
