@@ -14,6 +14,11 @@ from torch import Tensor, nn
 from dejavu.model.config import Layout, NetworkConfig, token_squares
 from dejavu.model.features import ATTACKER_COUNT_SCALE, CLOCK_FEATURES, SQUARE_FEATURES, Features
 
+_BOARD_NUMBERS = 512
+"""Numbers of all tokens together that the dynamic bias reads of a board."""
+_BOARD_DESCRIPTION = 128
+"""Numbers it describes the board with."""
+
 
 class Inputs(NamedTuple):
     """`Features` of B positions as tensors."""
@@ -29,10 +34,6 @@ class Inputs(NamedTuple):
 def as_inputs(features: Features, device: torch.device) -> Inputs:
     """Tensors on `device` of the arrays of `features`."""
     return Inputs(*(torch.from_numpy(array).to(device) for array in features))
-
-
-_BOARD_NUMBERS = 512
-_BOARD_DESCRIPTION = 128
 
 
 class DynamicBias(nn.Module):

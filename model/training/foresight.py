@@ -88,12 +88,15 @@ class Foresight(nn.Module):
         config = network.config
         self.network = network
         self.reply = PolicyHead(config)
+        self.in_order = config.tokens == 64  # then there is nothing to rearrange
         self.codes = nn.Linear(config.width, 64 // config.tokens * PIECE_CODES)
         self.register_buffer("squares", torch.argsort(torch.tensor(token_squares(config.layout)).flatten()))
 
     def forward(self, inputs: Inputs) -> tuple[Outputs, Foreseen]:
         x = self.network.norm(self.network.backbone(inputs))  # [B, n, d]
-        codes = self.codes(x).view(x.shape[0], 64, PIECE_CODES)[:, self.squares]
+        codes = self.codes(x).view(x.shape[0], 64, PIECE_CODES)
+        if not self.in_order:
+            codes = codes[:, self.squares]
         return Outputs(self.network.policy(x), self.network.value(x)), Foreseen(self.reply(x), codes)
 
 
