@@ -11,7 +11,8 @@ The last trains on four machines that share the run folder (or, with --nproc-per
 computes its part of every batch, so the outcome is that of one machine up to rounding.
 
 A run folder holds the checkpoint, the logs (CSV), the curves (PNG) and at the end the averaged weights. Started again
-with the same arguments after a kill, a run goes on from its checkpoint to the same loss curve.
+with the same arguments after a kill, a run goes on from its checkpoint to the same loss curve. It also keeps the
+averaged weights of before the learning rate fell (undecayed.safetensors): a longer run starts best from those.
 """
 
 from __future__ import annotations
@@ -146,16 +147,20 @@ def train_and_save(
         "result_weight": str(arguments.result_weight),
         **settings,
     }
-    policy, value, top1 = train(replicas, parts_of, held_out, schedule, run, settings, arguments.ranks)
+
+    def save(name: str, steps: int, **results: str) -> Path:
+        training = {"command": arguments.command, "samples": str(steps * schedule.batch), **results}
+        save_weights(arguments.run / name, network, network.config, training)
+        return arguments.run / name
+
+    def save_undecayed() -> None:
+        save("undecayed.safetensors", schedule.decay_start)
+
+    policy, value, top1 = train(replicas, parts_of, held_out, schedule, run, settings, arguments.ranks, save_undecayed)
     if not arguments.ranks.is_first:
         return
-    weights = arguments.run / "weights.safetensors"
-    training = {
-        "command": arguments.command,
-        "samples": str(schedule.steps * schedule.batch),
-        "held_out": f"policy loss {policy:.4f}, value loss {value:.4f}, top-1 {top1:.4f}",
-    }
-    save_weights(weights, network, network.config, training)
+    held_out_losses = f"policy loss {policy:.4f}, value loss {value:.4f}, top-1 {top1:.4f}"
+    weights = save("weights.safetensors", schedule.steps, held_out=held_out_losses)
     print(f"wrote {weights} and {plot_run(arguments.run)}")
 
 

@@ -51,6 +51,13 @@ def test_a_killed_run_resumes_to_the_same_curve_and_weights(data: Path, backbone
     assert (tmp_path / "curves.png").stat().st_size > 1000
 
 
+def test_a_run_keeps_the_weights_of_before_its_rate_fell(data: Path, backbone: Path, tmp_path: Path) -> None:
+    never_falls = ["--steps", 6, "--decay", 1e-9, *TINY]
+    train("backbone", "--data", data, "--run", tmp_path, *never_falls)
+    expected, found = load_file(tmp_path / "weights.safetensors"), load_file(backbone / "undecayed.safetensors")
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
 def test_training_learns(data: Path, tmp_path: Path) -> None:
     train(
         "backbone",

@@ -48,6 +48,11 @@ class Schedule:
         left = (self.steps - step) / max(1.0, self.decay * self.steps)
         return self.learning_rate * warm * min(1.0, left)
 
+    @property
+    def decay_start(self) -> int:
+        """Steps done before the rate begins to fall."""
+        return int(self.steps * (1 - self.decay))
+
 
 @dataclass(frozen=True)
 class Run:
@@ -109,11 +114,13 @@ def train(
     run: Run,
     settings: dict[str, str],
     ranks: Ranks,
+    save_undecayed: Callable[[], None],
 ) -> tuple[float, float, float]:
     """Train what requires a gradient in the replicas' network; resumes from the run's checkpoint if there is one.
 
     `held_out` lies on the network's device; `make_parts(step)`, this rank's parts of a batch, works ahead in a second
-    thread. All ranks read the run's folder, the first one writes there.
+    thread. All ranks read the run's folder, the first one writes there. It calls `save_undecayed` before the rate
+    begins to fall, with the averaged weights in the network: a later run loses nothing to a high rate there.
     Leaves the averaged weights in the network; returns held-out policy loss, value loss and top-1.
     """
     device = device_of(replicas)
@@ -170,6 +177,10 @@ def train(
             average = Average(device)
         if done % run.evaluate_every == 0 and done < schedule.steps:
             held_out_now(done)
+            masters.use_weights()
+        if ranks.is_first and done == schedule.decay_start:
+            masters.use_averages()
+            save_undecayed()
             masters.use_weights()
         if ranks.is_first and (done % run.checkpoint_every == 0 or done == schedule.steps):
             save_checkpoint(run.checkpoint, masters, done, settings)
