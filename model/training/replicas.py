@@ -37,8 +37,9 @@ class Replicas(Generic[M]):
             for own, shared in zip(item.parameters(), network.parameters(), strict=True):
                 own.data = shared.data
         if compiled:
+            # Operations called from C++ hold no interpreter lock that another copy waits for.
             for item in self.networks:
-                item.compile()
+                item.compile(options={"cpp_wrapper": count > 1})
 
     def learn(self, parts: Sequence[Batch], samples: int) -> list[Losses]:
         """Losses of parts of a batch of `samples`; what they add to the gradients of its mean loss lies in the first
