@@ -150,8 +150,9 @@ def train_and_save(
 
     def save(name: str, steps: int, **results: str) -> Path:
         training = {"command": arguments.command, "samples": str(steps * schedule.batch), **results}
-        save_weights(arguments.run / name, network, network.config, training)
-        return arguments.run / name
+        path = run.folder / name
+        save_weights(path, network, network.config, training)
+        return path
 
     def save_undecayed() -> None:
         save("undecayed.safetensors", schedule.decay_start)
