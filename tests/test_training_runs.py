@@ -14,6 +14,8 @@ import torch
 from safetensors.torch import load_file
 from training import SCRIPTS, TINY, curve, train, train_retrieval
 
+from dejavu.model.training.loop import Log
+
 
 def test_a_run_starts_from_the_weights_of_an_earlier_one(data: Path, backbone: Path, tmp_path: Path) -> None:
     earlier = backbone / "weights.safetensors"
@@ -56,6 +58,17 @@ def test_a_run_keeps_the_weights_of_before_its_rate_fell(data: Path, backbone: P
     train("backbone", "--data", data, "--run", tmp_path, *never_falls)
     expected, found = load_file(tmp_path / "weights.safetensors"), load_file(backbone / "undecayed.safetensors")
     assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def test_a_run_killed_right_after_it_went_on_loses_nothing_of_its_log(tmp_path: Path) -> None:
+    path = tmp_path / "train.csv"
+    first = Log(path, 0, writes=True)
+    first.write(step=5, seconds=1.0)
+    first.write(step=10, seconds=2.0)
+    goes_on = Log(path, 5, writes=True)
+    assert goes_on.seconds == 1.0
+    with path.open(newline="") as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["5"]
 
 
 def test_training_learns(data: Path, tmp_path: Path) -> None:

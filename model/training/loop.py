@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -77,10 +78,15 @@ class Log:
         if path.exists():
             with path.open(newline="") as file:
                 rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
-        self.file: IO[str] = path.open("w", newline="") if writes else io.StringIO()
+        if writes:
+            partial = path.with_name(path.name + ".partial")
+            with partial.open("w", newline="") as file:
+                kept = csv.DictWriter(file, LOG_FIELDS)
+                kept.writeheader()
+                kept.writerows(rows)
+            os.replace(partial, path)
+        self.file: IO[str] = path.open("a", newline="") if writes else io.StringIO()
         self.writer = csv.DictWriter(self.file, LOG_FIELDS)
-        self.writer.writeheader()
-        self.writer.writerows(rows)
         self.seconds = float(rows[-1]["seconds"]) if rows else 0.0
 
     def write(self, **values: float) -> None:
