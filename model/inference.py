@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,8 @@ from dejavu.model.backends import AUTO, make_backend
 from dejavu.model.backends.protocol import Backend, Logits
 from dejavu.model.config import MEMORY_REACH
 from dejavu.model.encoding import POLICY_SIZE
-from dejavu.model.evaluations import Evaluations, join
-from dejavu.model.features import features
+from dejavu.model.evaluations import Evaluations
+from dejavu.model.features import Features, features
 from dejavu.model.mates import mating_moves
 from dejavu.model.neighbours import EncodingCache, Retriever
 from dejavu.model.weights import Weights, read_weights
@@ -102,29 +103,35 @@ class NetworkEvaluator:
 
     def evaluate(self, planes: Planes, clocks: NDArray[np.uint8]) -> Evaluations:
         """Evaluate packed positions: planes [B, 4], clock bytes [B]."""
-        parts = min(self.backend.parts, max(1, len(planes) // SMALLEST_PART))
-        if parts == 1:
-            return self._evaluate(planes, clocks)
-        pairs = zip(np.array_split(planes, parts), np.array_split(clocks, parts), strict=True)
-        return join(list(self._workers.map(lambda pair: self._evaluate(*pair), pairs)))
-
-    def _evaluate(self, planes: Planes, clocks: NDArray[np.uint8]) -> Evaluations:
-        """Evaluate a part of a batch."""
+        # Chess is a matter of many short numpy calls, which cost as much for a part of a batch as for all of it, and
+        # hold the lock that other threads wait for; so the threads share the network alone.
         sets = attacks(planes)
         legal = legal_mask(planes, sets)
         position, moves = np.divmod(np.flatnonzero(legal), POLICY_SIZE)  # eight times as fast as nonzero in 2-D
-        hidden = self.backend.embed(features(planes, clocks, sets))
-        logits = self._judge(hidden, len(planes))
-        return Evaluations(
-            offsets=np.searchsorted(position, np.arange(len(planes) + 1)),
-            moves=moves.astype(np.uint16),
-            logits=logits.policy[position, moves],
-            mating=mating_moves(planes, sets, legal),
-            wdl=_softmax(logits.wdl),
-        )
+        offsets = np.searchsorted(position, np.arange(len(planes) + 1))
+        inputs = features(planes, clocks, sets)
 
-    def _judge(self, hidden: Any, count: int) -> Logits:
-        """The heads for H of `count` positions, with neighbours where the memory has any within its reach."""
+        def judge(start: int, end: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+            """The logits of the legal moves [M] and the chances [N, 3] of a part of the batch."""
+            logits = self._judge(Features(*(array[start:end] for array in inputs)))
+            own = slice(offsets[start], offsets[end])
+            return logits.policy[position[own] - start, moves[own]], _softmax(logits.wdl)
+
+        parts = min(self.backend.parts, max(1, len(planes) // SMALLEST_PART))
+        if parts == 1:
+            judged = [judge(0, len(planes))]
+            mating = mating_moves(planes, sets, legal)
+        else:
+            bounds = np.linspace(0, len(planes), parts + 1).astype(int).tolist()
+            running = [self._workers.submit(judge, *part) for part in pairwise(bounds)]
+            mating = mating_moves(planes, sets, legal)  # meanwhile
+            judged = [part.result() for part in running]
+        logits, wdl = (np.concatenate(arrays) for arrays in zip(*judged, strict=True))
+        return Evaluations(offsets, moves.astype(np.uint16), logits, mating, wdl)
+
+    def _judge(self, inputs: Features) -> Logits:
+        """What the network says of B positions, with neighbours where the memory has any within its reach."""
+        hidden, count = self.backend.embed(inputs), len(inputs.squares)
         near = np.empty(0, dtype=np.intp)
         if self.use_memory and self.retriever is not None and self.encodings is not None:
             near, found = self.retriever.search_within(self.backend.chunk_embeddings(hidden), self.memory_reach)
