@@ -64,6 +64,8 @@ class _Hidden(NamedTuple):
     """H [padded B, n, d], an openvino.Tensor that the heads read without a copy."""
     chunks: NDArray[np.float32]
     """[B, l, m * d]"""
+    alone: Logits
+    """What the network says without neighbours."""
 
 
 class OpenVinoBackend:
@@ -201,8 +203,8 @@ class OpenVinoBackend:
     def embed(self, features: Features) -> _Hidden:
         """See `Backend.embed`."""
         count = len(features.squares)
-        tokens, chunks = self._infer("embed", _padded(features))
-        return _Hidden(tokens, chunks.data[:count])
+        tokens, chunks, policy, wdl = self._infer("embed", _padded(features))
+        return _Hidden(tokens, chunks.data[:count], Logits(policy.data[:count], wdl.data[:count]))
 
     def chunk_embeddings(self, hidden: _Hidden) -> NDArray[np.float32]:
         """See `Backend.chunk_embeddings`."""
@@ -211,16 +213,15 @@ class OpenVinoBackend:
     def take(self, hidden: _Hidden, rows: NDArray[np.intp]) -> _Hidden:
         """See `Backend.take`."""
         (tokens,) = _padded([hidden.tokens.data[rows]])
-        return _Hidden(self._tensor(tokens), hidden.chunks[rows])
+        alone = Logits(hidden.alone.policy[rows], hidden.alone.wdl[rows])
+        return _Hidden(self._tensor(tokens), hidden.chunks[rows], alone)
 
     def heads(self, hidden: _Hidden, neighbours: EncodedArrays | None) -> Logits:
         """See `Backend.heads`."""
         if neighbours is None:
-            policy, wdl = self._infer("heads", [hidden.tokens])
-        else:
-            name = "heads with neighbours"
-            read = neighbours[: len(self._compiled[name].inputs) - 1]  # those that the network uses
-            policy, wdl = self._infer(name, [hidden.tokens, *_padded(read)])
+            return hidden.alone
+        read = neighbours[: len(self._compiled["heads"].inputs) - 1]  # those that the network uses
+        policy, wdl = self._infer("heads", [hidden.tokens, *_padded(read)])
         count = len(hidden.chunks)
         return Logits(policy.data[:count], wdl.data[:count])
 

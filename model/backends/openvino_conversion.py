@@ -39,12 +39,12 @@ def convert(network: Network) -> Converted:
         chances = copy.deepcopy(network).float()(inputs).wdl.softmax(dim=1)[0].numpy()
         network = simplified(network)
         hidden = network.backbone(inputs)
-    models = {"embed": _convert_part(network, _embed, inputs), "heads": _convert_part(network, _heads, (hidden,))}
+    models = {"embed": _convert_part(network, _embed, inputs)}
     if network.retrieval is not None:
         neighbours = example_neighbours(config, np.zeros((RECORD_TOKENS, config.neighbour_width), np.float32), 2)
         # A model has no inputs that it does not use.
         read = neighbours if config.interpolation else neighbours[:3]
-        models["heads with neighbours"] = _convert_part(network, _heads, (hidden, *_tensors(read)))
+        models["heads"] = _convert_part(network, _heads, (hidden, *_tensors(read)))
         models["encode"] = _convert_part(network, _encode, _tensors(example_records(2)))
     return Converted(models, chances, network)
 
@@ -65,18 +65,17 @@ class _Part(nn.Module):
         return self.function(self.network, *tensors)
 
 
-def _embed(network: Network, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+def _embed(network: Network, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    # With the heads without neighbours: most positions have none, and what was just computed is at hand.
     hidden = network.backbone(Inputs(*inputs))
-    return hidden, network.chunk_embeddings(hidden)
+    alone = network.heads(hidden)
+    return hidden, network.chunk_embeddings(hidden), alone.policy, alone.wdl
 
 
 def _heads(network: Network, hidden: Tensor, *read: Tensor) -> tuple[Tensor, Tensor]:
-    neighbours = None
-    if read:
-        tokens, distances, present, *told = read
-        moves, wdl = told or (torch.empty(0), torch.empty(0))
-        neighbours = EncodedNeighbours(tokens, distances, present, moves, wdl)
-    outputs = network.heads(hidden, neighbours)
+    tokens, distances, present, *told = read
+    moves, wdl = told or (torch.empty(0), torch.empty(0))
+    outputs = network.heads(hidden, EncodedNeighbours(tokens, distances, present, moves, wdl))
     return outputs.policy, outputs.wdl
 
 
