@@ -30,6 +30,10 @@ from dejavu.model.weights import Weights
 WARM_SIZES = (1, 2, 4, 8, 12)
 """Sizes of parts that are computed once beforehand: those of the usual minibatches on two threads."""
 
+FIXED_SIZES = (4, 12)
+"""What the retrieval part is compiled for, each apart. Of its short batches hardly two in a row have the same size, and
+a network for batches of any size takes half a millisecond to change it, as long as it computes for five positions."""
+
 _TOLERANCE = 0.05
 """Win, draw and loss of the starting position may differ so much from torch's float32; bfloat16 needs a tenth of it."""
 
@@ -60,8 +64,8 @@ def import_openvino() -> Any:
 
 
 class _Hidden(NamedTuple):
-    tokens: Any
-    """H [padded B, n, d], an openvino.Tensor that the heads read without a copy."""
+    tokens: NDArray[np.float32]
+    """H [B, n, d]"""
     chunks: NDArray[np.float32]
     """[B, l, m * d]"""
     alone: Logits
@@ -137,17 +141,20 @@ class OpenVinoBackend:
         from dejavu.model.backends import openvino_conversion
 
         converted = openvino_conversion.convert(weights.network)
+        models = {"embed": converted.embed}
+        for name, model in converted.others.items():
+            models |= {_fixed(name, size): openvino_conversion.of_size(model, size) for size in FIXED_SIZES}
         self._kept = converted.network
         self._expected = converted.chances
         has_bfloat16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         precision = "bf16" if has_bfloat16 else "f32"
         try:
-            self._compile(converted.models, precision)
+            self._compile(models, precision)
         except RuntimeError:  # what the processor has may be masked for the libraries (ONEDNN_MAX_CPU_ISA)
             if not has_bfloat16:
                 raise
             precision = "f32"
-            self._compile(converted.models, precision)
+            self._compile(models, precision)
         self.precision = _PRECISIONS[precision]
         exported = {name: compiled.export_model().getvalue() for name, compiled in self._compiled.items()}
         return {**exported, "precision": precision.encode(), "chances": converted.chances.tobytes()}
@@ -171,8 +178,8 @@ class OpenVinoBackend:
 
         def work(_: int) -> Logits:
             if self._has_retrieval:
-                tokens = self.encode(example_records(1))[0]
-                for size in WARM_SIZES:
+                for size in FIXED_SIZES:
+                    tokens = self.encode(example_records(size))[0]
                     hidden = self.embed(example_features(size))
                     self.heads(hidden, example_neighbours(self._config, tokens, size))
             for size in (*WARM_SIZES, 1):
@@ -200,11 +207,24 @@ class OpenVinoBackend:
         request.infer()
         return [request.get_output_tensor(number) for number in range(len(request.output_tensors))]
 
+    def _infer_fixed(self, name: str, inputs: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+        """Run a part that is compiled for FIXED_SIZES, on inputs of B positions or records; -> its outputs."""
+        count, largest = len(inputs[0]), FIXED_SIZES[-1]
+        found = []
+        for start in range(0, count, largest):
+            some = [array[start : start + largest] for array in inputs]
+            size = next(size for size in FIXED_SIZES if size >= len(some[0]))
+            outputs = self._infer(_fixed(name, size), _padded(some, size))
+            # The next run would overwrite them.
+            found.append([output.data[: len(some[0])].copy() for output in outputs])
+        return [np.concatenate(arrays) for arrays in zip(*found, strict=True)] if len(found) > 1 else found[0]
+
     def embed(self, features: Features) -> _Hidden:
         """See `Backend.embed`."""
         count = len(features.squares)
-        tokens, chunks, policy, wdl = self._infer("embed", _padded(features))
-        return _Hidden(tokens, chunks.data[:count], Logits(policy.data[:count], wdl.data[:count]))
+        outputs = self._infer("embed", _padded(features, padded_size(count)))
+        tokens, chunks, policy, wdl = (output.data[:count] for output in outputs)
+        return _Hidden(tokens, chunks, Logits(policy, wdl))
 
     def chunk_embeddings(self, hidden: _Hidden) -> NDArray[np.float32]:
         """See `Backend.chunk_embeddings`."""
@@ -212,30 +232,31 @@ class OpenVinoBackend:
 
     def take(self, hidden: _Hidden, rows: NDArray[np.intp]) -> _Hidden:
         """See `Backend.take`."""
-        (tokens,) = _padded([hidden.tokens.data[rows]])
         alone = Logits(hidden.alone.policy[rows], hidden.alone.wdl[rows])
-        return _Hidden(self._tensor(tokens), hidden.chunks[rows], alone)
+        return _Hidden(hidden.tokens[rows], hidden.chunks[rows], alone)
 
     def heads(self, hidden: _Hidden, neighbours: EncodedArrays | None) -> Logits:
         """See `Backend.heads`."""
         if neighbours is None:
             return hidden.alone
-        read = neighbours[: len(self._compiled["heads"].inputs) - 1]  # those that the network uses
-        policy, wdl = self._infer("heads", [hidden.tokens, *_padded(read)])
-        count = len(hidden.chunks)
-        return Logits(policy.data[:count], wdl.data[:count])
+        read = neighbours if self._config.interpolation else neighbours[:3]  # a model has only inputs that it uses
+        policy, wdl = self._infer_fixed("heads", [hidden.tokens, *read])
+        return Logits(policy, wdl)
 
     def encode(self, records: RecordArrays) -> NDArray[np.float32]:
         """See `Backend.encode`."""
-        (encoded,) = self._infer("encode", _padded(records))
-        tokens: NDArray[np.float32] = encoded.data[: len(records.squares)].copy()
+        (tokens,) = self._infer_fixed("encode", records)
         return tokens
 
 
-def _padded(arrays: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
-    """The arrays, as long as each other, filled up with zeros to a size of `padded_size`."""
-    count = len(arrays[0])
-    missing = padded_size(count) - count
+def _fixed(name: str, size: int) -> str:
+    """What a part compiled for batches of `size` is called."""
+    return f"{name} {size}"
+
+
+def _padded(arrays: Sequence[NDArray[Any]], size: int) -> list[NDArray[Any]]:
+    """The arrays, as long as each other, filled up with zeros to `size`."""
+    missing = size - len(arrays[0])
     if not missing:
         return list(arrays)
     return [np.concatenate([array, np.zeros((missing, *array.shape[1:]), array.dtype)]) for array in arrays]

@@ -23,8 +23,10 @@ from dejavu.model.network import Network
 class Converted(NamedTuple):
     """What a backend needs of a network."""
 
-    models: dict[str, Any]
-    """The parts of the forward pass as openvino.Model, whose batch is of any size."""
+    embed: Any
+    """Backbone and heads without neighbours as openvino.Model, whose batch is of any size."""
+    others: dict[str, Any]
+    """The parts of the forward pass that a network with a retrieval part has besides, in the same way."""
     chances: NDArray[np.float32]
     """[3] win, draw, loss of the starting position without memory, by torch in float32."""
     network: Network
@@ -39,14 +41,22 @@ def convert(network: Network) -> Converted:
         chances = copy.deepcopy(network).float()(inputs).wdl.softmax(dim=1)[0].numpy()
         network = simplified(network)
         hidden = network.backbone(inputs)
-    models = {"embed": _convert_part(network, _embed, inputs)}
+    embed, others = _convert_part(network, _embed, inputs), {}
     if network.retrieval is not None:
         neighbours = example_neighbours(config, np.zeros((RECORD_TOKENS, config.neighbour_width), np.float32), 2)
         # A model has no inputs that it does not use.
         read = neighbours if config.interpolation else neighbours[:3]
-        models["heads"] = _convert_part(network, _heads, (hidden, *_tensors(read)))
-        models["encode"] = _convert_part(network, _encode, _tensors(example_records(2)))
-    return Converted(models, chances, network)
+        others["heads"] = _convert_part(network, _heads, (hidden, *_tensors(read)))
+        others["encode"] = _convert_part(network, _encode, _tensors(example_records(2)))
+    return Converted(embed, others, chances, network)
+
+
+def of_size(model: Any, size: int) -> Any:
+    """A copy of `model` for batches of one size."""
+    fixed = model.clone()
+    shapes = [parameter.partial_shape for parameter in fixed.inputs]
+    fixed.reshape({number: [size, *list(shape)[1:]] for number, shape in enumerate(shapes)})
+    return fixed
 
 
 def _tensors(arrays: Iterable[NDArray[Any]]) -> tuple[Tensor, ...]:
