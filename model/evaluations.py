@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,3 +23,15 @@ class Evaluations:
     """[B] a legal move that mates at once, NO_MOVE where none is seen."""
     wdl: NDArray[np.float32]
     """[B, 3] probabilities of win, draw, loss from the side to move."""
+
+
+def join(parts: Sequence[Evaluations]) -> Evaluations:
+    """The evaluations of several batches as those of one."""
+    counts = [np.diff(part.offsets) for part in parts]
+    return Evaluations(
+        offsets=np.cumsum(np.concatenate([[0], *counts]), dtype=np.int64),
+        moves=np.concatenate([part.moves for part in parts]),
+        logits=np.concatenate([part.logits for part in parts]),
+        mating=np.concatenate([part.mating for part in parts]),
+        wdl=np.concatenate([part.wdl for part in parts]),
+    )
