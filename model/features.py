@@ -32,6 +32,10 @@ class Features(NamedTuple):
     attacks: NDArray[np.uint8]
     """[B, 64, 64] 1 where the piece on the first square attacks (or protects) the second."""
 
+    def part(self, start: int, end: int) -> Features:
+        """Those of the positions from `start` on, before `end`."""
+        return Features(self.squares[start:end], self.clocks[start:end], self.attacks[start:end])
+
 
 def features(planes: Planes, clocks: NDArray[np.uint8], sets: Attacks | None = None) -> Features:
     """Features of packed positions: planes [B, 4] and clock bytes [B]."""

@@ -113,7 +113,7 @@ class NetworkEvaluator:
 
         def judge(start: int, end: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
             """The logits of the legal moves [M] and the chances [N, 3] of a part of the batch."""
-            logits = self._judge(Features(*(array[start:end] for array in inputs)))
+            logits = self._judge(inputs.part(start, end))
             own = slice(offsets[start], offsets[end])
             return logits.policy[position[own] - start, moves[own]], _softmax(logits.wdl)
 
