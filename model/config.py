@@ -124,7 +124,7 @@ class NetworkConfig:
 
 
 PRESETS: dict[str, NetworkConfig] = {
-    # Made to be trained and to play on a CPU. What ships was trained before there was a dynamic bias.
+    # Made to be trained and to play on a CPU.
     "small": NetworkConfig(dynamic_bias=16),
     # The other layouts at about the same cost a position, to compare with.
     "small-patches": NetworkConfig(
