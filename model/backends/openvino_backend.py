@@ -41,9 +41,9 @@ _PRECISIONS = {"bf16": "bfloat16", "f32": "float32"}
 
 
 def padded_size(count: int) -> int:
-    """The size that a part of `count` positions or records is filled up to.
+    """The size that a part of `count` positions is filled up to for the backbone.
 
-    A size that OpenVINO has not met yet costs some 10 ms and, for good, 7 MB of a small network; so there are few.
+    A size that OpenVINO has not met yet costs some 10 ms and, for good, 2 MB of a small network; so there are few.
     """
     if count <= 4:
         return 1 << (count - 1).bit_length()
