@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 import shutil
 import subprocess
 import sys
@@ -11,11 +12,19 @@ from pathlib import Path
 
 import chess
 import chess.engine
+import numpy as np
 import pytest
+import torch
+from numpy.typing import NDArray
 
 from dejavu.engine.bench import POSITIONS
 from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config
+from dejavu.model.backends.simplification import simplified
+from dejavu.model.backends.torch_backend import TorchBackend
+from dejavu.model.encoding import pack, stack
+from dejavu.model.features import features
+from dejavu.model.network import Network
 from dejavu.model.weights import fingerprint, load_weights
 from dejavu.retrieval.memory import Memory
 
@@ -38,6 +47,29 @@ def test_the_shipped_memory_belongs_to_the_shipped_net_and_keeps_its_budget() ->
     assert len(memory) >= 100_000
     assert files.memory.stat().st_size <= 200 * len(memory)
     assert memory.game_name(int(memory.game[0]))
+
+
+def test_a_simplified_copy_rounded_to_bfloat16_judges_alike() -> None:
+    network, _ = load_weights(wanted(Config()).weights)
+    rng = random.Random(3)
+    boards = [chess.Board(fen) for fen in POSITIONS for _ in range(12)]
+    for board in boards:
+        for _ in range(rng.randrange(12)):
+            if not board.is_game_over():
+                board.push(rng.choice(list(board.legal_moves)))
+    given = features(stack([pack(board) for board in boards]), np.zeros(len(boards), np.uint8))
+
+    def values(judge: Network) -> NDArray[np.float32]:
+        """[B] win minus loss, computed in float32"""
+        backend = TorchBackend(judge, torch.device("cpu"), 1, torch.float32)
+        wdl = backend.heads(backend.embed(given), None).wdl
+        chances = np.exp(wdl) / np.exp(wdl).sum(axis=1, keepdims=True)
+        difference: NDArray[np.float32] = chances[:, 0] - chances[:, 2]
+        return difference
+
+    expected = values(network)
+    found = values(simplified(network).bfloat16())
+    assert np.quantile(np.abs(found - expected), 0.99) < 0.01
 
 
 def test_it_plays_from_any_folder_and_names_its_neighbours(tmp_path: Path) -> None:
