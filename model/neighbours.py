@@ -51,6 +51,9 @@ class Neighbours(NamedTuple):
 class Retriever:
     """Finds the neighbours that a network's config asks for."""
 
+    may_glance = True
+    """Whether `search_within` may look into a few clusters instead of asking `search`, which a subclass may change."""
+
     def __init__(self, config: NetworkConfig, memory: Memory, threads: int) -> None:
         """Raises MemoryFileError if the memory's keys are not cut as the network's chunks are."""
         chunks, embedding, _ = memory.key_projection.shape
@@ -84,7 +87,7 @@ class Retriever:
         Chunk embeddings [B, l, m * d] -> rows [N] in order, and the neighbours of these N positions.
         """
         index = self.indexes[0]
-        if self.by_chunk or reach > MEMORY_REACH or not isinstance(index, ClusteredIndex):
+        if not self.may_glance or self.by_chunk or reach > MEMORY_REACH or not isinstance(index, ClusteredIndex):
             found = self.search(embeddings)
             near = np.flatnonzero(found.within(reach))
             return near, found.take(near)

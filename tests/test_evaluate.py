@@ -189,3 +189,21 @@ def test_what_lies_within_reach_is_found_in_a_few_clusters(monkeypatch: pytest.M
         assert len(rows) == count
         assert (nearest[rows] <= reach).all()
         np.testing.assert_array_equal(found.entries, whole.entries[rows])
+
+
+@pytest.mark.parametrize("lying", [ShuffledRetriever, RandomRetriever])
+def test_lies_are_told_of_a_clustered_memory_too(lying: type[Retriever], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(knn, "EXACT_LIMIT", 10)
+    config = NetworkConfig(layout="ranks", width=2, heads=1, attack_width=0, chunks=2)
+    generator = np.random.default_rng(0)
+    memory = replace(
+        small_memory(),
+        key_mean=np.zeros((2, 8), np.float32),
+        key_projection=generator.normal(scale=10, size=(2, 8, 4)).astype(np.float32),
+    )
+    embeddings = generator.normal(size=(16, 2, 8)).astype(np.float32)
+    true = Retriever(config, memory, threads=1).search(embeddings)
+    monkeypatch.setattr(neighbours, "MEMORY_REACH", np.inf)
+    rows, found = lying(config, memory, threads=1).search_within(embeddings, float(true.distances.max()))
+    assert len(rows) == 16
+    assert (found.entries != true.entries).mean() > 0.5

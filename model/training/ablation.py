@@ -13,6 +13,8 @@ from dejavu.retrieval.memory import Memory
 class ShuffledRetriever(Retriever):
     """Gives the positions of a batch each other's neighbours, distances included."""
 
+    may_glance = False
+
     def __init__(self, config: NetworkConfig, memory: Memory, threads: int, seed: int = 0) -> None:
         """Raises MemoryFileError if the memory does not fit the network."""
         super().__init__(config, memory, threads)
@@ -23,12 +25,11 @@ class ShuffledRetriever(Retriever):
         found = super().search(embeddings, exclude_game)
         return found.take(self._generator.permutation(len(embeddings)))
 
-    def _candidates(self, embeddings: NDArray[np.float32], reach: float) -> NDArray[np.intp]:
-        return np.arange(len(embeddings))  # a position's own distance tells nothing of that of its neighbours
-
 
 class RandomRetriever(Retriever):
     """Gives a position entries drawn at random, at the distances of its own neighbours."""
+
+    may_glance = False
 
     def __init__(self, config: NetworkConfig, memory: Memory, threads: int, seed: int = 0) -> None:
         """Raises MemoryFileError if the memory does not fit the network."""
