@@ -13,6 +13,7 @@ import chess
 import numpy as np
 import pytest
 from memories import small_memory
+from numpy.typing import NDArray
 
 from dejavu.model import neighbours
 from dejavu.model.config import NetworkConfig
@@ -24,7 +25,7 @@ from dejavu.model.training.dataset import HELD_OUT, MEMORY, NO_EVALUATION, NO_RE
 from dejavu.model.training.duplicates import occurs_in
 from dejavu.model.training.measures import PHASES, phases
 from dejavu.retrieval import knn
-from dejavu.retrieval.memory import encode_names
+from dejavu.retrieval.memory import Memory, encode_names
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "evaluate.py"
 PNG = b"\x89PNG"
@@ -156,12 +157,18 @@ def test_phases_go_by_the_pieces_left() -> None:
     assert phases(stack([pack(chess.Board(fen)) for fen in fens])).tolist() == [0, 1, 2]
 
 
-def test_lying_memories_keep_what_is_needed_to_compare() -> None:
+def memory_and_queries() -> tuple[NetworkConfig, Memory, NDArray[np.float32]]:
+    """A memory whose keys spread, the config it fits, and the chunk embeddings [16, l, m * d] of 16 positions."""
     config = NetworkConfig(layout="ranks", width=2, heads=1, attack_width=0, chunks=2)
     generator = np.random.default_rng(0)
     projection = generator.normal(scale=10, size=(2, 8, 4)).astype(np.float32)
     memory = replace(small_memory(), key_mean=np.zeros((2, 8), np.float32), key_projection=projection)
     embeddings = generator.normal(size=(16, 2, 8)).astype(np.float32)
+    return config, memory, embeddings
+
+
+def test_lying_memories_keep_what_is_needed_to_compare() -> None:
+    config, memory, embeddings = memory_and_queries()
     true = Retriever(config, memory, threads=1).search(embeddings)
     shuffled = ShuffledRetriever(config, memory, threads=1).search(embeddings)
     drawn = RandomRetriever(config, memory, threads=1).search(embeddings)
@@ -176,11 +183,7 @@ def test_what_lies_within_reach_is_found_in_a_few_clusters(monkeypatch: pytest.M
     monkeypatch.setattr(knn, "EXACT_LIMIT", 10)
     monkeypatch.setattr(knn, "NEAR_PROBES", 60)
     monkeypatch.setattr(neighbours, "MEMORY_REACH", np.inf)
-    config = NetworkConfig(layout="ranks", width=2, heads=1, attack_width=0, chunks=2)
-    generator = np.random.default_rng(0)
-    projection = generator.normal(scale=10, size=(2, 8, 4)).astype(np.float32)
-    memory = replace(small_memory(), key_mean=np.zeros((2, 8), np.float32), key_projection=projection)
-    embeddings = generator.normal(size=(16, 2, 8)).astype(np.float32)
+    config, memory, embeddings = memory_and_queries()
     retriever = Retriever(config, memory, threads=1)
     whole = retriever.search(embeddings)
     nearest = whole.distances[:, 0, 0]
@@ -194,14 +197,7 @@ def test_what_lies_within_reach_is_found_in_a_few_clusters(monkeypatch: pytest.M
 @pytest.mark.parametrize("lying", [ShuffledRetriever, RandomRetriever])
 def test_lies_are_told_of_a_clustered_memory_too(lying: type[Retriever], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(knn, "EXACT_LIMIT", 10)
-    config = NetworkConfig(layout="ranks", width=2, heads=1, attack_width=0, chunks=2)
-    generator = np.random.default_rng(0)
-    memory = replace(
-        small_memory(),
-        key_mean=np.zeros((2, 8), np.float32),
-        key_projection=generator.normal(scale=10, size=(2, 8, 4)).astype(np.float32),
-    )
-    embeddings = generator.normal(size=(16, 2, 8)).astype(np.float32)
+    config, memory, embeddings = memory_and_queries()
     true = Retriever(config, memory, threads=1).search(embeddings)
     monkeypatch.setattr(neighbours, "MEMORY_REACH", np.inf)
     rows, found = lying(config, memory, threads=1).search_within(embeddings, float(true.distances.max()))
