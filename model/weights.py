@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from dejavu.model.network import Network
 
-FORMAT = "dejavu-weights-1"
+FORMAT = "dejavu-weights-2"
+_DTYPE = "BF16"  # safetensors' name for what every tensor of a file is stored as
 _KEY_PARTS = ("backbone.", "norm.")  # what a memory's keys depend on
 
 
@@ -49,7 +50,7 @@ class Weights:
         self.parameters = parameters
         """How many."""
         self.checksum = checksum
-        """Hex digest of all tensors."""
+        """Hex digest of config, retrieval flag and tensors: whatever differs between two networks differs here."""
         self.fingerprint = fingerprint
         """Hex digest of the backbone: a memory built with another one is stale."""
         self._make = make
@@ -59,12 +60,13 @@ class Weights:
     @classmethod
     def of(cls, network: Network) -> Weights:
         """The weights of a network that is there already."""
-        tensors = _bytes_of(network.state_dict())
+        tensors = network.state_dict()
+        shapes = {name: tuple(value.shape) for name, value in tensors.items()}
         return cls(
             network.config,
             network.retrieval is not None,
             sum(value.numel() for value in network.parameters()),
-            _digest(tensors),
+            _checksum(_description(network.config, network.retrieval is not None), shapes, _bytes_of(tensors)),
             fingerprint(network),
             lambda: network,
         )
@@ -86,6 +88,21 @@ def _digest(tensors: Mapping[str, bytes]) -> str:
     state = hashlib.blake2b(digest_size=16)
     for name in sorted(tensors):
         state.update(name.encode())
+        state.update(tensors[name])
+    return state.hexdigest()
+
+
+def _description(config: NetworkConfig, has_retrieval: bool) -> dict[str, str]:
+    """What a file's metadata say of the network itself."""
+    return {"config": config.to_json(), "retrieval": str(int(has_retrieval))}
+
+
+def _checksum(metadata: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]], tensors: Mapping[str, bytes]) -> str:
+    """Hex digest of all that a file says, but for the checksum itself."""
+    described = {name: value for name, value in metadata.items() if name != "checksum"}
+    state = hashlib.blake2b(digest_size=16)
+    state.update(json.dumps([described, shapes], sort_keys=True).encode())
+    for name in sorted(tensors):
         state.update(tensors[name])
     return state.hexdigest()
 
@@ -117,11 +134,11 @@ def save_weights(path: Path, network: nn.Module, config: NetworkConfig, training
     }
     metadata = {
         "format": FORMAT,
-        "config": config.to_json(),
-        "retrieval": str(int(any(name.startswith("retrieval.") for name in tensors))),
-        "checksum": _digest(_bytes_of(tensors)),
+        **_description(config, any(name.startswith("retrieval.") for name in tensors)),
         **{f"training.{key}": value for key, value in training.items()},
     }
+    shapes = {name: tuple(value.shape) for name, value in tensors.items()}
+    metadata["checksum"] = _checksum(metadata, shapes, _bytes_of(tensors))
     partial = path.with_name(path.name + ".partial")
     save_file(tensors, partial, metadata)
     os.replace(partial, path)
@@ -147,10 +164,12 @@ def read_weights(path: Path) -> tuple[Weights, dict[str, str]]:
     if metadata.get("format") != FORMAT:
         raise WeightsError(f"weights file {path} is not a Dejavu network (format {metadata.get('format')!r})")
     tensors = {name: bytes(tensor["data"]) for name, tensor in stored.items()}
-    checksum = _digest(tensors)
+    shapes = {name: tuple(tensor["shape"]) for name, tensor in stored.items()}
+    checksum = _checksum(metadata, shapes, tensors)
     if metadata.get("checksum") != checksum:
         raise WeightsError(f"weights file {path} is damaged: its checksum does not match")
-    shapes = {name: tuple(tensor["shape"]) for name, tensor in stored.items()}
+    if any(tensor["dtype"] != _DTYPE for tensor in stored.values()):
+        raise WeightsError(f"weights file {path} is damaged: not all of its tensors are {_DTYPE}")
     try:
         config = NetworkConfig.from_json(metadata["config"])
     except (KeyError, TypeError, ValueError) as error:

@@ -12,8 +12,9 @@ from test_backends import FENS, inputs, network_of
 
 from dejavu.model.backends import compiled_cache, make_backend
 from dejavu.model.config import PRESETS
+from dejavu.model.inference import NetworkEvaluator
 from dejavu.model.network import Network
-from dejavu.model.weights import Weights, save_weights
+from dejavu.model.weights import Weights, WeightsError, save_weights
 
 
 @pytest.fixture
@@ -135,6 +136,32 @@ def test_weights_that_differ_in_one_number_are_compiled_anew() -> None:
     after = make_backend("openvino", Weights.of(network), threads=1)
     moved = after.heads(after.embed(inputs()), None).wdl - before.heads(before.embed(inputs()), None).wdl
     assert np.allclose(moved, 2, atol=0.1)
+
+
+def test_a_network_without_its_retrieval_part_is_compiled_anew(cache: Path) -> None:
+    pytest.importorskip("openvino")
+    config = PRESETS["tiny"]
+    whole, bare = Weights.of(network_of(config)), Weights.of(Network(config, retrieval=False).eval())
+    bare.checksum = whole.checksum  # as if it said nothing of the retrieval part
+    for weights in (whole, bare, whole):
+        make_backend("openvino", weights, threads=1)
+    assert len(list(cache.iterdir())) == 2
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_flipped_config_or_flag_is_refused_though_the_network_is_compiled(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    path = tmp_path / "net.safetensors"
+    config = replace(PRESETS["tiny"], layers=1)
+    save_weights(path, network_of(config), config, {})
+    NetworkEvaluator.load(path, None, 1, "openvino")
+    content = path.read_bytes()
+    for place in (content.index(b'neighbours\\": 1') + 14, content.index(b'"retrieval":"1"') + 13):
+        assert content[place : place + 1] == b"1"
+        for bit in range(8):
+            path.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
+            with pytest.raises(WeightsError, match="weights file"):
+                NetworkEvaluator.load(path, None, 1, "openvino")
 
 
 def test_a_start_from_the_cache_does_not_import_torch(cache: Path, tmp_path: Path) -> None:

@@ -114,6 +114,7 @@ class OpenVinoBackend:
             "threads": self.parts,
             "weights": weights.checksum,
             "config": weights.config.to_json(),
+            "retrieval": weights.has_retrieval,
             "code": _code_digest(),
         }
         return json.dumps(state, sort_keys=True)
