@@ -13,11 +13,7 @@ from torch import Tensor, nn
 
 from dejavu.model.config import Layout, NetworkConfig, token_squares
 from dejavu.model.features import ATTACKER_COUNT_SCALE, CLOCK_FEATURES, SQUARE_FEATURES, Features
-
-_BOARD_NUMBERS = 512
-"""Numbers of all tokens together that the dynamic bias reads of a board."""
-_BOARD_DESCRIPTION = 128
-"""Numbers it describes the board with."""
+from dejavu.model.shapes import BOARD_DESCRIPTION, BOARD_NUMBERS
 
 
 class Inputs(NamedTuple):
@@ -43,10 +39,10 @@ class DynamicBias(nn.Module):
     def __init__(self, width: int, heads: int, tokens: int, numbers: int) -> None:
         super().__init__()
         self.heads = heads
-        self.token = nn.Linear(width, _BOARD_NUMBERS // tokens)
-        self.board = nn.Linear(_BOARD_NUMBERS, _BOARD_DESCRIPTION)
-        self.norm = nn.LayerNorm(_BOARD_DESCRIPTION)
-        self.weights = nn.Linear(_BOARD_DESCRIPTION, heads * numbers)
+        self.token = nn.Linear(width, BOARD_NUMBERS // tokens)
+        self.board = nn.Linear(BOARD_NUMBERS, BOARD_DESCRIPTION)
+        self.norm = nn.LayerNorm(BOARD_DESCRIPTION)
+        self.weights = nn.Linear(BOARD_DESCRIPTION, heads * numbers)
 
     def forward(self, x: Tensor, maps: Tensor) -> Tensor:
         """x [B, n, d], maps [g, n * n] -> [B, h, n, n]"""

@@ -16,7 +16,22 @@ Layout = Literal["squares", "patches", "ranks"]
 # layout -> (files, ranks) that one token covers
 TOKEN_SHAPE: dict[str, tuple[int, int]] = {"squares": (1, 1), "patches": (2, 2), "ranks": (8, 1)}
 
-_SMALLEST = {"attack_width": 0, "dynamic_bias": 0}  # every other number is at least 1
+# field -> (least, most): far above what was ever tried, and no more than a machine can hold
+_BOUNDS = {
+    "width": (1, 4096),
+    "layers": (1, 256),
+    "heads": (1, 64),
+    "attack_width": (0, 1024),
+    "dynamic_bias": (0, 256),
+    "feed_forward_ratio": (1, 16),
+    "policy_width": (1, 1024),
+    "value_width": (1, 4096),
+    "chunks": (1, 64),
+    "neighbours": (1, 64),
+    "neighbour_width": (1, 4096),
+    "neighbour_layers": (1, 64),
+    "neighbour_heads": (1, 64),
+}
 
 
 def token_squares(layout: Layout) -> list[list[int]]:
@@ -88,8 +103,13 @@ class NetworkConfig:
             if choices := get_args(kind):
                 if value not in choices:
                     raise ValueError(f"{name} is {value!r}, not one of {', '.join(choices)}")
-            elif not isinstance(value, kind) or (kind is int and value < _SMALLEST.get(name, 1)):
-                raise ValueError(f"{name} is {value!r}, not a {kind.__name__} of at least {_SMALLEST.get(name, 1)}")
+            elif kind is bool:
+                if type(value) is not bool:
+                    raise ValueError(f"{name} is {value!r}, not true or false")
+            else:
+                least, most = _BOUNDS[name]
+                if type(value) is not int or not least <= value <= most:
+                    raise ValueError(f"{name} is {value!r}, not a whole number from {least} to {most}")
         if self.tokens % self.chunks or self.width % self.heads or self.neighbour_width % self.neighbour_heads:
             raise ValueError(f"chunks must divide the {self.tokens} tokens, and heads their width")
         if self.attack_width and self.layout != "squares":
@@ -117,7 +137,10 @@ class NetworkConfig:
     @classmethod
     def from_json(cls, text: str) -> NetworkConfig:
         """Raises ValueError for anything but a JSON object with known fields of the right type."""
-        values = json.loads(text)
+        try:
+            values = json.loads(text)
+        except RecursionError:
+            raise ValueError("not the fields of a network config") from None
         if not isinstance(values, dict) or not set(values) <= {field.name for field in fields(cls)}:
             raise ValueError("not the fields of a network config")
         return cls(**values)

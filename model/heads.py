@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dejavu.model.config import NetworkConfig, token_squares
+from dejavu.model.shapes import BOARD_NUMBERS
 
 
 class PolicyHead(nn.Module):
@@ -63,8 +64,8 @@ class ValueHead(nn.Module):
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        self.token = nn.Linear(config.width, 512 // config.tokens)
-        self.hidden = nn.Linear(512, config.value_width)
+        self.token = nn.Linear(config.width, BOARD_NUMBERS // config.tokens)
+        self.hidden = nn.Linear(BOARD_NUMBERS, config.value_width)
         self.wdl = nn.Linear(config.value_width, 3)
 
     def forward(self, x: Tensor) -> Tensor:

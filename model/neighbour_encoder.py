@@ -17,13 +17,11 @@ from torch import Tensor, nn
 from dejavu.model.backbone import BoardEmbedding, Layer
 from dejavu.model.config import NetworkConfig
 from dejavu.model.encoding import NO_MOVE, POLICY_SIZE, UNDERPROMOTION_OFFSET
+from dejavu.model.shapes import MOVE_SQUARES, RANKS, RECORD_TOKENS
+from dejavu.retrieval.memory import CONTINUATION_PLIES
 
-CONTINUATION_PLIES = 8
-"""T: plies kept after a remembered position."""
-FIRST_PLY = 8
+FIRST_PLY = RANKS
 """The token of the first ply, behind those of the ranks."""
-RECORD_TOKENS = 8 + CONTINUATION_PLIES + 1
-"""r: ranks of the board, plies, evaluation."""
 _NO_SQUARE = 64
 
 
@@ -63,8 +61,8 @@ class NeighbourEncoder(nn.Module):
         super().__init__()
         width = config.neighbour_width
         self.board = BoardEmbedding("ranks", width)
-        self.source = nn.Embedding(65, width)
-        self.destination = nn.Embedding(65, width)
+        self.source = nn.Embedding(MOVE_SQUARES, width)
+        self.destination = nn.Embedding(MOVE_SQUARES, width)
         self.ply = nn.Parameter(torch.randn(CONTINUATION_PLIES, width) * 0.02)
         self.evaluation = nn.Linear(3, width)
         self.layers = nn.ModuleList(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError, deserialize
 
 from dejavu.model.config import NetworkConfig
+from dejavu.model.shapes import misfit
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -73,11 +74,7 @@ class Weights:
 
     @property
     def network(self) -> Network:
-        """The torch modules, which nobody may change. For a file: in bfloat16 and evaluation mode.
-
-        Raises:
-            WeightsError: the tensors do not fit the config.
-        """
+        """The torch modules, which nobody may change. For a file: in bfloat16 and evaluation mode."""
         with self._making:
             if self._made is None:
                 self._made = self._make()
@@ -148,7 +145,8 @@ def read_weights(path: Path) -> tuple[Weights, dict[str, str]]:
     """The weights of a file, checked, and the file's metadata.
 
     Raises:
-        WeightsError: the file is missing, truncated, damaged, or not a Dejavu network.
+        WeightsError: the file is missing, truncated, damaged, not a Dejavu network, or its tensors are not those of
+            its config.
     """
     try:
         if path.exists() and not path.is_file():  # reading a device or a pipe need never end
@@ -171,29 +169,24 @@ def read_weights(path: Path) -> tuple[Weights, dict[str, str]]:
     if any(tensor["dtype"] != _DTYPE for tensor in stored.values()):
         raise WeightsError(f"weights file {path} is damaged: not all of its tensors are {_DTYPE}")
     try:
-        config = NetworkConfig.from_json(metadata["config"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(_misfit(path, error)) from None
+        config = NetworkConfig.from_json(metadata.get("config", ""))
+    except ValueError as error:
+        raise WeightsError(f"weights file {path} has a config that no network can have: {error}") from None
     has_retrieval = metadata.get("retrieval") == "1"
+    if problem := misfit(config, has_retrieval, shapes):
+        raise WeightsError(f"weights file {path} does not fit its own config: {problem}")
 
     def make() -> Network:
-        try:
-            return _network(config, has_retrieval, tensors, shapes)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise WeightsError(_misfit(path, error)) from None
+        return _network(config, has_retrieval, tensors, shapes)
 
     parameters = sum(math.prod(shape) for shape in shapes.values())
     return Weights(config, has_retrieval, parameters, checksum, _backbone_digest(tensors), make), metadata
 
 
-def _misfit(path: Path, error: Exception) -> str:
-    return f"weights file {path} does not fit its own config: {str(error).splitlines()[0]}"
-
-
 def _network(
     config: NetworkConfig, has_retrieval: bool, tensors: Mapping[str, bytes], shapes: Mapping[str, tuple[int, ...]]
 ) -> Network:
-    """The modules with bfloat16 `tensors` in them; raises RuntimeError or ValueError if they do not fit."""
+    """The modules with bfloat16 `tensors` in them, which must fit."""
     import torch
 
     from dejavu.model.network import Network

@@ -264,6 +264,9 @@ def _metadata(path: Path, header: object) -> dict[str, str]:
     metadata = {str(name): value for name, value in found.items()}
     if metadata.pop(_METADATA_SUM, None) != _metadata_sum(metadata):
         raise MemoryFileError(f"memory {path} has a damaged header: its metadata do not match their checksum")
+    for name in ("fingerprint", *(field.name for field in fields(Provenance))):
+        if name not in metadata:
+            raise MemoryFileError(f"memory {path} does not say its {name}")
     return metadata
 
 
@@ -271,8 +274,14 @@ def _added(path: Path, metadata: Mapping[str, str], games: int) -> tuple[Source,
     """What was added after the build, from the metadata; games there are `games`."""
     try:
         sources = tuple(Source(**item) for item in json.loads(metadata.get(_ADDED, "[]")))
-        sound = all(0 <= item.first_game <= item.first_game + item.games <= games for item in sources)
-    except (ValueError, TypeError):
+        sound = all(
+            type(item.first_game) is type(item.games) is int
+            and 0 <= item.first_game <= item.first_game + item.games <= games
+            and isinstance(item.name, str)
+            and isinstance(item.date, str)
+            for item in sources
+        )
+    except (ValueError, TypeError, RecursionError):
         sound = False
     if not sound:
         raise MemoryFileError(f"memory {path} is damaged: its list of added games is malformed")
@@ -300,7 +309,10 @@ def _view(path: Path, header: Mapping[str, Any], name: str, data: NDArray[np.uin
         raise MemoryFileError(f"memory {path} has a damaged header: tensor {name!r} does not fill its place")
     if end > len(data):
         raise MemoryFileError(f"memory {path} is cut short: tensor {name!r} ends past the end of the file")
-    return data[begin:end].view(dtype).reshape(shape)
+    try:
+        return data[begin:end].view(dtype).reshape(shape)
+    except ValueError:  # without an entry, a tensor may claim any size
+        raise MemoryFileError(f"memory {path} has tensor {name!r} as {found} {shape}, which is too large") from None
 
 
 def _check(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:

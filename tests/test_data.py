@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import io
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import chess
 import numpy as np
 import pytest
 import zstandard
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
 
 from dejavu.model.encoding import move_to_index, pack, stack
-from dejavu.model.training.dataset import MATE, NO_EVALUATION, NO_RESULT, Dataset, DatasetError
+from dejavu.model.training.dataset import FORMAT, MATE, NO_EVALUATION, NO_RESULT, Dataset, DatasetError, Searches
 from dejavu.model.training.games import BrokenGameError, read_game, split_games
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "prepare_data.py"
@@ -171,3 +176,67 @@ def test_a_damaged_data_set_is_refused(tmp_path: Path) -> None:
         Dataset.open(path)
     with pytest.raises(DatasetError, match="does not exist"):
         Dataset.open(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("game", np.zeros(8, np.int64), "int64"),
+        ("clocks", np.zeros(7, np.uint8), r"\[7\]"),
+        ("planes", np.zeros((8, 3), np.uint64), r"\[8, 3\]"),
+        ("name_offsets", np.zeros(0, np.int64), r"\[0\]"),
+        ("name_offsets", np.array([0, 10**15, 3]), "end to end"),
+        ("game", np.full(8, 10**9, np.int32), "game by game"),
+        ("game", np.arange(8, dtype=np.int32)[::-1] % 2, "game by game"),
+        ("split", np.full(2, 3, np.uint8), "split"),
+        ("source", np.full(2, 200, np.uint8), "file that it does not name"),
+        ("source_names", np.full(3, 255, np.uint8), "file that it does not name"),
+        ("best", np.full(8, 60_000, np.uint16), "move"),
+        ("searches.rows", np.zeros(1, np.int64), "searches"),
+    ],
+)
+def test_a_data_set_that_does_not_fit_together_is_refused(
+    tmp_path: Path, name: str, value: NDArray[Any], complaint: str
+) -> None:
+    games, path = tmp_path / "games.pgn", tmp_path / "data.safetensors"
+    games.write_text(EVALUATED + "\n" + PLAIN, encoding="utf-8")
+    assert prepare(path, games).returncode == 0
+    tensors = load_file(path)
+    assert tensors[name].dtype == value.dtype or complaint == "int64"
+    save_file(tensors | {name: np.ascontiguousarray(value)}, path, {"format": FORMAT})
+    with pytest.raises(DatasetError, match=complaint) as caught:
+        Dataset.open(path)
+    assert "\n" not in str(caught.value)
+    assert path.name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"offsets": [0, 3, 2]}, "end to end"),
+        ({"offsets": [0, 2, 10**15]}, "end to end"),
+        ({"rows": [5, 5]}, "searches"),
+        ({"rows": [5, 10**9]}, "searches"),
+        ({"moves": [1, 2, 60_000]}, "move"),
+        ({"visits": [1, 0, 1]}, "visits"),
+    ],
+)
+def test_searches_that_do_not_fit_a_data_set_are_refused(
+    tmp_path: Path, changes: dict[str, list[int]], complaint: str
+) -> None:
+    games, path = tmp_path / "games.pgn", tmp_path / "data.safetensors"
+    games.write_text(EVALUATED + "\n" + PLAIN, encoding="utf-8")
+    assert prepare(path, games).returncode == 0
+    given = {"rows": [1, 5], "offsets": [0, 2, 3], "moves": [1, 2, 3], "visits": [1, 1, 1]}
+    wdl = np.full((2, 3), 1 / 3, np.float32)
+    for values, refused in ((given, False), (given | changes, True)):
+        searches = Searches(
+            np.array(values["rows"], np.int64),
+            wdl,
+            np.array(values["offsets"], np.int64),
+            np.array(values["moves"], np.uint16),
+            np.array(values["visits"], np.uint32),
+        )
+        replace(Dataset.open(path), searches=searches).save(tmp_path / "searched")
+        with pytest.raises(DatasetError, match=complaint) if refused else contextlib.nullcontext():
+            Dataset.open(tmp_path / "searched")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -245,3 +246,47 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         small_memory(seed=1).write(path)
     assert_equal(Memory.open(path), MEMORY)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def with_header(path: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """A copy of a memory whose header is otherwise, and says so in its sum."""
+    content = path.read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    change(header)
+    metadata = {name: value for name, value in header["__metadata__"].items() if name != "metadata_crc32"}
+    header["__metadata__"] = metadata | {"metadata_crc32": memory_module._metadata_sum(metadata)}
+    text = json.dumps(header).encode()
+    other = path.with_name("other")
+    other.write_bytes(len(text).to_bytes(8, "little") + text + content[end:])
+    return other
+
+
+@pytest.mark.parametrize("name", ["fingerprint", "sources", "command", "date"])
+def test_a_memory_without_its_provenance_is_refused(path: Path, name: str) -> None:
+    assert f"does not say its {name}" in refusal(with_header(path, lambda header: header["__metadata__"].pop(name)))
+
+
+@pytest.mark.parametrize("shape", [[10**9, 8], [10**30, 8], [0, 10**30], [10**12, 0]])
+def test_a_monstrous_shape_is_refused(path: Path, shape: list[int]) -> None:
+    def change(header: dict[str, Any]) -> None:
+        header["continuations"]["shape"] = shape
+        if 0 in shape:
+            header["continuations"]["data_offsets"] = [0, 0]
+
+    assert "continuations" in refusal(with_header(path, change))
+
+
+@pytest.mark.parametrize(
+    "added",
+    [
+        "[" * 100_000,
+        '[{"name": "x", "first_game": 0.5, "games": 1, "date": "2026-01-01"}]',
+        '[{"name": 1, "first_game": 0, "games": 1, "date": "2026-01-01"}]',
+        '[{"name": "x", "first_game": 0, "games": 1000000000, "date": "2026-01-01"}]',
+    ],
+    ids=["deep", "half a game", "no name", "monstrous"],
+)
+def test_a_list_of_added_games_that_cannot_be_is_refused(path: Path, added: str) -> None:
+    other = with_header(path, lambda header: header["__metadata__"].update(added=added))
+    assert "list of added games is malformed" in refusal(other)

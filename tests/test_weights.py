@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import random
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from dejavu.engine.loader import Loader, load_network
+from dejavu.engine.options import Config
+from dejavu.model import weights as weights_module
 from dejavu.model.config import PRESETS, NetworkConfig
 from dejavu.model.network import Network
+from dejavu.model.shapes import tensor_shapes
 from dejavu.model.weights import Weights, WeightsError, fingerprint, load_weights, read_weights, save_weights
 
 
@@ -113,3 +118,75 @@ def test_the_checksum_follows_config_and_retrieval_part() -> None:
     for network in networks:
         network.load_state_dict(networks[1].state_dict(), strict=False)
     assert len({Weights.of(network).checksum for network in networks}) == len(networks)
+
+
+def forged(**values: object) -> NetworkConfig:
+    """The tiny config with other values, those that no config can have included."""
+    config = replace(PRESETS["tiny"])
+    for name, value in values.items():
+        object.__setattr__(config, name, value)
+    return config
+
+
+WRONG_VALUES = [
+    *({name: 10**n} for name in ("layers", "neighbour_layers", "neighbours", "width", "chunks") for n in (7, 9, 400)),
+    {"heads": 8},
+    {"heads": 4},
+    {"layers": 3},
+    {"layers": True},
+    {"width": 64},
+    {"dynamic_bias": 2},
+    {"dynamic_bias": -1},
+    {"interpolation": True},
+    {"attack_width": 0},
+    {"layout": "hexagons"},
+    {"neighbour_heads": 2},
+    {"value_width": 2.5},
+    {"shifted": 1},
+]
+
+
+@pytest.mark.parametrize(
+    "values", WRONG_VALUES, ids=lambda values: " ".join(f"{k} {v!r:.12}" for k, v in values.items())
+)
+def test_a_config_of_another_network_is_refused_before_anything_is_built(
+    values: dict[str, object], saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "net.safetensors"
+    save_weights(path, load_weights(saved)[0], forged(**values), {})
+    monkeypatch.setattr(weights_module, "_network", None)
+    start = time.perf_counter()
+    with pytest.raises(WeightsError, match="config") as caught:
+        read_weights(path)
+    assert time.perf_counter() - start < 1
+    assert "\n" not in str(caught.value)
+
+
+def test_a_config_nested_too_deep_is_refused() -> None:
+    with pytest.raises(ValueError, match="not the fields"):
+        NetworkConfig.from_json("[" * 100_000)
+
+
+def test_the_last_good_network_plays_on_instead_of_a_monstrous_one(saved: Path, tmp_path: Path) -> None:
+    path = tmp_path / "monstrous.safetensors"
+    save_weights(path, load_weights(saved)[0], forged(layers=10_000_000), {})
+    complaints: list[str] = []
+    loader = Loader(load_network, complaints.append)
+    config = replace(Config(), weights_file=str(saved), memory_file="", backend="torch")
+    assert loader.load(config)
+    good = loader.evaluator
+    assert not loader.load(replace(config, weights_file=str(path)))
+    assert loader.evaluator is good
+    (sentence,) = complaints
+    assert "monstrous.safetensors" in sentence
+    assert "the last good network plays on" in sentence
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("retrieval", [False, True])
+@pytest.mark.parametrize("interpolation", [False, True])
+def test_the_shapes_are_those_of_the_modules(name: str, retrieval: bool, interpolation: bool) -> None:
+    config = replace(PRESETS[name], interpolation=interpolation, neighbour_heads=2, neighbour_layers=3, value_width=24)
+    with torch.device("meta"):
+        network = Network(config, retrieval)
+    assert tensor_shapes(config, retrieval) == {key: tuple(value.shape) for key, value in network.state_dict().items()}

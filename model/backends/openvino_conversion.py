@@ -16,8 +16,9 @@ from dejavu.model.backbone import Inputs
 from dejavu.model.backends.examples import example_features, example_neighbours, example_records
 from dejavu.model.backends.simplification import simplified
 from dejavu.model.chunked_cross_attention import EncodedNeighbours
-from dejavu.model.neighbour_encoder import RECORD_TOKENS, Records
+from dejavu.model.neighbour_encoder import Records
 from dejavu.model.network import Network
+from dejavu.model.shapes import RECORD_TOKENS
 
 
 class Converted(NamedTuple):

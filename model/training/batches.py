@@ -19,11 +19,11 @@ from dejavu.model.attacks import attacks, legal_mask
 from dejavu.model.backbone import Inputs, as_inputs
 from dejavu.model.encoding import MIRRORED_MOVES, NO_MOVE, POLICY_SIZE, mirror
 from dejavu.model.features import features
-from dejavu.model.neighbour_encoder import CONTINUATION_PLIES, Records
+from dejavu.model.neighbour_encoder import Records
 from dejavu.model.neighbours import Neighbours, read_records
 from dejavu.model.training.dataset import Dataset
 from dejavu.model.training.foresight import Continuation
-from dejavu.retrieval.memory import Memory
+from dejavu.retrieval.memory import CONTINUATION_PLIES, Memory
 
 T = TypeVar("T")
 _PREFETCHED = 4

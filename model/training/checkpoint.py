@@ -6,6 +6,7 @@ Master weights and averages are float32; the network that computes is a bfloat16
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from dejavu.model.training.ranks import Ranks
 
 FORMAT = "dejavu-checkpoint-2"
+_STEP_DIGITS = 12
 
 # Muon (Jordan et al. 2024) orthogonalises the update of a matrix between two hidden layers. What reads raw input or
 # writes a handful of numbers is left to AdamW, as are all vectors, biases and embeddings.
@@ -146,7 +148,8 @@ def load_checkpoint(path: Path, masters: Masters, settings: dict[str, str]) -> i
     """Put the checkpoint's state into `masters` and return its step.
 
     Raises:
-        CheckpointError: unreadable, or of a run with other settings.
+        CheckpointError: unreadable, of a run with other settings, or without what those need. `masters` stay as
+            they were.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -159,6 +162,8 @@ def load_checkpoint(path: Path, masters: Masters, settings: dict[str, str]) -> i
     for key, value in settings.items():
         if metadata.get(key) != value:
             raise CheckpointError(f"checkpoint {path} was made with {key} {metadata.get(key)}, this run has {value}")
+    step = _step(path, metadata.get("step", ""))
+    _check(path, tensors, masters)
     for name, weight in masters.weights.items():
         device = weight.device
         weight.copy_(tensors[f"weights.{name}"])
@@ -171,5 +176,29 @@ def load_checkpoint(path: Path, masters: Masters, settings: dict[str, str]) -> i
         }
         masters.restore(weight, state)
     masters.use_weights()
-    masters.steps = int(metadata["step"])
-    return masters.steps
+    masters.steps = step
+    return step
+
+
+def _step(path: Path, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= _STEP_DIGITS):
+        raise CheckpointError(f"checkpoint {path} is damaged: its step is {text[:20]!r}")
+    return int(text)
+
+
+def _check(path: Path, tensors: Mapping[str, Tensor], masters: Masters) -> None:
+    """Refuse tensors that are not those of the masters."""
+    for name, weight in masters.weights.items():
+        for kept in (f"weights.{name}", f"averages.{name}"):
+            found = tensors.get(kept)
+            if found is None or found.shape != weight.shape or found.dtype != weight.dtype:
+                what = "missing" if found is None else f"{found.dtype} {list(found.shape)}"
+                raise CheckpointError(
+                    f"checkpoint {path} is damaged: its tensor {kept!r} is {what}, where {weight.dtype} "
+                    f"{list(weight.shape)} belongs"
+                )
+    for kept, found in tensors.items():
+        kind, _, rest = kept.partition(".")
+        owner = masters.weights.get(rest.partition(".")[2] if kind == "optimizer" else rest)
+        if owner is None or found.shape not in (owner.shape, torch.Size([])):
+            raise CheckpointError(f"checkpoint {path} is damaged: its tensor {kept!r} belongs to no weight of the run")

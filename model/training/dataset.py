@@ -7,7 +7,7 @@ a position, as in self-play, it is known how often each move was visited and wha
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,32 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from dejavu.model.encoding import POLICY_SIZE
+
 FORMAT = "dejavu-dataset-2"
 TRAIN, MEMORY, HELD_OUT = 0, 1, 2
 SPLITS = {"train": TRAIN, "memory": MEMORY, "held-out": HELD_OUT}
+
+_LAYOUT: Mapping[str, tuple[type[np.generic], str]] = {
+    # tensor: (dtype, dimensions; a letter stands for the same number everywhere)
+    "planes": (np.uint64, "N 4"),
+    "clocks": (np.uint8, "N"),
+    "best": (np.uint16, "N"),
+    "played": (np.uint16, "N"),
+    "centipawns": (np.int16, "N"),
+    "result": (np.int8, "N"),
+    "game": (np.int32, "N"),
+    "split": (np.uint8, "G"),
+    "source": (np.uint8, "G"),
+    "names": (np.uint8, "t"),
+    "name_offsets": (np.int64, "G+1"),
+    "source_names": (np.uint8, "u"),
+    "searches.rows": (np.int64, "S"),
+    "searches.wdl": (np.float32, "S 3"),
+    "searches.offsets": (np.int64, "S+1"),
+    "searches.moves": (np.uint16, "V"),
+    "searches.visits": (np.uint32, "V"),
+}
 
 NO_EVALUATION = 32767
 MATE = 32000
@@ -188,17 +211,22 @@ class Dataset:
 
     @classmethod
     def open(cls, path: Path) -> Dataset:
-        """Raises DatasetError if the file is missing, truncated or not a data set."""
+        """Read the file and check it: dtypes, shapes, ranges of every index.
+
+        Raises DatasetError if the file is missing, truncated, not a data set, or does not fit together.
+        """
         try:
             with safe_open(path, framework="numpy") as file:
                 if (file.metadata() or {}).get("format") != FORMAT:
                     raise DatasetError(f"{path} is not a Dejavu data set")
-                searches = Searches(**{name: file.get_tensor(f"searches.{name}") for name in _names(Searches)})
-                return cls(searches=searches, **{name: file.get_tensor(name) for name in _names(cls)})
+                tensors = {name: file.get_tensor(name) for name in _LAYOUT}
         except FileNotFoundError:
             raise DatasetError(f"data set {path} does not exist") from None
         except (OSError, SafetensorError) as error:
             raise DatasetError(f"data set {path} cannot be read: {error}") from None
+        _check(path, tensors)
+        searches = Searches(**{name: tensors[f"searches.{name}"] for name in _names(Searches)})
+        return cls(searches=searches, **{name: tensors[name] for name in _names(cls)})
 
     @classmethod
     def join(cls, parts: Sequence[Dataset]) -> Dataset:
@@ -239,6 +267,62 @@ def _names(kind: type[Dataset | Searches]) -> list[str]:
 
 def _tensors(arrays: Dataset | Searches) -> dict[str, NDArray[Any]]:
     return {name: np.ascontiguousarray(getattr(arrays, name)) for name in _names(type(arrays))}
+
+
+def _check(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse tensors that do not fit together, and indices that point nowhere."""
+    sizes: dict[str, int] = {}
+    for name, (dtype, dimensions) in _LAYOUT.items():
+        tensor, letters = tensors[name], dimensions.split()
+        fits = tensor.dtype == dtype and tensor.ndim == len(letters)
+        for letter, size in zip(letters, tensor.shape, strict=False):
+            base, _, one = letter.partition("+")
+            fits = fits and size == (int(base) if base.isdigit() else sizes.setdefault(base, size) + int(one or 0))
+        if not fits:
+            raise DatasetError(
+                f"data set {path} does not fit together: tensor {name!r} is {tensor.dtype} {list(tensor.shape)}, "
+                f"where {dtype.__name__} [{dimensions}] belongs"
+            )
+    game, rows = tensors["game"], tensors["searches.rows"]
+    problem = None
+    if not (_rises(game) and _within(game, sizes["G"])):
+        problem = "its positions do not lie game by game"
+    elif not _within(tensors["split"], len(SPLITS)):
+        problem = "a game belongs to a split that does not exist"
+    elif not _within(tensors["source"], _lines(tensors["source_names"])):
+        problem = "a game comes from a file that it does not name"
+    elif not _cuts(tensors["name_offsets"], sizes["t"]):
+        problem = "the names of its games do not lie end to end"
+    elif not (_within(rows, sizes["N"]) and np.all(np.diff(rows) > 0)):
+        problem = "its searches are not those of its positions"
+    elif not (_cuts(tensors["searches.offsets"], sizes["V"]) and np.all(tensors["searches.visits"] > 0)):
+        problem = "the visits of its searches do not lie end to end"
+    elif not all(_within(tensors[name], POLICY_SIZE) for name in ("best", "played", "searches.moves")):
+        problem = "a move does not exist"
+    if problem:
+        raise DatasetError(f"data set {path} is damaged: {problem}")
+
+
+def _within(indices: NDArray[Any], count: int) -> bool:
+    """Whether all are from 0 to count - 1."""
+    return not len(indices) or bool(indices.min() >= 0 and indices.max() < count)
+
+
+def _lines(text: NDArray[np.uint8]) -> int:
+    """How many lines of UTF-8 there are; none if it is not UTF-8."""
+    try:
+        return len(text.tobytes().decode().splitlines())
+    except UnicodeDecodeError:
+        return 0
+
+
+def _rises(numbers: NDArray[Any]) -> bool:
+    return bool(np.all(numbers[1:] >= numbers[:-1]))
+
+
+def _cuts(offsets: NDArray[np.int64], length: int) -> bool:
+    """Whether the offsets cut something of this length into pieces that lie end to end."""
+    return bool(offsets[0] == 0 and offsets[-1] == length and _rises(offsets))
 
 
 def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
