@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +25,7 @@ from dejavu.retrieval.memory import Memory, MemoryFileError
 
 if TYPE_CHECKING:
     from dejavu.model.explanation import Explanation, NeighbourDescription
+    from dejavu.model.network import Network
 
 SMALLEST_PART = 4
 """A batch is cut for several threads into parts of at least so many positions. Each part runs on one thread: the
@@ -34,21 +35,47 @@ CACHED_ENCODINGS = 4096
 """Encoded neighbours kept: 18 MB for a neighbour width of 64. A search of 12,000 nodes asks for some 800."""
 
 
-class Embedder:
-    """The frozen backbone alone: positions -> chunk embeddings. What a memory is built with."""
+EMBEDDED_AT_ONCE = 32
+"""Positions that a thread embeds at once: so few stay in a core's cache. The number never depends on that of the
+threads, so that a memory comes out the same with any."""
 
-    def __init__(self, weights: Weights) -> None:
+
+class Embedder:
+    """The frozen backbone alone: positions -> chunk embeddings. What a memory is built with.
+
+    Pickled, for a machine of a cluster, it is the network, which is made ready again where it arrives.
+    """
+
+    def __init__(self, weights: Weights, threads: int) -> None:
         self.fingerprint = weights.fingerprint
-        self._backend = make_backend("torch", weights, threads=1)
+        self._weights = weights
+        self._threads = threads
+        self._backend = make_backend(AUTO, weights, threads)
+        self._workers = ThreadPoolExecutor(self._backend.parts)
+
+    def __reduce__(self) -> tuple[Callable[[Network, int], Embedder], tuple[Network, int]]:
+        return _embedder_of, (self._weights.network, self._threads)
 
     def embed_chunks(self, planes: Planes, clocks: NDArray[np.uint8]) -> NDArray[np.float32]:
         """planes [B, 4], clocks [B] -> [B, l, m * d]."""
-        return self._backend.chunk_embeddings(self._backend.embed(features(planes, clocks)))
+        config, inputs = self._weights.config, features(planes, clocks)
+        embeddings = np.empty((len(planes), config.chunks, config.chunk_size * config.width), np.float32)
+
+        def embed(start: int) -> None:
+            end = min(start + EMBEDDED_AT_ONCE, len(planes))
+            embeddings[start:end] = self._backend.chunk_embeddings(self._backend.embed(inputs.part(start, end)))
+
+        list(self._workers.map(embed, range(0, len(planes), EMBEDDED_AT_ONCE)))
+        return embeddings
 
 
-def load_backbone(weights: Path) -> Embedder:
+def _embedder_of(network: Network, threads: int) -> Embedder:
+    return Embedder(Weights.of(network), threads)
+
+
+def load_backbone(weights: Path, threads: int = 1) -> Embedder:
     """Raises WeightsError."""
-    return Embedder(read_weights(weights)[0])
+    return Embedder(read_weights(weights)[0], threads)
 
 
 class NetworkEvaluator:
@@ -164,7 +191,7 @@ class NetworkEvaluator:
     def neighbours(self, planes: Planes, clocks: NDArray[np.uint8]) -> Sequence[NeighbourDescription]:
         """The neighbours of one position (planes [1, 4], clocks [1]), by chunk, nearest first.
 
-        None without a memory.
+        Without a memory there are none.
         """
         explanation = self.explain(planes, clocks)
         return () if explanation is None else explanation.neighbours

@@ -43,7 +43,8 @@ EmbedShards = Callable[[Callable[[Positions], Keys], Mapping[int, Positions]], I
 """(how to make keys, shards by number) -> keys with the numbers of their shards, in any order."""
 
 _SHARD_ROWS = 4096
-_BATCH_ROWS = 256
+BATCH_ROWS = 512
+"""Positions embedded at once, which `Embed` may share among threads."""
 _CLIPPED = 0.001
 
 
@@ -266,8 +267,8 @@ def _cluster(
 
 
 def _batches(positions: Positions) -> Iterator[Positions]:
-    for start in range(0, len(positions), _BATCH_ROWS):
-        yield positions.take(np.arange(start, min(start + _BATCH_ROWS, len(positions))))
+    for start in range(0, len(positions), BATCH_ROWS):
+        yield positions.take(np.arange(start, min(start + BATCH_ROWS, len(positions))))
 
 
 def _embed(embed: Embed, batch: Positions) -> NDArray[np.float32]:

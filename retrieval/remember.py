@@ -12,13 +12,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavu.retrieval.build import Embed
+from dejavu.retrieval.build import BATCH_ROWS, Embed
 from dejavu.retrieval.knn import ExactIndex
 from dejavu.retrieval.memory import Memory, Source, encode_names, project
 from dejavu.retrieval.positions import Positions, merge_equal
-
-_BATCH_ROWS = 64
-"""Positions embedded at once: so few stay in a core's cache, and take half as long as four times as many."""
 
 
 class UnknownSourceError(ValueError):
@@ -67,8 +64,8 @@ def add(
 
     size = memory.keys.shape[1:]
     keys = np.empty((len(new), *size), dtype=np.int8)
-    for start in range(0, len(new), _BATCH_ROWS):
-        batch = new.take(np.arange(start, min(start + _BATCH_ROWS, len(new))))
+    for start in range(0, len(new), BATCH_ROWS):
+        batch = new.take(np.arange(start, min(start + BATCH_ROWS, len(new))))
         embeddings = embed(batch.planes, batch.clocks)
         keys[start : start + len(batch)] = project(embeddings, memory.key_mean, memory.key_projection)
         progress(start + len(batch), len(new))

@@ -121,7 +121,7 @@ def build(arguments: argparse.Namespace) -> None:
     start = time.monotonic()
     work = arguments.work or arguments.out.with_name(arguments.out.name + ".work")
     dataset = dataset_of(arguments, work)
-    backbone = load_backbone(arguments.weights)
+    backbone = load_backbone(arguments.weights, arguments.threads)
     provenance = Provenance(
         sources=", ".join(dataset.sources),
         command=arguments.command,

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import os
 import time
 from pathlib import Path
 
 import numpy as np
-import torch
 from command_line.ending import one_sentence
 from command_line.game_files import GameFileError, game_file, name_broken, read_games
 from tqdm import tqdm
@@ -100,7 +100,7 @@ def change(arguments: argparse.Namespace, source: Path, out: Path) -> None:
         memory, count = forget(Memory.open(source), arguments.forget)
         print(f"{count:,} entries forgotten")
     else:
-        backbone = load_backbone(arguments.weights)
+        backbone = load_backbone(arguments.weights, os.cpu_count() or 1)
         memory = Memory.open(source, backbone.fingerprint)
         for path in arguments.games:
             memory = remember_file(memory, path, arguments.plies, arguments.keep_known, backbone)
@@ -127,7 +127,6 @@ def main() -> None:
     if not (arguments.out or arguments.memory or arguments.list):
         parser.error("the shipped memory stays as it is: give --out")
     source = arguments.memory or shipped.memory
-    torch.set_num_threads(1)  # the operations are too short for several threads to share one
     with one_sentence(
         "remember",
         MemoryFileError,

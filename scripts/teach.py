@@ -36,7 +36,7 @@ from dejavu.model.training.dataset import HELD_OUT, MEMORY, Dataset, DatasetErro
 from dejavu.model.training.games import read_game
 from dejavu.model.training.measures import MEASURES, measure
 from dejavu.model.training.records import join, positions
-from dejavu.model.weights import WeightsError
+from dejavu.model.weights import WeightsError, read_weights
 from dejavu.retrieval.memory import Memory, MemoryFileError
 from dejavu.retrieval.remember import add
 
@@ -81,13 +81,13 @@ def errors(player: Player, dataset: Dataset, rows: NDArray[np.int64], wanted: in
     return found
 
 
-def with_lessons(memory: Memory, weights: Path, dataset: Dataset, rows: list[int]) -> Memory:
+def with_lessons(memory: Memory, weights: Path, threads: int, dataset: Dataset, rows: list[int]) -> Memory:
     """The memory, and a lesson for each of `rows`."""
     games = [read_game(lesson(dataset, row)) for row in rows]
     lessons = join(games, [MEMORY] * len(games), [0] * len(games), ["lessons"])
     new = positions(lessons, np.arange(len(lessons)))
     names = [game.name for game in games]
-    embed = load_backbone(weights).embed_chunks
+    embed = load_backbone(weights, threads).embed_chunks
     return add(memory, new, names, "lessons", "2026-01-01", embed, lambda done, total: None)[0]
 
 
@@ -109,7 +109,7 @@ def teach(arguments: argparse.Namespace) -> dict[str, Any]:
     rows = np.random.default_rng(0).permutation(dataset.rows(HELD_OUT, arguments.source))
     # A board alone does not say that it is repeated, so such a position would be another one as a game.
     rows = rows[dataset.clocks[rows] < REPEATED]
-    memory = Memory.open(memory_file, load_backbone(weights).fingerprint)
+    memory = Memory.open(memory_file, read_weights(weights)[0].fingerprint)
     taught = errors(Player(weights, memory_file, threads), dataset, rows, arguments.positions)
     if not taught:
         raise DatasetError(f"{arguments.data} has no held-out position where the engine errs")
@@ -117,7 +117,7 @@ def teach(arguments: argparse.Namespace) -> dict[str, Any]:
     figures: dict[str, Any] = {"taught": len(taught), "others": len(others)}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "memory.safetensors"
-        with_lessons(memory, weights, dataset, taught).write(path)
+        with_lessons(memory, weights, threads, dataset, taught).write(path)
         after = Player(weights, path, threads)
         for nodes in (1, 100):
             found = [after.plays(dataset, row, nodes) for row in tqdm(taught, desc=f"{nodes} nodes", file=sys.stderr)]
