@@ -1,4 +1,4 @@
-"""The README says what is so: its option table, its scripts, the size of what ships."""
+"""The README says what is so: its option table, its scripts, its commands; and every page's links lead somewhere."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import pytest
 from dejavu.engine.options import markdown_table
 
 ROOT = Path(__file__).parent.parent
+PAGES = [path for folder in (".", "docs", "model", "scripts", "tests") for path in (ROOT / folder).glob("*.md")]
+PAGES += (ROOT / "tests").glob("*/*.md")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -41,6 +43,35 @@ def test_every_option_a_readme_command_uses_exists() -> None:
         shown = help_of(words[0], *(word for word in words[1:2] if word in ("backbone", "retrieval")))
         for option in re.findall(r"(?<= )--[a-z0-9-]+", command):
             assert option in shown, f"{command}: {option}"
+
+
+def test_every_file_a_readme_command_reads_is_made_before_or_the_readers_own() -> None:
+    sentence = re.search(r"Files of your own are ([^.]*(?:\.\w[^.]*)*)\.\n", README)
+    assert sentence
+    own, made = set(re.findall(r"`([^`]+)`", sentence[1])), set[str]()
+    for command in re.findall(r"python scripts/\w+\.py((?:[^\n`]*\\\n)*[^\n`]*)", README):
+        words = command.replace("\\\n", " ").split()
+        written = {words[i + 1] for i, word in enumerate(words[:-1]) if word in ("--out", "--run", "--pgn", "--html")}
+        names = {word.rpartition("=")[2] for word in words if word not in written and word != "--forget"}
+        for name in names:
+            if name.startswith("runs/") or re.search(r"\.(pgn|zst|epd|tsv|safetensors)$", name):
+                is_made = any(name == file or name.startswith(f"{file}/") for file in made)
+                assert is_made or name in own, f"{name} in {command}"
+        made |= written
+
+
+@pytest.mark.parametrize("page", sorted(path.relative_to(ROOT).as_posix() for path in PAGES))
+def test_every_relative_link_leads_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not re.match(r"\w+:|#", link):
+            assert ((ROOT / page).parent / link.partition("#")[0]).exists(), link
+
+
+def test_every_row_of_a_table_stands_under_its_head() -> None:
+    for path in PAGES:
+        for block in re.findall(r"(?:^\|.*\n)+", path.read_text(encoding="utf-8"), re.M):
+            assert re.search(r"\A.*\n\|[-:| ]+\|\n", block), f"{path}: {block[:80]}"
 
 
 def test_every_package_is_installed() -> None:
