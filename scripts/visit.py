@@ -46,6 +46,7 @@ from dejavu.engine.match.players import PlayerError, PlayerSettings
 from dejavu.engine.selfplay.visited import VisitingSearch
 from dejavu.model.encoding import REPEATED, unpack
 from dejavu.model.training.dataset import TRAIN, Dataset, DatasetError
+from dejavu.retrieval.atomic import write_text
 
 
 def roots(dataset: Dataset, sources: Sequence[str], seed: int) -> Iterator[int]:
@@ -135,22 +136,20 @@ def main() -> None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         teachers = [Teacher(teacher_settings(args)) for _ in range(args.processes)]
         judgements = Judgements(args.out.with_name(args.out.name + ".judged"), teachers)
-        partial = args.out.with_name(args.out.name + ".partial")
-        games = 0
+        games: list[str] = []
         try:
             teachers[0].start()
             boards = draw(args, args.out.with_name(args.out.name + ".drawn"))
-            with ThreadPoolExecutor(args.processes) as pool, partial.open("w", encoding="utf-8") as file:
+            with ThreadPoolExecutor(args.processes) as pool:
                 found = pool.map(judgements.of, boards)
                 bar = tqdm(found, desc="judged", total=len(boards), unit="position", smoothing=0.02, file=sys.stderr)
                 for board, judgement in zip(boards, bar, strict=True):
                     if judgement is not None:
-                        file.write(to_text(as_game(board, judgement, teachers[0].name)))
-                        games += 1
+                        games.append(to_text(as_game(board, judgement, teachers[0].name)))
         finally:
             judgements.close()
-        os.replace(partial, args.out)
-    print(f"{games:,} positions judged in {time.monotonic() - began:.0f} s, in {args.out}")
+        write_text(args.out, "".join(games))
+    print(f"{len(games):,} positions judged in {time.monotonic() - began:.0f} s, in {args.out}")
 
 
 if __name__ == "__main__":
