@@ -46,7 +46,7 @@ from dejavu.engine.match.players import PlayerError, PlayerSettings
 from dejavu.engine.selfplay.visited import VisitingSearch
 from dejavu.model.encoding import REPEATED, unpack
 from dejavu.model.training.dataset import TRAIN, Dataset, DatasetError
-from dejavu.retrieval.atomic import write_text
+from dejavu.retrieval.atomic import append, write_text
 
 
 def roots(dataset: Dataset, sources: Sequence[str], seed: int) -> Iterator[int]:
@@ -82,18 +82,14 @@ def draw(args: argparse.Namespace, path: Path) -> list[chess.Board]:
         for row in roots(dataset, args.sources, args.seed)
         if row not in known
     )
-    with (
-        path.open("a", encoding="utf-8") as file,
-        tqdm(total=args.positions, initial=len(fens), desc="drawn", unit="position", file=sys.stderr) as bar,
-    ):
+    with tqdm(total=args.positions, initial=len(fens), desc="drawn", unit="position", file=sys.stderr) as bar:
         finished = play_together(searches, args.at_once)
         while len(fens) < args.positions:
             search = next(finished, None)
             if search is None:
                 break
             found = [board.fen() for board in search.found]
-            file.write(json.dumps([search.number, found]) + "\n")
-            file.flush()
+            append(path, (json.dumps([search.number, found]) + "\n").encode(), sync=False)
             fens |= dict.fromkeys(found)
             bar.update(len(fens) - bar.n)
     return [chess.Board(fen) for fen in islice(fens, args.positions)]
