@@ -26,7 +26,8 @@ class _File(logging.FileHandler):
             super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        self.problem = str(sys.exc_info()[1])
+        error = sys.exc_info()[1]
+        self.problem = str((isinstance(error, OSError) and error.strerror) or error)
 
     def close(self) -> None:
         with contextlib.suppress(OSError):  # what could not be written still cannot

@@ -36,6 +36,7 @@ from dejavu.engine.strength import Strength, strength
 from dejavu.engine.tablebase import Tablebases
 from dejavu.engine.task import Signals, Task
 from dejavu.engine.temperature import RandomChoice, decayed
+from dejavu.retrieval.atomic import WriteError
 
 CACHE_SHARE, TREE_SHARE = 0.2, 0.65
 """Parts of Hash for the cache of evaluations and for the tree; pruning and gaps in the memory need the rest."""
@@ -99,8 +100,8 @@ class Session:
         if path:
             try:
                 self._experience.append(file_path(path), start_board(game.fen, game.chess960), game.fen, game.moves)
-            except OSError as error:
-                self._say(f"the experience file {path} cannot be written: {error.strerror or error}")
+            except WriteError as error:
+                self._say(f"the experience file {error}; the game is kept until the next one ends")
         self._experience.clear()
 
     def forget(self) -> None:

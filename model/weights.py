@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from safetensors import SafetensorError, deserialize
 
 from dejavu.model.config import NetworkConfig
 from dejavu.model.shapes import misfit
+from dejavu.retrieval.atomic import atomic_write
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -122,7 +122,10 @@ def fingerprint(network: Network) -> str:
 
 
 def save_weights(path: Path, network: nn.Module, config: NetworkConfig, training: Mapping[str, str]) -> None:
-    """Write `network` as bfloat16, atomically. `training` says how it came about (command, samples, ...)."""
+    """Write `network` as bfloat16, atomically. `training` says how it came about (command, samples, ...).
+
+    Raises WriteError.
+    """
     import torch
     from safetensors.torch import save_file
 
@@ -136,9 +139,8 @@ def save_weights(path: Path, network: nn.Module, config: NetworkConfig, training
     }
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
     metadata["checksum"] = _checksum(metadata, shapes, _bytes_of(tensors))
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata)
-    os.replace(partial, path)
+    with atomic_write(path) as file:
+        save_file(tensors, file.name, metadata)
 
 
 def read_weights(path: Path) -> tuple[Weights, dict[str, str]]:

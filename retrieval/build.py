@@ -15,17 +15,16 @@ The network comes in as a function: nothing here knows the model.
 from __future__ import annotations
 
 import json
-import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dejavu.retrieval.atomic import atomic_write, remove_abandoned, write_text
 from dejavu.retrieval.knn import train_clusters
 from dejavu.retrieval.memory import KEY_LIMIT, Memory, Provenance, encode_names, project
 from dejavu.retrieval.positions import Positions, merge_equal
@@ -98,7 +97,7 @@ def build_memory(
 
     `game_name` names a game by its number in the positions; `fingerprint` names the backbone behind `embed`;
     `embed_shards` may have the slowest stage done elsewhere.
-    Raises BuildError if there is nothing to build from or `work` holds another build.
+    Raises BuildError if there is nothing to build from or `work` holds another build, WriteError.
     """
     positions, duplicates = _select(_concatenate(batches), options)
     # Games keep the numbers the caller knows them by, so that it can exclude them; unused ones have no name.
@@ -177,7 +176,7 @@ def _claim(
         return Provenance(**stored["provenance"])
     except FileNotFoundError:
         text = json.dumps({"build": build, "provenance": asdict(provenance)}, indent=1)
-        _write_atomically(manifest, lambda file: file.write(text.encode()))
+        write_text(manifest, text)
         return provenance
     except (json.JSONDecodeError, KeyError, TypeError):
         raise BuildError(f"{manifest} is damaged: remove the folder {work} and start again") from None
@@ -219,7 +218,8 @@ def _fit(
         raise BuildError("the embeddings of all positions are equal, so no keys can be made from them")
     projection = components * (KEY_LIMIT / largest)
     fitted = {"mean": mean.astype(np.float32), "projection": projection.astype(np.float32)}
-    _write_atomically(path, lambda file: np.savez(file, **fitted))
+    with atomic_write(path) as file:
+        np.savez(file, **fitted)
     return fitted["mean"], fitted["projection"]
 
 
@@ -241,7 +241,8 @@ def _embed_all(
     done = len(positions) - sum(map(len, missing.values()))
     progress("embed", done, len(positions))
     for number, keys in embed_shards(make_keys, missing):
-        _write_atomically(paths[number], partial(_save, array=keys))
+        with atomic_write(paths[number]) as file:
+            np.save(file, keys)
         done += len(keys)
         progress("embed", done, len(positions))
     return np.concatenate([np.load(path) for path in paths])
@@ -260,7 +261,8 @@ def _cluster(
     if not path.exists():
         progress("cluster", 0, len(keys))
         centroids, cluster = train_clusters(keys.reshape(len(keys), -1), options.seed, threads)
-        _write_atomically(path, lambda file: np.savez(file, centroids=centroids, cluster=cluster))
+        with atomic_write(path) as file:
+            np.savez(file, centroids=centroids, cluster=cluster)
     progress("cluster", len(keys), len(keys))
     with np.load(path) as stored:
         return stored["centroids"], stored["cluster"]
@@ -278,23 +280,10 @@ def _embed(embed: Embed, batch: Positions) -> NDArray[np.float32]:
     return embeddings
 
 
-def _save(file: BinaryIO, array: NDArray[np.int8]) -> None:
-    np.save(file, array)
-
-
-def _write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file that either is whole or does not exist."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
 def _empty(work: Path) -> None:
     """Remove what the build left in `work`, and the folder if nothing else is in it."""
-    made = ["build.json", "projection.npz", "clusters.npz", "keys-*.npy", "*.tmp"]
+    made = ["build.json", "projection.npz", "clusters.npz", "keys-*.npy"]
+    remove_abandoned(work)
     for path in [path for pattern in made for path in work.glob(pattern)]:
         path.unlink()
     if not any(work.iterdir()):

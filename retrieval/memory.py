@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -36,6 +35,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dejavu.retrieval.atomic import atomic_write
 
 FORMAT = "dejavu-memory-1"
 NO_MOVE = 65535
@@ -148,7 +149,7 @@ class Memory:
     def write(self, path: Path) -> None:
         """Write the file in one step: a reader sees the old file or the whole new one, never a part.
 
-        Raises MemoryFileError if the arrays do not fit together, OSError if the disk refuses.
+        Raises MemoryFileError if the arrays do not fit together, WriteError if the disk refuses.
         """
         tensors = {name: np.ascontiguousarray(getattr(self, name)) for name in _LAYOUT}
         _check(path, tensors)
@@ -168,17 +169,10 @@ class Memory:
             }
         text = json.dumps(header, sort_keys=True).encode()
         text += b" " * (-(len(text) + 8) % _ALIGNMENT)
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("wb") as file:
-                file.write(len(text).to_bytes(8, "little") + text)
-                for tensor in tensors.values():
-                    file.write(tensor.data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with atomic_write(path) as file:
+            file.write(len(text).to_bytes(8, "little") + text)
+            for tensor in tensors.values():
+                file.write(tensor.data)
 
     @classmethod
     def open(cls, path: Path, fingerprint: str | None = None) -> Memory:

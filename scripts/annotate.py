@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from dejavu.engine.match.openings import OpeningError, read_openings
 from dejavu.engine.match.players import PlayerError
+from dejavu.retrieval.atomic import append
 
 
 def tasks_left(args: argparse.Namespace, done: set[str]) -> Iterator[Task]:
@@ -53,14 +54,12 @@ def run(args: argparse.Namespace) -> None:
         done = games_done(args.out, teacher, args.seed)
         totals = Totals()
         try:
-            with args.out.open("ab") as file, tqdm(unit=" positions", unit_scale=True, smoothing=0.05) as progress:
+            with tqdm(unit=" positions", unit_scale=True, smoothing=0.05) as progress:
                 for answered in answers(tasks_left(args, done), connections):
-                    totals.add(answered)
                     if answered.text:
-                        file.write(answered.text.encode())
-                        file.flush()
-                        os.fsync(file.fileno())
+                        append(args.out, answered.text.encode())
                         progress.update(answered.positions)
+                    totals.add(answered)  # a game counts once it is on the disk
         finally:
             totals.print()
             print(f"{args.out} holds {len(done) + totals.results.total():,} games, {len(done):,} from before")

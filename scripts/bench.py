@@ -28,6 +28,8 @@ from typing import Any
 from benches import engine, knn, training
 from command_line.ending import one_sentence
 
+from dejavu.retrieval.atomic import write_text
+
 BENCHES: dict[str, Callable[[], dict[str, Any]]] = {
     "engine": engine.bench,
     "knn": knn.bench,
@@ -44,8 +46,7 @@ def main() -> None:
     with one_sentence("bench", OSError):
         numbers = BENCHES[arguments.bench]()
         if arguments.json:
-            arguments.json.parent.mkdir(parents=True, exist_ok=True)
-            arguments.json.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+            write_text(arguments.json, json.dumps(numbers, indent=1) + "\n")
 
 
 if __name__ == "__main__":

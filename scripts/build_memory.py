@@ -23,6 +23,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -129,21 +130,20 @@ def build(arguments: argparse.Namespace) -> None:
     )
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     cluster = Cluster(arguments.cluster, arguments.threads, complain) if arguments.cluster else None
-    bars = ProgressBars()
-    report = build_memory(
-        batches(dataset, arguments.split),
-        backbone.embed_chunks,
-        dataset.game_name,
-        backbone.fingerprint,
-        provenance,
-        arguments.out,
-        work,
-        BuildOptions(entries=arguments.entries, seed=arguments.seed),
-        bars,
-        arguments.threads,
-        partial(embed_on, cluster) if cluster is not None else embed_here,
-    )
-    bars.close()
+    with closing(ProgressBars()) as bars:
+        report = build_memory(
+            batches(dataset, arguments.split),
+            backbone.embed_chunks,
+            dataset.game_name,
+            backbone.fingerprint,
+            provenance,
+            arguments.out,
+            work,
+            BuildOptions(entries=arguments.entries, seed=arguments.seed),
+            bars,
+            arguments.threads,
+            partial(embed_on, cluster) if cluster is not None else embed_here,
+        )
     if cluster is not None:
         cluster.close()
     if arguments.games:

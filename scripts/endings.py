@@ -25,6 +25,8 @@ from command_line.arguments import option, options_of, positive
 from command_line.ending import one_sentence
 from tqdm import tqdm
 
+from dejavu.retrieval.atomic import write_text
+
 START_SECONDS = 60.0
 """How long an engine may take to load before it counts as hung."""
 WON_CENTIPAWNS = 500
@@ -131,9 +133,8 @@ def run(arguments: argparse.Namespace) -> None:
             results[ending] = list(tqdm(games, total=arguments.games, desc=ending, file=sys.stderr))
             show(ending, results[ending])
     if arguments.json is not None:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
         figures = {ending: [asdict(result) for result in played] for ending, played in results.items()}
-        arguments.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        write_text(arguments.json, json.dumps(figures, indent=1) + "\n")
 
 
 def open_engine(command: Sequence[str]) -> chess.engine.SimpleEngine:

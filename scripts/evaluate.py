@@ -43,6 +43,7 @@ from dejavu.model.training.dataset import HELD_OUT, NO_EVALUATION, NO_RESULT, Da
 from dejavu.model.training.duplicates import occurs_in
 from dejavu.model.training.measures import MEASURES, PHASES, measure, phases
 from dejavu.model.weights import WeightsError
+from dejavu.retrieval.atomic import atomic_write, write_text
 from dejavu.retrieval.memory import MemoryFileError
 
 BATCH = 64
@@ -155,8 +156,8 @@ def plot(title: str, groups: Mapping[str, Any], path: Path) -> None:
     axes[0].invert_yaxis()
     figure.suptitle(title)
     figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100, format="png")
+    with atomic_write(path) as file:
+        figure.savefig(file, dpi=100, format="png")
     plt.close(figure)
 
 
@@ -226,8 +227,7 @@ def held_out_rows(dataset: Dataset, source: str | None, dedupe: bool) -> NDArray
 def write_json(path: Path | None, figures: dict[str, Any]) -> None:
     """Write the figures where they are wanted."""
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(figures, indent=2) + "\n")
+        write_text(path, json.dumps(figures, indent=2) + "\n")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -253,7 +253,6 @@ def run(arguments: argparse.Namespace) -> None:
     calibrations = calibrate(dataset, rows, chances)
     figures["calibration"] = show_calibrations(calibrations)
     if arguments.calibration:
-        arguments.calibration.parent.mkdir(parents=True, exist_ok=True)
         plot_calibration(calibrations, arguments.calibration)
     if arguments.plot and distances is not None:
         title = f"What {arguments.memory.name} changes, of {len(rows):,} positions of {arguments.source or 'all'} games"

@@ -24,6 +24,7 @@ from dejavu.model.encoding import clock_byte, index_to_move, pack, stack
 from dejavu.model.explanation import Explanation
 from dejavu.model.inference import NetworkEvaluator
 from dejavu.model.weights import WeightsError
+from dejavu.retrieval.atomic import write_text
 from dejavu.retrieval.memory import MemoryFileError
 
 LISTED_MOVES = 6
@@ -68,8 +69,7 @@ def main() -> None:
         assert explanation is not None
         show(board, explanation)
         if arguments.html:
-            arguments.html.parent.mkdir(parents=True, exist_ok=True)
-            arguments.html.write_text(page(board, explanation, evaluator.describe()), encoding="utf-8")
+            write_text(arguments.html, page(board, explanation, evaluator.describe()))
             print(f"wrote {arguments.html}")
 
 

@@ -47,6 +47,7 @@ from dejavu.engine.options import Config
 from dejavu.model.encoding import Packed, clock_byte, index_to_move, pack, stack
 from dejavu.model.inference import NetworkEvaluator
 from dejavu.model.weights import WeightsError
+from dejavu.retrieval.atomic import atomic_write
 
 BATCH = 256
 """Positions the network judges at once; as many are taken from the front of the queue together."""
@@ -173,13 +174,11 @@ def write_lines(exploration: Exploration, teacher: str, path: Path) -> int:
                 passed.is_passed = True
             board.push(move)
     games = 0
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
+    with atomic_write(path) as file:
         for place in judged.values():
             if not place.is_passed:
-                file.write(to_text(line(place, judged, teacher)))
+                file.write(to_text(line(place, judged, teacher)).encode())
                 games += 1
-    os.replace(partial, path)
     return games
 
 

@@ -17,7 +17,6 @@ import asyncio
 import json
 import logging
 import math
-import os
 import signal
 import sys
 import time
@@ -37,6 +36,7 @@ from dejavu.engine.match.report import as_json, full_report, score_line
 from dejavu.engine.match.schedule import schedule
 from dejavu.engine.match.statistics import Sprt, SprtError
 from dejavu.engine.match.tournament import Tournament, check_players, run
+from dejavu.retrieval.atomic import write_text
 
 T = TypeVar("T")
 STANDING_GAMES = 20
@@ -204,10 +204,7 @@ def sum_up(
     """Print the report, and write it as JSON where that is asked for."""
     print(f"\n{full_report(games, names, text, sprt)}", flush=True)
     if args.json is not None:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        draft = args.json.with_name(args.json.name + ".tmp")
-        draft.write_text(json.dumps(as_json(games, names, sprt), indent=1) + "\n", encoding="utf-8")
-        os.replace(draft, args.json)
+        write_text(args.json, json.dumps(as_json(games, names, sprt), indent=1) + "\n")
 
 
 def from_pgn(args: argparse.Namespace) -> None:

@@ -50,12 +50,13 @@ def games_of(path: Path) -> list[GamePositions]:
     return games
 
 
-def remember_file(memory: Memory, path: Path, plies: int | None, keep_known: bool, backbone: Embedder) -> Memory:
-    """`memory` with the games of a file; says what came of it."""
+def remember_file(
+    memory: Memory, path: Path, plies: int | None, keep_known: bool, backbone: Embedder
+) -> tuple[Memory, str]:
+    """`memory` with the games of a file, and what came of it in a sentence."""
     games = games_of(path)
     if not games:
-        print(f"{path.name}: no game with a legal move")
-        return memory
+        return memory, f"{path.name}: no game with a legal move"
     dataset = join(games, [MEMORY] * len(games), [0] * len(games), [path.name])
     ply = np.arange(len(dataset)) - np.searchsorted(dataset.game, dataset.game)
     rows = np.flatnonzero(ply < plies) if plies is not None else np.arange(len(dataset))
@@ -75,11 +76,10 @@ def remember_file(memory: Memory, path: Path, plies: int | None, keep_known: boo
             progress,
             keep_known,
         )
-    print(
+    return memory, (
         f"{path.name}: {added.entries:,} positions of {len(games):,} games added, {added.known:,} known before, "
         f"{added.replaced:,} older entries replaced"
     )
-    return memory
 
 
 def show(memory: Memory) -> None:
@@ -98,14 +98,16 @@ def change(arguments: argparse.Namespace, source: Path, out: Path) -> None:
     start = time.monotonic()
     if arguments.forget is not None:
         memory, count = forget(Memory.open(source), arguments.forget)
-        print(f"{count:,} entries forgotten")
+        done = [f"{count:,} entries forgotten"]
     else:
         backbone = load_backbone(arguments.weights, os.cpu_count() or 1)
         memory = Memory.open(source, backbone.fingerprint)
+        done = []
         for path in arguments.games:
-            memory = remember_file(memory, path, arguments.plies, arguments.keep_known, backbone)
-    out.parent.mkdir(parents=True, exist_ok=True)
+            memory, sentence = remember_file(memory, path, arguments.plies, arguments.keep_known, backbone)
+            done.append(sentence)
     memory.write(out)
+    print("\n".join(done))
     print(f"wrote {out}, {len(memory):,} entries, {time.monotonic() - start:.1f} s")
 
 

@@ -26,6 +26,8 @@ from command_line.arguments import MATES, option, options_of, positive
 from command_line.ending import one_sentence
 from tqdm import tqdm
 
+from dejavu.retrieval.atomic import write_text
+
 START_SECONDS = 60.0
 """How long the engine may take to load its network before it counts as hung."""
 MOVE_SECONDS = 300.0
@@ -238,9 +240,8 @@ def run(arguments: argparse.Namespace) -> None:
     answers = list(tqdm(solving, total=len(problems), unit="position", file=sys.stderr))
     show(answers, pace)
     if arguments.json is not None:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
         figures = as_json(answers, complaints, pace, options)
-        arguments.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        write_text(arguments.json, json.dumps(figures, indent=1) + "\n")
 
 
 def main() -> None:

@@ -37,6 +37,7 @@ from dejavu.model.training.games import read_game
 from dejavu.model.training.measures import MEASURES, measure
 from dejavu.model.training.records import join, positions
 from dejavu.model.weights import WeightsError, read_weights
+from dejavu.retrieval.atomic import write_text
 from dejavu.retrieval.memory import Memory, MemoryFileError
 from dejavu.retrieval.remember import add
 
@@ -146,8 +147,7 @@ def main() -> None:
     with one_sentence("teach", DatasetError, WeightsError, MemoryFileError, OSError):
         figures = teach(arguments)
         if arguments.json:
-            arguments.json.parent.mkdir(parents=True, exist_ok=True)
-            arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+            write_text(arguments.json, json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":

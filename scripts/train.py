@@ -320,7 +320,6 @@ def main(words: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(words)
     arguments.command = shlex.join(["train.py", *words])
     torch.set_num_threads(arguments.threads)  # for all but the training itself
-    arguments.run.mkdir(parents=True, exist_ok=True)
     with one_sentence(
         "train",
         DatasetError,
@@ -329,8 +328,10 @@ def main(words: Sequence[str] | None = None) -> None:
         MemoryFileError,
         RanksError,
         ValueError,
+        OSError,
         stopped="the same command goes on from the last checkpoint",
     ):
+        arguments.run.mkdir(parents=True, exist_ok=True)
         arguments.ranks = join_ranks(torch.device(arguments.device))
         with contextlib.nullcontext() if arguments.ranks.is_first else contextlib.redirect_stdout(io.StringIO()):
             arguments.stage(arguments)

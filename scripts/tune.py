@@ -29,6 +29,7 @@ from dejavu.engine.match.players import PlayerError, PlayerSettings, parse_playe
 from dejavu.engine.match.solving import Problem, Share, legal_problem, solve
 from dejavu.model.encoding import REPEATED, index_to_move, unpack
 from dejavu.model.training.dataset import HELD_OUT, Dataset, DatasetError
+from dejavu.retrieval.atomic import write_text
 
 
 class TuneError(ValueError):
@@ -110,8 +111,7 @@ def run(arguments: argparse.Namespace) -> None:
             }
             for number, player in enumerate(players)
         }
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        write_text(arguments.json, json.dumps(figures, indent=1) + "\n")
 
 
 def main() -> None:

@@ -46,6 +46,7 @@ from dejavu.engine.match.players import PlayerError, PlayerSettings
 from dejavu.engine.selfplay.visited import VisitingSearch
 from dejavu.model.encoding import REPEATED, unpack
 from dejavu.model.training.dataset import TRAIN, Dataset, DatasetError
+from dejavu.retrieval.atomic import append, write_text
 
 
 def roots(dataset: Dataset, sources: Sequence[str], seed: int) -> Iterator[int]:
@@ -81,18 +82,14 @@ def draw(args: argparse.Namespace, path: Path) -> list[chess.Board]:
         for row in roots(dataset, args.sources, args.seed)
         if row not in known
     )
-    with (
-        path.open("a", encoding="utf-8") as file,
-        tqdm(total=args.positions, initial=len(fens), desc="drawn", unit="position", file=sys.stderr) as bar,
-    ):
+    with tqdm(total=args.positions, initial=len(fens), desc="drawn", unit="position", file=sys.stderr) as bar:
         finished = play_together(searches, args.at_once)
         while len(fens) < args.positions:
             search = next(finished, None)
             if search is None:
                 break
             found = [board.fen() for board in search.found]
-            file.write(json.dumps([search.number, found]) + "\n")
-            file.flush()
+            append(path, (json.dumps([search.number, found]) + "\n").encode(), sync=False)
             fens |= dict.fromkeys(found)
             bar.update(len(fens) - bar.n)
     return [chess.Board(fen) for fen in islice(fens, args.positions)]
@@ -135,22 +132,20 @@ def main() -> None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         teachers = [Teacher(teacher_settings(args)) for _ in range(args.processes)]
         judgements = Judgements(args.out.with_name(args.out.name + ".judged"), teachers)
-        partial = args.out.with_name(args.out.name + ".partial")
-        games = 0
+        games: list[str] = []
         try:
             teachers[0].start()
             boards = draw(args, args.out.with_name(args.out.name + ".drawn"))
-            with ThreadPoolExecutor(args.processes) as pool, partial.open("w", encoding="utf-8") as file:
+            with ThreadPoolExecutor(args.processes) as pool:
                 found = pool.map(judgements.of, boards)
                 bar = tqdm(found, desc="judged", total=len(boards), unit="position", smoothing=0.02, file=sys.stderr)
                 for board, judgement in zip(boards, bar, strict=True):
                     if judgement is not None:
-                        file.write(to_text(as_game(board, judgement, teachers[0].name)))
-                        games += 1
+                        games.append(to_text(as_game(board, judgement, teachers[0].name)))
         finally:
             judgements.close()
-        os.replace(partial, args.out)
-    print(f"{games:,} positions judged in {time.monotonic() - began:.0f} s, in {args.out}")
+        write_text(args.out, "".join(games))
+    print(f"{len(games):,} positions judged in {time.monotonic() - began:.0f} s, in {args.out}")
 
 
 if __name__ == "__main__":

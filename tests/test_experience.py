@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import chess
+import pytest
+from disk import posix, room
 from fake_evaluator import Client, FakeEvaluator, best_move, material, scattered_preference
 
 from dejavu.model.encoding import move_to_index, pack, stack
@@ -49,6 +51,75 @@ def test_a_mate_is_kept_however_short_the_search_and_games_add_up(tmp_path: Path
         assert game.best.tolist() == [move_to_index(chess.Move.from_uci("d1d8"), start)]
         assert game.centipawns.tolist() == [MATE - 1]
     assert len(games(path)) == 2
+
+
+FIRST, SECOND = ("position startpos moves e2e4", "go nodes 300"), ("position startpos moves d2d4", "go nodes 300")
+
+
+def played_first(client: Client, path: Path) -> bytes:
+    """What a file holds after its first game."""
+    client.go(f"setoption name ExperienceFile value {path}", *FIRST)
+    client.send("ucinewgame")
+    client.ready()
+    return path.read_bytes()
+
+
+@posix
+def test_a_game_that_could_not_be_written_is_written_with_the_next_one(tmp_path: Path) -> None:
+    path = tmp_path / "experience.pgn"
+    client = Client(FakeEvaluator(material, scattered_preference))
+    client.go(f"setoption name ExperienceFile value {path}", *FIRST)
+    with room(100):
+        client.send("ucinewgame")
+        [sentence] = client.ready()
+    assert sentence.startswith(f"info string the experience file {path} cannot be written: File too large")
+    assert not path.exists()
+    client.go("ucinewgame", *SECOND)
+    client.close()
+    assert [game.planes.shape[0] for game in games(path)] == [2, 2]
+
+
+@posix
+def test_a_disk_that_fills_in_the_middle_of_a_game_leaves_whole_games(tmp_path: Path) -> None:
+    path = tmp_path / "experience.pgn"
+    client = Client(FakeEvaluator(material, scattered_preference))
+    first = played_first(client, path)
+    client.go(*SECOND)
+    with room(len(first) + len(first) // 2):
+        client.send("ucinewgame")
+        client.ready()
+    assert path.read_bytes() == first
+    client.close()
+    assert len(games(path)) == 2
+
+
+def test_a_game_that_a_kill_has_cut_short_makes_room_for_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "experience.pgn"
+    client = Client(FakeEvaluator(material, scattered_preference))
+    first = played_first(client, path)
+    client.go(*SECOND)
+    client.send("ucinewgame")
+    client.ready()
+    both = path.read_bytes()
+    for cut in (3, 40, len(both) - len(first) - 2, len(both) - len(first) - 30):
+        path.write_bytes(both[: len(first) + cut])
+        client.go(*SECOND)
+        client.send("ucinewgame")
+        client.ready()
+        assert path.read_bytes() == both
+    client.close()
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\n\n", "\n\n[Event "])
+def test_games_of_others_and_whole_games_are_never_cut(tmp_path: Path, end: str) -> None:
+    path = tmp_path / "experience.pgn"
+    mine = '[Event "Mine"]\n\n1. e4 e5 *' + end
+    client = Client(FakeEvaluator(material, scattered_preference))
+    first = played_first(client, path)
+    for before in (mine.encode(), first + mine.encode(), first[:-1]):
+        path.write_bytes(before)
+        assert played_first(client, path).startswith(before.removesuffix(b"[Event "))
+    client.close()
 
 
 def test_a_file_that_cannot_be_written_costs_one_sentence(tmp_path: Path) -> None:

@@ -241,7 +241,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
     def fail(*_: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(memory_module.os, "fsync", fail)
+    monkeypatch.setattr("dejavu.retrieval.atomic.os.fsync", fail)
     with pytest.raises(OSError, match="no space"):
         small_memory(seed=1).write(path)
     assert_equal(Memory.open(path), MEMORY)

@@ -359,7 +359,7 @@ def test_a_full_block_becomes_one_file_however_the_writer_ends(tmp_path: Path) -
     # As a kill between the two steps would leave it.
     for name, content in list(singles.items())[:5]:
         (tmp_path / name).write_bytes(content)
-    (tmp_path / "games-000070.safetensors.partial").write_bytes(b"half")
+    (tmp_path / "games-000070.safetensors.0123abcd.partial").write_bytes(b"half")
     again = Shards(tmp_path)
     assert again.done == set(range(BLOCK + 1))
     assert len(open_data([tmp_path]).split) == BLOCK + 1

@@ -8,7 +8,6 @@ the reason for the result.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from dejavu.engine.match.openings import Opening
 from dejavu.engine.match.players import Answer
 from dejavu.engine.match.schedule import ScheduledGame
 from dejavu.engine.match.statistics import Results, game_result, pair_result
+from dejavu.retrieval.atomic import append
 
 RESULTS = {"1-0": 1.0, "1/2-1/2": 0.5, "0-1": 0.0}
 """White's points."""
@@ -171,14 +171,10 @@ class Record:
         return done
 
     def add(self, text: str) -> PlayedGame:
-        """Append a finished game and wait until it is on the disk."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("ab") as file:
-            if file.tell() > self._size:
-                file.truncate(self._size)
-            self._size += file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
+        """Append a finished game and wait until it is on the disk. Raises WriteError."""
+        content = text.encode()
+        append(self.path, content, at=self._size)
+        self._size += len(content)
         (game,) = _parse(self.path, text.encode())
         self.games.append(game)
         return game

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from dejavu.engine.match.statistics import elo_difference, score_interval
+from dejavu.retrieval.atomic import atomic_write, write_text
 
 
 class GenerationError(ValueError):
@@ -103,10 +103,8 @@ def read_generations(path: Path) -> list[Generation]:
 
 
 def write_generations(path: Path, generations: Sequence[Generation]) -> None:
-    """Replace the record, atomically."""
-    draft = path.with_name(path.name + ".partial")
-    draft.write_text("".join(json.dumps(asdict(item)) + "\n" for item in generations), encoding="utf-8")
-    os.replace(draft, path)
+    """Replace the record, atomically. Raises WriteError."""
+    write_text(path, "".join(json.dumps(asdict(item)) + "\n" for item in generations))
 
 
 def best_of(generations: Sequence[Generation]) -> int:
@@ -157,7 +155,6 @@ def draw(generations: Sequence[Generation], path: Path) -> None:
     axis.grid(alpha=0.3)
     axis.legend(loc="lower right")
     figure.tight_layout()
-    draft = path.with_name(path.name + ".partial")
-    figure.savefig(draft, dpi=80, format="png")
+    with atomic_write(path) as file:
+        figure.savefig(file, dpi=80, format="png")
     plt.close(figure)
-    os.replace(draft, path)

@@ -10,6 +10,7 @@ import numpy as np
 
 from dejavu.engine.selfplay.resignation import Check, Resignation, SearchedGame, check, searched_games
 from dejavu.model.training.shards import Shards, open_data
+from dejavu.retrieval.atomic import atomic_write
 
 THRESHOLDS = (0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
 """Resignation values that the picture compares."""
@@ -66,5 +67,6 @@ def draw(lengths: Sequence[int], games: Sequence[SearchedGame], rule: Resignatio
     for axis in (left, right):
         axis.grid(alpha=0.3)
     figure.tight_layout()
-    figure.savefig(path, dpi=90, format="png")
+    with atomic_write(path) as file:
+        figure.savefig(file, dpi=90, format="png")
     plt.close(figure)

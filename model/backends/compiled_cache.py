@@ -19,6 +19,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from dejavu.retrieval.atomic import atomic_write, remove_abandoned
+
 KEPT_FILES = 8
 """A file is 9 MB with the shipped network. The ones used last stay: those of a few networks and numbers of threads."""
 
@@ -77,15 +79,12 @@ def write(key: str, parts: Mapping[str, bytes]) -> None:
     if path is None:
         return
     content = save({name: np.frombuffer(part, np.uint8) for name, part in parts.items()})
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(_sum(key, content) + content)
-        os.replace(partial, path)
+        with atomic_write(path) as file:
+            file.write(_sum(key, content) + content)
+        remove_abandoned(path.parent, "*.compiled")
         files = sorted(path.parent.glob("*.compiled"), key=lambda file: file.stat().st_mtime, reverse=True)
-        for file in files[KEPT_FILES:]:
-            file.unlink()
+        for unused in files[KEPT_FILES:]:
+            unused.unlink()
     except OSError as error:
         _log.debug("the compiled network is not kept: %s", error)
-        with contextlib.suppress(OSError):
-            partial.unlink()

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dejavu.retrieval.atomic import atomic_write
+
 OUTCOMES = ("win", "draw", "loss")
 BINS = 10
 
@@ -109,5 +111,6 @@ def plot_calibration(calibrations: Mapping[str, Mapping[str, Calibration]], path
             axis.grid(alpha=0.3)
             axis.legend(loc="upper left")
     figure.tight_layout()
-    figure.savefig(path, dpi=110, format="png")
+    with atomic_write(path) as file:
+        figure.savefig(file, dpi=110, format="png")
     plt.close(figure)

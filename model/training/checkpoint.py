@@ -5,7 +5,6 @@ Master weights and averages are float32; the network that computes is a bfloat16
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dejavu.model.training.ranks import Ranks
+from dejavu.retrieval.atomic import atomic_write
 
 FORMAT = "dejavu-checkpoint-2"
 _STEP_DIGITS = 12
@@ -132,16 +132,18 @@ class Masters:
 
 
 def save_checkpoint(path: Path, masters: Masters, step: int, settings: dict[str, str]) -> None:
-    """Write atomically; `settings` (config, data, schedule) must be the same when the run goes on."""
+    """Write atomically; `settings` (config, data, schedule) must be the same when the run goes on.
+
+    Raises WriteError.
+    """
     tensors: dict[str, Tensor] = {}
     for name, weight in masters.weights.items():
         tensors[f"weights.{name}"] = weight
         tensors[f"averages.{name}"] = masters.averages[name]
         for state in masters.states(weight):
             tensors |= {f"optimizer.{key}.{name}": value for key, value in state.items()}
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, {"format": FORMAT, "step": str(step), **settings})
-    os.replace(partial, path)
+    with atomic_write(path) as file:
+        save_file(tensors, file.name, {"format": FORMAT, "step": str(step), **settings})
 
 
 def load_checkpoint(path: Path, masters: Masters, settings: dict[str, str]) -> int:

@@ -6,7 +6,6 @@ a position, as in self-play, it is known how often each move was visited and wha
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -18,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from dejavu.model.encoding import POLICY_SIZE
+from dejavu.retrieval.atomic import atomic_write
 
 FORMAT = "dejavu-dataset-2"
 TRAIN, MEMORY, HELD_OUT = 0, 1, 2
@@ -203,11 +203,10 @@ class Dataset:
         return target
 
     def save(self, path: Path) -> None:
-        """Write the file, atomically."""
-        partial = path.with_name(path.name + ".partial")
+        """Write the file, atomically. Raises WriteError."""
         tensors = _tensors(self) | {f"searches.{name}": value for name, value in _tensors(self.searches).items()}
-        save_file(tensors, partial, {"format": FORMAT})
-        os.replace(partial, path)
+        with atomic_write(path) as file:
+            save_file(tensors, file.name, {"format": FORMAT})
 
     @classmethod
     def open(cls, path: Path) -> Dataset:

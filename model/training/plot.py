@@ -10,6 +10,8 @@ import matplotlib as mpl
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
+from dejavu.retrieval.atomic import atomic_write
+
 PANELS = (("policy_loss", "policy loss (nats)"), ("value_loss", "value loss (nats)"), ("top1", "policy top-1"))
 
 
@@ -20,7 +22,7 @@ def _columns(path: Path) -> dict[str, list[float]]:
 
 
 def plot_run(folder: Path) -> Path:
-    """Draw train.csv and held_out.csv of a run folder into curves.png."""
+    """Draw train.csv and held_out.csv of a run folder into curves.png. Raises WriteError."""
     figure, axes = plt.subplots(1, len(PANELS), figsize=(15, 4))
     for name, style in (("train", "-"), ("held_out", "o-")):
         columns = _columns(folder / f"{name}.csv")
@@ -31,6 +33,7 @@ def plot_run(folder: Path) -> Path:
             axis.legend()
     figure.tight_layout()
     path = folder / "curves.png"
-    figure.savefig(path, dpi=110)
+    with atomic_write(path) as file:
+        figure.savefig(file, dpi=110, format="png")
     plt.close(figure)
     return path

@@ -5,7 +5,6 @@ A folder of shards, each written atomically; a search that was killed goes on wi
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from dejavu.model.neighbours import Neighbours, Retriever, look_up
 from dejavu.model.network import Network
 from dejavu.model.training.dataset import Dataset
 from dejavu.model.training.ranks import Ranks
+from dejavu.retrieval.atomic import atomic_write
 
 STEPS_A_SHARD = 32
 
@@ -62,14 +62,12 @@ class NeighbourShards:
             if path.exists():
                 continue
             found = [self.search(self.rows_of(step)) for step in range(first, min(first + STEPS_A_SHARD, self.steps))]
-            partial = path.with_suffix(".partial")
-            with partial.open("wb") as file:
+            with atomic_write(path) as file:
                 np.savez(
                     file,
                     entries=np.stack([item.entries for item in found]),
                     distances=np.stack([item.distances for item in found]),
                 )
-            os.replace(partial, path)
         self.ranks.wait()
 
     def search(self, rows: NDArray[np.int64]) -> Neighbours:

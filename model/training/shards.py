@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dejavu.model.training.dataset import Dataset, DatasetError
+from dejavu.retrieval.atomic import remove_abandoned
 
 BLOCK = 64
 """Games a file in the end."""
@@ -64,9 +65,10 @@ class Shards:
 
     def tidy(self) -> None:
         """Remove the files of games that a block holds, too, and what a kill left half written."""
-        for path in [*self.folder.glob("games-*.safetensors"), *self.folder.glob("games-*.partial")]:
+        for path in self.folder.glob("games-*.safetensors"):
             if path not in self._paths.values():
                 path.unlink()
+        remove_abandoned(self.folder, "games-*")
 
     def paths(self) -> list[Path]:
         """The files, in the order of their games."""

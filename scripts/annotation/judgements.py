@@ -14,6 +14,7 @@ import chess.engine
 
 from annotation.output import OutputError
 from annotation.teacher import Teacher
+from dejavu.retrieval.atomic import append
 
 
 class Judgement(NamedTuple):
@@ -68,18 +69,17 @@ class Judgements:
         self._free = list(teachers)
         self._lock = threading.Lock()
         self._known = dict(whole_lines(path, _judged))
-        self._file = path.open("a", encoding="utf-8")
+        self._path = path
 
     def __len__(self) -> int:
         return len(self._known)
 
     def close(self) -> None:
-        self._file.close()
         for teacher in self._free:
             teacher.close()
 
     def of(self, board: chess.Board) -> Judgement | None:
-        """The teacher's word on a position; None where the game is over. Raises TEACHER_ERRORS."""
+        """The teacher's word on a position; None where the game is over. Raises TEACHER_ERRORS, WriteError."""
         if board.is_game_over():
             return None
         epd = board.epd()
@@ -96,9 +96,9 @@ class Judgements:
             score = verdict.score.relative
             said = (verdict.best.uci(), score.score(), score.mate())
             with self._lock:
+                # Judgements are too many to wait for the disk at each; what a dead machine loses is asked for again.
+                append(self._path, (json.dumps([epd, *said]) + "\n").encode(), sync=False)
                 self._known[epd] = said
-                self._file.write(json.dumps([epd, *said]) + "\n")
-                self._file.flush()
         best, centipawns, mate = self._known[epd]
         score = chess.engine.Mate(mate) if mate is not None else chess.engine.Cp(centipawns or 0)
         return Judgement(chess.Move.from_uci(best), chess.engine.PovScore(score, board.turn))

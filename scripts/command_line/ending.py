@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from dejavu.retrieval.atomic import WriteError
+
 GOES_ON = "the same command goes on from here"
 INTERRUPTED = 130
 """Exit status of what Ctrl-C has ended, as shells have it."""
@@ -13,11 +15,23 @@ INTERRUPTED = 130
 
 @contextmanager
 def one_sentence(script: str, *errors: type[Exception], stopped: str = "nothing was written") -> Iterator[None]:
-    """Let any of `errors` end the process with its message, and Ctrl-C with what is then true of the work."""
+    """Let any of `errors` end the process with its message.
+
+    Ctrl-C, and a file that cannot be written, end it with what is then true of the work.
+    """
     try:
         yield
+    except WriteError as error:
+        sys.exit(f"{script}: {error}; {stopped}")
     except errors as error:
-        sys.exit(f"{script}: {error}")
+        sys.exit(f"{script}: {_sentence(error)}")
     except KeyboardInterrupt:
         print(f"{script}: stopped; {stopped}", file=sys.stderr)
         sys.exit(INTERRUPTED)
+
+
+def _sentence(error: Exception) -> str:
+    """The message; an error of the system without its number."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)

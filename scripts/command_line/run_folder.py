@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
+
+from dejavu.retrieval.atomic import write_text
 
 
 class RunFolderError(ValueError):
@@ -12,7 +13,7 @@ class RunFolderError(ValueError):
 
 
 def claim(folder: Path, settings: dict[str, str]) -> None:
-    """Make the folder that of these settings, or find that it is. Raises RunFolderError."""
+    """Make the folder that of these settings, or find that it is. Raises RunFolderError, WriteError."""
     path = folder / "settings.json"
     folder.mkdir(parents=True, exist_ok=True)
     if path.exists():
@@ -22,6 +23,4 @@ def claim(folder: Path, settings: dict[str, str]) -> None:
                 was = stored.get(name)
                 raise RunFolderError(f"{folder} was begun with {name} {was}, not {value}; choose another folder")
         return
-    draft = path.with_name(path.name + ".partial")
-    draft.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
-    os.replace(draft, path)
+    write_text(path, json.dumps(settings, indent=1) + "\n")
