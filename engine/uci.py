@@ -30,6 +30,8 @@ BENCH_NODES = 200
 LONGEST_SENTENCE = 1000
 """Letters of an `info string` to the user; some of them quote what was sent, which may be anything."""
 
+_REFUSED = "nothing is searched until a position is accepted"
+
 COMPLAINTS = 5
 """Sentences about the arguments of one `go`."""
 
@@ -188,12 +190,13 @@ class UciLoop:
         elif head[:1] == ["fen"] and len(head) > 1:
             fen = " ".join(head[1:])
         else:
-            self.say("position needs startpos or fen: position (startpos | fen FEN) [moves MOVE ...]")
+            self.session.refuse_position()
+            self.say(f"position needs startpos or fen: position (startpos | fen FEN) [moves MOVE ...]; {_REFUSED}")
             return
         try:
             self.session.set_position(fen, moves)
         except PositionError as error:
-            self.say(f"{error}; the position stays as it was")
+            self.say(f"{error}; {_REFUSED}")
 
     def _go(self, rest: str) -> None:
         limits, complaints = parse_go(rest)
