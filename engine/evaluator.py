@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from dejavu.model.attacks import legal_mask
 from dejavu.model.encoding import NO_MOVE, POLICY_SIZE, Packed
 from dejavu.model.evaluations import Evaluations
+
+if TYPE_CHECKING:
+    import chess
 
 CacheKey = tuple[Packed, int]
 """Packed position and clock byte: everything an evaluation depends on."""
@@ -42,8 +45,8 @@ class Neighbour(Protocol):
     def move(self) -> int:
         """Policy index of what was played there."""
 
-    def describe(self) -> str:
-        """One line: where it was and what came next."""
+    def describe(self, asked: chess.Board) -> str:
+        """One line: where it was and what came next, in the colours of the position that was `asked` about."""
 
 
 @runtime_checkable
