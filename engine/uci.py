@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from dejavu.engine.limits import Limits
 from dejavu.engine.log import Log, LogError
 from dejavu.engine.options import CLEAR_HASH, Config, OptionError, set_option, uci_lines
+from dejavu.model.text import plain
 
 if TYPE_CHECKING:
     from dejavu.engine.lines import BestMove, Info, Line
@@ -124,13 +125,13 @@ class UciLoop:
 
     def say(self, text: str) -> None:
         """One sentence for the user, whose end is left out where it is too long for a GUI's line."""
-        sentence = " ".join(text.split())
+        sentence = plain(text)
         if len(sentence) > LONGEST_SENTENCE:
             sentence = sentence[:LONGEST_SENTENCE] + "..."
         self.send(f"info string {sentence}")
 
     def _say_all(self, lines: list[str]) -> None:
-        self.send(*("info string " + line for line in lines))
+        self.send(*("info string " + (line if line.isprintable() else plain(line)) for line in lines))
 
     def _report(self, info: Info) -> None:
         self.send(*info_lines(info, self._config.show_wdl))

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from dejavu.model.text import plain
+
 GOES_ON = "the same command goes on from here"
 INTERRUPTED = 130
 """Exit status of what Ctrl-C has ended, as shells have it."""
@@ -17,7 +19,7 @@ def one_sentence(script: str, *errors: type[Exception], stopped: str = "nothing 
     try:
         yield
     except errors as error:
-        sys.exit(f"{script}: {error}")
+        sys.exit(f"{script}: {plain(str(error))}")
     except KeyboardInterrupt:
         print(f"{script}: stopped; {stopped}", file=sys.stderr)
         sys.exit(INTERRUPTED)
