@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavu.model.attacks import legal_mask
+from dejavu.model.attacks import attacks, legal_mask
 from dejavu.model.encoding import NO_MOVE, POLICY_SIZE, Packed
 from dejavu.model.evaluations import Evaluations
+from dejavu.model.mates import mating_moves
+
+if TYPE_CHECKING:
+    import chess
 
 CacheKey = tuple[Packed, int]
 """Packed position and clock byte: everything an evaluation depends on."""
@@ -42,8 +46,8 @@ class Neighbour(Protocol):
     def move(self) -> int:
         """Policy index of what was played there."""
 
-    def describe(self) -> str:
-        """One line: where it was and what came next."""
+    def describe(self, asked: chess.Board) -> str:
+        """One line: where it was and what came next, in the colours of the position that was `asked` about."""
 
 
 @runtime_checkable
@@ -57,20 +61,22 @@ class Remembering(Protocol):
 
 
 class UniformEvaluator:
-    """Knows the rules and nothing else: all moves alike, all positions even."""
+    """Knows the rules and nothing else: all moves alike, all positions even, but for mates at once."""
 
     use_memory = False
     memory_reach = 0.0
 
     def evaluate(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> Evaluations:
         """List the legal moves; logits are 0, WDL is 25 % 50 % 25 %."""
-        position, moves = np.divmod(np.flatnonzero(legal_mask(planes)), POLICY_SIZE)
+        sets = attacks(planes)
+        legal = legal_mask(planes, sets)
+        position, moves = np.divmod(np.flatnonzero(legal), POLICY_SIZE)
         wdl = np.tile(np.array([0.25, 0.5, 0.25], np.float32), (len(planes), 1))
         return Evaluations(
             offsets=np.searchsorted(position, np.arange(len(planes) + 1)),
             moves=moves.astype(np.uint16),
             logits=np.zeros(len(moves), np.float32),
-            mating=np.full(len(planes), NO_MOVE, np.uint16),
+            mating=mating_moves(planes, sets, legal),
             wdl=wdl,
         )
 

@@ -7,7 +7,6 @@ from html import escape
 import chess
 import chess.svg
 
-from dejavu.model.config import squares_name
 from dejavu.model.encoding import NO_MOVE, index_to_move
 from dejavu.model.explanation import Chances, Explanation, NeighbourDescription
 
@@ -43,7 +42,7 @@ def page(board: chess.Board, explanation: Explanation, title: str) -> str:
         f"{item.without_memory:.1%}<td>{item.with_memory - item.without_memory:+.1%}"
         for move, item in moves[:TOP_MOVES]
     )
-    cards = "".join(_card(neighbour, board.turn) for neighbour in explanation.neighbours)
+    cards = "".join(_card(neighbour, board) for neighbour in explanation.neighbours)
     side = "White" if board.turn == chess.WHITE else "Black"
     return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -73,30 +72,15 @@ def _chances(wdl: Chances) -> str:
     return " / ".join(f"{share:.0%}" for share in wdl)
 
 
-def _card(neighbour: NeighbourDescription, turn: chess.Color) -> str:
-    board, continuation = _with_colours(neighbour, turn)
+def _card(neighbour: NeighbourDescription, asked: chess.Board) -> str:
+    board = neighbour.board(asked)
     move = None if neighbour.move == NO_MOVE else index_to_move(neighbour.move, board)
     arrows = [] if move is None else [chess.svg.Arrow(move.from_square, move.to_square, color=PLAYED + "cc")]
-    flip = 0 if turn == chess.WHITE else 56
-    chunk = ""
-    if neighbour.squares is not None:
-        chunk = f" on {squares_name([square ^ flip for square in neighbour.squares])}"
+    chunk = neighbour.chunk(asked)
+    where = f" on {chunk}" if chunk else ""
     return f"""<article>{_svg(board, arrows)}
-<p><b>{escape(continuation) or "nothing was played"}</b>
+<p><b>{escape(neighbour.line(asked)) or "nothing was played"}</b>
 <p>{_chances(neighbour.wdl)} <span class="quiet">win / draw / loss</span>
 <p>moved the policy by {neighbour.policy_change:.1%}, the value by {neighbour.value_change:+.3f}
-<p class="quiet">distance {neighbour.distance:.0f}{chunk}<br>{escape(neighbour.game)}</article>
+<p class="quiet">distance {neighbour.distance:.0f}{where}<br>{escape(neighbour.game)}</article>
 """
-
-
-def _with_colours(neighbour: NeighbourDescription, turn: chess.Color) -> tuple[chess.Board, str]:
-    """The neighbour's board and continuation, told with the colours of the position that asks."""
-    seen = chess.Board(neighbour.fen)
-    if turn == chess.WHITE:
-        return seen, neighbour.continuation
-    board = seen.mirror()
-    line: list[chess.Move] = []
-    for word in neighbour.continuation.split():
-        move = seen.push_san(word.split(".")[-1])
-        line.append(chess.Move(move.from_square ^ 56, move.to_square ^ 56, move.promotion))
-    return board, board.variation_san(line)

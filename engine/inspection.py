@@ -46,7 +46,7 @@ def evaluation_lines(evaluator: Evaluator, has_memory: bool, game: Game) -> list
         named = zip((index_to_move(move, board).uci() for move in moves), priors, strict=False)
         lines.append(f"{memory}: " + " ".join(f"{move} {prior:.1%}" for move, prior in named))
     if isinstance(evaluator, Remembering):
-        lines += [neighbour.describe() for neighbour in evaluator.neighbours(planes, clocks)]
+        lines += [neighbour.describe(board) for neighbour in evaluator.neighbours(planes, clocks)]
     return lines
 
 
@@ -69,6 +69,6 @@ def neighbour_lines(evaluator: Evaluator, game: Game, best: str) -> list[str]:
     except Exception as error:  # the move is still to be answered
         _log.exception("the neighbours cannot be told")
         return [f"the neighbours cannot be told: {type(error).__name__}: {error}"]
-    return [f"neighbour behind {best}: {neighbour.describe()}" for neighbour in neighbours] or [
+    return [f"neighbour behind {best}: {neighbour.describe(game.board)}" for neighbour in neighbours] or [
         f"no neighbour played {best}"
     ]

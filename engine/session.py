@@ -41,6 +41,8 @@ from dejavu.retrieval.atomic import WriteError
 CACHE_SHARE, TREE_SHARE = 0.2, 0.65
 """Parts of Hash for the cache of evaluations and for the tree; pruning and gaps in the memory need the rest."""
 
+NO_POSITION = "there is no position: the last one was refused"
+
 _log = logging.getLogger("dejavu")
 
 
@@ -62,6 +64,9 @@ class Session:
         self._generator = generator or random.Random()
         self._loader = Loader(factory, say)
         self._game = Game(None, chess960=False)
+        """As far as it was accepted, for the experience file; not what is searched while `_refused`."""
+        self._refused = False
+        """Whether the last position was refused: the GUI then asks about one that is not known here."""
         self._kept_tree = KeptTree()
         self._config = Config()
         self._used: Config | None = None
@@ -87,7 +92,10 @@ class Session:
         self._look_again = True
 
     def new_game(self) -> None:
-        """Forget the game and everything learned in it, but for what goes into the experience file."""
+        """Forget the game and everything learned in it, but for what goes into the experience file.
+
+        Not that the last position was refused: a new game is not yet another position.
+        """
         self.end_game()
         self._game = Game(None, self._config.chess960)
         self._look_again = True
@@ -109,13 +117,18 @@ class Session:
         self._forget = True
 
     def set_position(self, fen: str | None, moves: Sequence[str]) -> None:
-        """Set the game; raises PositionError and keeps the old one if anything is wrong with it."""
+        """Set the game; raises PositionError if anything is wrong with it, and then there is no position."""
+        self._refused = True
         old, chess960 = self._game, self._config.chess960
         extends = old.fen == fen and old.chess960 == chess960 and list(moves[: len(old.moves)]) == old.moves
         game = old.copy() if extends else Game(fen, chess960)
         for move in moves[len(game.moves) :]:
             game.play(move)
-        self._game = game
+        self._game, self._refused = game, False
+
+    def refuse_position(self) -> None:
+        """Take note that a position was asked for which nobody can tell; there is none until the next."""
+        self._refused = True
 
     def prepare(self) -> None:
         """Load what the options ask for, changed files again; blocks. Does nothing while a search runs."""
@@ -124,8 +137,14 @@ class Session:
             self._load(self._config)
 
     def go(self, limits: Limits, report: Callable[[Info], None], answer: Callable[[BestMove], None]) -> None:
-        """Start searching the current position; `answer` is called exactly once, from the search thread."""
+        """Start searching the current position; `answer` is called exactly once, from the search thread.
+
+        Without a position the answer is no move.
+        """
         self.stop()
+        if self._refused:
+            self._go_nowhere(limits, answer)
+            return
         game, config, signals = self._game.copy(), self._config, Signals(pondering=limits.ponder)
 
         latest: list[Info] = []
@@ -141,6 +160,16 @@ class Session:
                 for line in neighbour_lines(self._loader.evaluator, game, best.move):
                     self._say(line)
             return lambda: answer(best)
+
+        self._start(work, signals)
+
+    def _go_nowhere(self, limits: Limits, answer: Callable[[BestMove], None]) -> None:
+        self._say(NO_POSITION)
+        signals = Signals(pondering=limits.ponder)
+
+        def work() -> Callable[[], None]:
+            signals.wait_until_answer_is_allowed(limits.infinite)
+            return lambda: answer(BestMove(None, None, "no position"))
 
         self._start(work, signals)
 
@@ -205,6 +234,8 @@ class Session:
 
     def board_lines(self) -> list[str]:
         """The answer to `d`: board, FEN, legal moves."""
+        if self._refused:
+            return [NO_POSITION]
         return board_lines(self._game.board)
 
     def evaluation_lines(self) -> list[str]:
@@ -212,6 +243,8 @@ class Session:
 
         Only while no search runs.
         """
+        if self._refused:
+            return [NO_POSITION]
         self._load(self._config)
         return evaluation_lines(self._loader.evaluator, self._loader.has_memory, self._game)
 

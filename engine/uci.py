@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from dejavu.engine.limits import Limits
 from dejavu.engine.log import Log, LogError
 from dejavu.engine.options import CLEAR_HASH, Config, OptionError, set_option, uci_lines
+from dejavu.retrieval.text import plain
 
 if TYPE_CHECKING:
     from dejavu.engine.lines import BestMove, Info, Line
@@ -29,6 +30,8 @@ BENCH_NODES = 200
 
 LONGEST_SENTENCE = 1000
 """Letters of an `info string` to the user; some of them quote what was sent, which may be anything."""
+
+_REFUSED = "nothing is searched until a position is accepted"
 
 COMPLAINTS = 5
 """Sentences about the arguments of one `go`."""
@@ -122,13 +125,13 @@ class UciLoop:
 
     def say(self, text: str) -> None:
         """One sentence for the user, whose end is left out where it is too long for a GUI's line."""
-        sentence = " ".join(text.split())
+        sentence = plain(text)
         if len(sentence) > LONGEST_SENTENCE:
             sentence = sentence[:LONGEST_SENTENCE] + "..."
         self.send(f"info string {sentence}")
 
     def _say_all(self, lines: list[str]) -> None:
-        self.send(*("info string " + line for line in lines))
+        self.send(*("info string " + (line if line.isprintable() else plain(line)) for line in lines))
 
     def _report(self, info: Info) -> None:
         self.send(*info_lines(info, self._config.show_wdl))
@@ -188,12 +191,13 @@ class UciLoop:
         elif head[:1] == ["fen"] and len(head) > 1:
             fen = " ".join(head[1:])
         else:
-            self.say("position needs startpos or fen: position (startpos | fen FEN) [moves MOVE ...]")
+            self.session.refuse_position()
+            self.say(f"position needs startpos or fen: position (startpos | fen FEN) [moves MOVE ...]; {_REFUSED}")
             return
         try:
             self.session.set_position(fen, moves)
         except PositionError as error:
-            self.say(f"{error}; the position stays as it was")
+            self.say(f"{error}; {_REFUSED}")
 
     def _go(self, rest: str) -> None:
         limits, complaints = parse_go(rest)

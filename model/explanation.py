@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import takewhile
 
 import chess
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from dejavu.model.attacks import Planes, attacks, legal_mask
 from dejavu.model.backbone import as_inputs
 from dejavu.model.config import squares_name
-from dejavu.model.encoding import NO_MOVE, index_to_move, unpack
+from dejavu.model.encoding import NO_MOVE, Packed, index_to_move, unpack
 from dejavu.model.features import features
 from dejavu.model.neighbours import Neighbours, Retriever, arrange, read_records
 from dejavu.model.network import Network
@@ -30,12 +31,12 @@ class NeighbourDescription:
     """The chunk of the position that it is near to, as its mover sees it; None if the chunks share their neighbours."""
     distance: float
     """Squared distance between the keys."""
-    fen: str
-    """The remembered position as its mover saw it (White to move)."""
-    continuation: str
-    """The plies that followed, in SAN, from the same side."""
-    move: int
-    """Policy index of the first of them, NO_MOVE if there is none."""
+    packed: Packed
+    """The remembered position."""
+    clock: int
+    """Its clock byte."""
+    continuation: tuple[int, ...]
+    """Policy indices of the plies that followed, as far as they are known."""
     wdl: Chances
     game: str
     """The game it comes from."""
@@ -44,13 +45,49 @@ class NeighbourDescription:
     value_change: float
     """What win minus loss would be less without it."""
 
-    def describe(self) -> str:
-        """One line."""
+    @property
+    def move(self) -> int:
+        """Policy index of the move played there, NO_MOVE if there is none."""
+        return self.continuation[0] if self.continuation else NO_MOVE
+
+    def board(self, asked: chess.Board) -> chess.Board:
+        """The remembered position in the colours and with the move number of the one that was `asked` about.
+
+        A memory knows neither which colour moved nor at which move of the game.
+        """
+        board = unpack(self.packed, self.clock)
+        if asked.turn == chess.BLACK:
+            board = board.mirror()
+        board.fullmove_number = asked.fullmove_number
+        return board
+
+    def line(self, asked: chess.Board) -> str:
+        """What followed, in SAN with move numbers, as far as it is legal; of `board`."""
+        board = self.board(asked)
+        words: list[str] = []
+        for index in self.continuation:
+            move = index_to_move(index, board)
+            if not board.is_legal(move):
+                break
+            number = "" if board.turn == chess.BLACK and words else f"{board.fullmove_number}."
+            words.append(f"{number}{'..' if number and board.turn == chess.BLACK else ''}{board.san(move)}")
+            board.push(move)
+        return " ".join(words)
+
+    def chunk(self, asked: chess.Board) -> str:
+        """The name of the chunk's squares on the board that was `asked` about; none if the chunks share neighbours."""
+        flip = 0 if asked.turn == chess.WHITE else 56
+        return "" if self.squares is None else squares_name([square ^ flip for square in self.squares])
+
+    def describe(self, asked: chess.Board) -> str:
+        """One line, in the colours of the position that was `asked` about."""
         win, draw, loss = (round(1000 * share) for share in self.wdl)
-        chunk = "" if self.squares is None else f"on {squares_name(self.squares)} "
+        chunk = self.chunk(asked)
         return (
-            f"distance {self.distance:.0f} {chunk}policy {self.policy_change:.1%} value {self.value_change:+.3f} "
-            f"wdl {win} {draw} {loss} moves {self.continuation or '(no moves)'} game {self.game} fen {self.fen}"
+            f"distance {self.distance:.0f} {f'on {chunk} ' if chunk else ''}"
+            f"policy {self.policy_change:.1%} value {self.value_change:+.3f} "
+            f"wdl {win} {draw} {loss} moves {self.line(asked) or '(no moves)'} game {self.game} "
+            f"fen {self.board(asked).fen()}"
         )
 
 
@@ -144,27 +181,11 @@ def _describe(
     return NeighbourDescription(
         squares=squares,
         distance=float(found.distances[0, chunk, rank]),
-        fen=unpack(memory.boards[entry], int(memory.clocks[entry])).fen(),
-        continuation=_continuation(memory, entry),
-        move=int(memory.continuations[entry, 0]),
+        packed=memory.boards[entry].astype("<u8").tobytes(),
+        clock=int(memory.clocks[entry]),
+        continuation=tuple(takewhile(lambda index: index != NO_MOVE, memory.continuations[entry].tolist())),
         wdl=_chances((memory.wdl[entry] / 255).astype(np.float32)),
         game=memory.game_name(int(memory.game[entry])),
         policy_change=policy_change,
         value_change=value_change,
     )
-
-
-def _continuation(memory: Memory, entry: int) -> str:
-    """The plies after an entry in SAN, White to move, as far as they are legal."""
-    board = unpack(memory.boards[entry], int(memory.clocks[entry]))
-    moves: list[str] = []
-    for index in memory.continuations[entry].tolist():
-        if index == NO_MOVE:
-            break
-        move = index_to_move(index, board)
-        if not board.is_legal(move):
-            break
-        number = f"{board.fullmove_number}." if board.turn == chess.WHITE else ""
-        moves.append(f"{number}{board.san(move)}")
-        board.push(move)
-    return " ".join(moves)

@@ -37,6 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavu.retrieval.atomic import atomic_write
+from dejavu.retrieval.text import plain
 
 FORMAT = "dejavu-memory-1"
 NO_MOVE = 65535
@@ -144,7 +145,7 @@ class Memory:
     def game_name(self, game: int) -> str:
         """The line that names a source game: "White - Black, Event, Year, Opening (ECO)"."""
         start, end = self.game_offsets[game : game + 2]
-        return self.game_names[start:end].tobytes().decode("utf-8", errors="replace")
+        return plain(self.game_names[start:end].tobytes().decode("utf-8", errors="replace"))
 
     def write(self, path: Path) -> None:
         """Write the file in one step: a reader sees the old file or the whole new one, never a part.
@@ -221,7 +222,7 @@ def project(
 
 def encode_names(names: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Names of games, one line each -> (game_names, game_offsets)."""
-    lines = [" ".join(name.split()).encode() for name in names]
+    lines = [plain(name).encode() for name in names]
     offsets = np.cumsum([0, *map(len, lines)], dtype=np.int64)
     return np.frombuffer(b"".join(lines), dtype=np.uint8), offsets
 

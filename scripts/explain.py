@@ -50,7 +50,7 @@ def show(board: chess.Board, explanation: Explanation) -> None:
         san = board.san(index_to_move(item.move, board))
         print(f"{san:16}{item.with_memory:.1%} with memory, {item.without_memory:.1%} without")
     for neighbour in explanation.neighbours:
-        print(neighbour.describe())
+        print(neighbour.describe(board))
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Let the engine teach itself, generation after generation.
 
     python scripts/improve.py --run runs/improve --start runs/weak/weights.safetensors --generations 10
-    python scripts/improve.py --run runs/improve --start runs/weak/weights.safetensors --generations 20 --games 200 \
+    python scripts/improve.py --run runs/improve --start runs/weak/weights.safetensors --generations 20 --games 200 \\
         --nodes 100 --data runs/data.safetensors --sources self-play=3,teacher=1 --final-games 400
 
 Each generation: games of the best network with itself -> training on the games of the last generations -> a memory made

@@ -1,7 +1,7 @@
 """Play engines against each other: Dejavu with two option sets, nets or memories, or any UCI engine.
 
     python scripts/match.py --engine name=new nodes=100 --engine name=old nodes=100 option.UseMemory=false --games 200
-    python scripts/match.py --engine tc=10+0.1 --engine cmd=stockfish tc=10+0.1 option.UCI_LimitStrength=true \
+    python scripts/match.py --engine tc=10+0.1 --engine cmd=stockfish tc=10+0.1 option.UCI_LimitStrength=true \\
         option.UCI_Elo=1600 --games 100 --concurrency 2 --sprt elo0=0 elo1=10 --pgn runs/match.pgn
     python scripts/match.py --from-pgn runs/match.pgn --sprt elo0=0 elo1=10 model=logistic
 

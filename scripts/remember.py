@@ -33,6 +33,7 @@ from dejavu.model.training.records import join, positions
 from dejavu.model.weights import WeightsError
 from dejavu.retrieval.memory import Memory, MemoryFileError
 from dejavu.retrieval.remember import UnknownSourceError, add, forget
+from dejavu.retrieval.text import plain
 
 
 def games_of(path: Path) -> list[GamePositions]:
@@ -87,10 +88,10 @@ def show(memory: Memory) -> None:
     provenance = memory.provenance
     entries = np.bincount(memory.game, minlength=memory.games)
     built = entries.sum() - sum(entries[item.first_game : item.first_game + item.games].sum() for item in memory.added)
-    print(f"{built:,} entries, built {provenance.date} from {provenance.sources}")
+    print(f"{built:,} entries, built {plain(provenance.date)} from {plain(provenance.sources)}")
     for item in memory.added:
         count = entries[item.first_game : item.first_game + item.games].sum()
-        print(f"{count:,} entries of {item.games:,} games, added {item.date} from {item.name}")
+        print(f"{count:,} entries of {item.games:,} games, added {plain(item.date)} from {plain(item.name)}")
 
 
 def change(arguments: argparse.Namespace, source: Path, out: Path) -> None:

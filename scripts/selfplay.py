@@ -1,7 +1,7 @@
 """Let the engine play games with itself, to train a network from.
 
     python scripts/selfplay.py --out runs/selfplay --games 1000
-    python scripts/selfplay.py --out runs/selfplay --games 1000 --nodes 100 --at-once 64 \
+    python scripts/selfplay.py --out runs/selfplay --games 1000 --nodes 100 --at-once 64 \\
         --options WeightsFile=runs/small/weights.safetensors UseMemory=false
     python scripts/train.py backbone --data runs/selfplay runs/data.safetensors --sources self-play=1,teacher=1 ...
 

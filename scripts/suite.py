@@ -27,6 +27,7 @@ from command_line.ending import one_sentence
 from tqdm import tqdm
 
 from dejavu.retrieval.atomic import write_text
+from dejavu.retrieval.text import plain
 
 START_SECONDS = 60.0
 """How long the engine may take to load its network before it counts as hung."""
@@ -98,7 +99,7 @@ def read_problem(line: str, name: str) -> Problem:
         raise ValueError(f"dm is {mate_in}, not a number of moves")
     if board.status() & UNPLAYABLE:
         raise ValueError("such a position cannot be played")
-    return Problem(str(operations.get("id") or name), board, wanted, unwanted, mate_in)
+    return Problem(plain(str(operations.get("id") or name)), board, wanted, unwanted, mate_in)
 
 
 def read_suite(path: Path) -> tuple[list[Problem], list[str]]:
@@ -111,7 +112,7 @@ def read_suite(path: Path) -> tuple[list[Problem], list[str]]:
         try:
             problems.append(read_problem(line, f"line {number}"))
         except ValueError as error:
-            complaints.append(f"{path}, line {number}: {error}")
+            complaints.append(f"{path}, line {number}: {plain(str(error))}")
     return problems, complaints
 
 

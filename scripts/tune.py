@@ -1,6 +1,6 @@
 """Compare settings of the search on positions whose best move is known: far cheaper than games.
 
-    python scripts/tune.py --data runs/data.safetensors --source teacher --each nodes=100 --engine name=usual \
+    python scripts/tune.py --data runs/data.safetensors --source teacher --each nodes=100 --engine name=usual \\
         --engine name=wide option.CPuct=2.5 --engine name=flat option.PolicyTemperature=2
     python scripts/tune.py --suite wac.epd --each nodes=800 --engine name=usual --engine name=wide option.CPuct=2.5
 

@@ -76,7 +76,45 @@ def test_the_page_needs_nothing_else_and_tells_lines_with_the_right_colours(
     assert "a &lt;net&gt;" in text
     assert "<script" not in text
     assert "src=" not in text
-    assert "<b>1..." in text  # Black was to move there, too
+    (nearest,) = explanation.neighbours
+    assert f"<b>{nearest.line(board)}</b>" in text
+
+
+def told(line: str) -> tuple[chess.Board, list[str]]:
+    """Position and moves that a line about a neighbour tells of."""
+    match = re.search(r" moves (.*) game .* fen (.*)", line)
+    assert match, line
+    return chess.Board(match[2]), match[1].split()
+
+
+@pytest.mark.parametrize(("played", "first"), [("e2e4 c7c5 g1f3", "2..."), ("e2e4 c7c5 g1f3 d7d6", "3.")])
+def test_neighbours_are_told_with_the_colours_and_move_number_of_the_position(
+    evaluator: NetworkEvaluator, played: str, first: str
+) -> None:
+    board = chess.Board()
+    for move in played.split():
+        board.push_uci(move)
+    client = Client(evaluator)
+    lines = client.go("setoption name ShowNeighbours value true", f"position startpos moves {played}", "go nodes 1")
+    client.send("eval")
+    lines += client.ready()
+    client.close()
+    script = [sys.executable, str(SCRIPT), "startpos", "--moves", *played.split()]
+    lines += subprocess.run(script, capture_output=True, text=True, check=True).stdout.splitlines()
+    about = [line for line in lines if "distance " in line]
+    assert len(about) >= 2
+    for line in about:
+        remembered, moves = told(line)
+        assert remembered.turn == board.turn
+        assert remembered.fullmove_number == board.fullmove_number
+        assert moves[0].startswith(first)
+        # A well-known opening, so these very positions are remembered.
+        assert remembered.board_fen() == board.board_fen()
+        for word in moves:
+            number = re.match(r"(\d+)\.(\.\.)?", word)
+            assert (number is not None) == (remembered.turn == chess.WHITE or word == moves[0])
+            assert number is None or int(number[1]) == remembered.fullmove_number
+            remembered.push_san(word.split(".")[-1])
 
 
 @pytest.fixture(scope="module")
@@ -133,8 +171,8 @@ def test_a_network_that_retrieves_by_chunk_names_the_chunk_of_every_neighbour(
         distances = [item.distance for item in found.neighbours[4 * rank : 4 * rank + 4]]
         assert distances == sorted(distances)
     for number, item in enumerate(found.neighbours):
-        assert f" on rank {1 + number // 4} " in item.describe()
-        assert item.describe().startswith("distance ")  # what a match looks for in the answer to `eval`
+        assert f" on rank {8 - number // 4} " in item.describe(board)
+        assert item.describe(board).startswith("distance ")  # what a match looks for in the answer to `eval`
     cards = page(board, found, "net").split("<article>")[1:]
     assert [re.findall(r"distance \d+ on ([a-z]+ \d)<", card) for card in cards] == [
         [f"rank {8 - number // 4}"] for number in range(32)
@@ -143,7 +181,7 @@ def test_a_network_that_retrieves_by_chunk_names_the_chunk_of_every_neighbour(
     client.send("position startpos moves e2e4 c7c5 g1f3", "eval")
     lines = [line for line in client.ready() if " on rank " in line]
     client.close()
-    assert [line[line.index("distance ") :] for line in lines] == [item.describe() for item in found.neighbours]
+    assert [line[line.index("distance ") :] for line in lines] == [item.describe(board) for item in found.neighbours]
 
 
 def test_the_script_explains_a_network_that_retrieves_by_chunk(by_chunk: tuple[Path, Path], tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ WORDS = re.findall(
 )
 
 TEMPLATES = (
+    "position startpos",
     "position startpos moves {} {}",
     "position fen {} {} {} {} {} {}",
     "position fen rnbqkbnr/pppppppp/8/8/8/8/PPPPPPPP/RNBQKBNR w KQkq - {} {} moves {}",

@@ -35,6 +35,20 @@ def test_every_script_is_mentioned_and_explains_itself(script: str) -> None:
     assert "usage" in help_of(f"scripts/{script}")
 
 
+@pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "scripts").glob("*.py")))
+def test_every_example_of_a_script_can_be_copied_from_its_help(script: str) -> None:
+    shown = help_of(f"scripts/{script}")
+    description = shown.partition("\n\n")[2].partition("\noptions:")[0]
+    written = (ROOT / "scripts" / script).read_text(encoding="utf-8").split('"""')[1]
+    assert max(map(len, description.splitlines())) <= 120
+    examples = re.findall(r"^    (?:python|torchrun)\b(?:.*\\\n)*.*", description, re.M)
+    assert len(examples) == len(re.findall(r"^    (?:python|torchrun)\b", written, re.M))
+    for example in examples:
+        lines = example.splitlines()
+        assert all(line.endswith(" \\") for line in lines[:-1])
+        assert not any(re.search(r"\S  +\S", line) for line in lines), example  # lines that were joined
+
+
 def test_every_option_a_readme_command_uses_exists() -> None:
     commands = re.findall(r"python (scripts/\w+\.py(?:[^\n`]*\\\n)*[^\n`]*)", README)
     assert len(commands) > 5

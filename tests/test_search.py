@@ -7,7 +7,18 @@ from dataclasses import replace
 import chess
 import numpy as np
 import pytest
-from fake_evaluator import FakeEvaluator, Value, even, material, scattered, scattered_preference
+from fake_evaluator import (
+    Client,
+    FakeEvaluator,
+    Value,
+    best_move,
+    even,
+    field,
+    last_info,
+    material,
+    scattered,
+    scattered_preference,
+)
 from numpy.typing import NDArray
 from searching import check_tree, child_named, search
 
@@ -209,6 +220,23 @@ def tree_of(children: int) -> tuple[Tree, list[int]]:
     for node in nodes:
         tree.back_up(node, 0, 0.0, 0.0)
     return tree, nodes
+
+
+@pytest.mark.parametrize(
+    ("fen", "move"),
+    [
+        ("5K2/8/2qk4/2nPp3/3r4/6B1/B7/3R4 w - e6 0 1", "d5e6"),
+        ("4Q3/8/8/8/8/1P1k4/1P6/R3K3 w Q - 0 1", "e1c1"),
+        ("2k5/p7/8/1B6/1K6/4Q1n1/r1q5/8 b - - 0 1", "a7a5"),
+        ("8/4R1P1/7k/r7/3RB1K1/4R3/5r2/8 w - - 0 1", "g7g8n"),
+    ],
+)
+def test_a_mate_by_a_special_move_is_found_in_the_first_visit(fen: str, move: str) -> None:
+    client = Client(UniformEvaluator())
+    lines = client.go(f"position fen {fen}", "go nodes 2")
+    client.close()
+    assert best_move(lines) == move
+    assert field(last_info(lines), "mate") == "1"
 
 
 def test_the_shorter_of_two_known_mates_is_played() -> None:

@@ -112,7 +112,7 @@ def test_neighbours_are_described_by_their_games(retrieval: Path, memory: Path) 
     described = evaluator.neighbours(planes, clocks)
     assert len(described) == 4
     assert [item.distance for item in described] == sorted(item.distance for item in described)
-    assert all("game ? - ?" in item.describe() for item in described)
+    assert all("game ? - ?" in item.describe(chess.Board()) for item in described)
 
 
 def test_a_memory_of_other_weights_is_refused(data: Path, memory: Path, tmp_path: Path) -> None:

@@ -91,27 +91,54 @@ def test_uci_and_isready_are_answered_while_searching(client: Client) -> None:
     assert client.read_until("bestmove")
 
 
-def test_bad_positions_are_named_and_the_last_good_one_stays(client: Client) -> None:
-    client.send("position startpos moves e2e4", "d")
-    good = [line for line in client.ready() if " fen " in line]
-    for bad in (
-        "position startpos moves e2e5",
-        "position startpos moves e2e4 e7e5 0000",
-        "position startpos moves e2e4 nonsense",
-        "position fen 8/8/8/8/8/8/8/8 w - - 0 1",
-        "position fen rnbqkbnr/pppppppp/8/8/8/8/PPPPPPPP/RNBQ1BNR w KQkq - 0 1",
-        "position fen 4k3/8/8/8/8/8/4R3/4K3 w - - 0 1",
-        "position fen what",
-        "position fen",
-        "position",
-        "position moves e2e4",
-    ):
-        client.send(bad)
-        complaint = client.ready()
-        assert len(complaint) == 1, bad
-        assert complaint[0].startswith("info string ")
-        client.send("d")
-        assert [line for line in client.ready() if " fen " in line] == good
+BAD_POSITIONS = [
+    "position startpos moves e2e5",
+    "position startpos moves e2e4 e7e5 0000",
+    "position startpos moves e2e4 nonsense",
+    "position fen 8/8/8/8/8/8/8/8 w - - 0 1",
+    "position fen rnbqkbnr/pppppppp/8/8/8/8/PPPPPPPP/RNBQ1BNR w KQkq - 0 1",
+    "position fen 4k3/8/8/8/8/8/4R3/4K3 w - - 0 1",
+    "position fen what",
+    "position fen",
+    "position",
+    "position moves e2e4",
+]
+
+NO_POSITION = "info string there is no position: the last one was refused"
+
+
+@pytest.mark.parametrize("bad", BAD_POSITIONS)
+def test_a_refused_position_is_named_and_no_other_is_answered_for(client: Client, bad: str) -> None:
+    client.go("position startpos moves e2e4", "go nodes 5")
+    client.send(bad)
+    (complaint,) = client.ready()
+    assert complaint.startswith("info string ")
+    assert complaint.endswith("; nothing is searched until a position is accepted")
+    for _ in range(2):
+        assert client.go("go nodes 5") == [NO_POSITION, "bestmove (none)"]
+        for look in ("d", "eval"):
+            client.send(look)
+            assert client.ready() == [NO_POSITION]
+        client.send("ucinewgame")
+    lines = client.go("position startpos moves e2e4", "go nodes 5")
+    check_answer(lines, chess.Board("rnbqkbnr/pppppppp/8/8/4P3/8/PPPP1PPP/RNBQKBNR b KQkq - 0 1"))
+    client.send("d")
+    assert NO_POSITION not in client.ready()
+
+
+@pytest.mark.parametrize(("go", "end"), [("go infinite", "stop"), ("go ponder", "stop"), ("go ponder", "ponderhit")])
+def test_without_a_position_the_answer_waits_as_ever(client: Client, go: str, end: str) -> None:
+    client.send("position fen what", go)
+    client.read_until(NO_POSITION)
+    assert client.quiet() == []
+    client.send(end)
+    assert client.read_until("bestmove") == ["bestmove (none)"]
+
+
+def test_bench_needs_no_position(client: Client) -> None:
+    client.send("position fen what", "bench 2")
+    assert "bench: " in client.read_until("info string bench")[-1]
+    assert client.go("go nodes 5")[-1] == "bestmove (none)"
 
 
 def test_an_illegal_move_is_named_with_its_place(client: Client) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 import chess
 import chess.pgn
 
+from dejavu.retrieval.text import plain
+
 
 class OpeningError(ValueError):
     """An opening file that cannot be played; the message is one sentence that names the place."""
@@ -77,7 +79,7 @@ def _from_epd(text: str) -> _Found:
         except (ValueError, IndexError) as error:
             yield f"line {number}", str(error)
         else:
-            yield f"line {number}", Opening(board.fen(), (), name)
+            yield f"line {number}", Opening(board.fen(), (), plain(name))
 
 
 def _from_game(text: io.StringIO, name: str = "") -> Opening | str | None:
@@ -89,7 +91,7 @@ def _from_game(text: io.StringIO, name: str = "") -> Opening | str | None:
         return str(game.errors[0])
     headers = game.headers
     name = name or f"{headers.get('ECO', '')} {headers.get('Opening', '')}".strip()
-    return Opening(game.board().fen(), tuple(game.mainline_moves()), name)
+    return Opening(game.board().fen(), tuple(game.mainline_moves()), plain(name))
 
 
 def _from_pgn(text: str) -> _Found:

@@ -18,6 +18,7 @@ import chess
 import chess.engine
 
 from dejavu.engine.match.pace import Clock, Pace, PaceError, TimeControl
+from dejavu.retrieval.text import plain
 
 START_SECONDS = 60.0
 """An engine may take so long to start, and to say that it is ready."""
@@ -102,7 +103,7 @@ def parse_player(words: Iterable[str], common: Iterable[str] = ()) -> PlayerSett
     )
     command = _command(values.get("cmd"), values.get("args", ""))
     name = values.get("name", Path(command[0]).stem if command else "Dejavu")
-    if not name.strip() or any(character in name for character in '"\\[]\n'):
+    if not name.strip() or not name.isprintable() or any(character in name for character in '"\\[]'):
         raise PlayerError(f"'{name}' is no name for an engine")
     if pace == Pace():
         raise PlayerError(f"{name} has no limit: give it tc, st, movetime, nodes or depth")
@@ -152,10 +153,10 @@ class _Protocol(chess.engine.UciProtocol):
         if line.startswith("bestmove"):
             self.answered = self.heard
         elif line.startswith("info string "):
-            self.info_strings.append(line.removeprefix("info string ").strip())
+            self.info_strings.append(plain(line.removeprefix("info string ")))
 
     def error_line_received(self, line: str) -> None:
-        self.last_error = line.strip() or self.last_error
+        self.last_error = plain(line) or self.last_error
 
 
 class _NewGame(chess.engine.BaseCommand[None]):
@@ -195,7 +196,7 @@ class _Evaluation(chess.engine.BaseCommand["list[str]"]):
             self.result.set_result(self._lines)
             self.set_finished()
         else:
-            self._lines.append(line.removeprefix("info string ").strip())
+            self._lines.append(plain(line.removeprefix("info string ")))
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from dejavu.engine.match.players import Answer
 from dejavu.engine.match.schedule import ScheduledGame
 from dejavu.engine.match.statistics import Results, game_result, pair_result
 from dejavu.retrieval.atomic import append
+from dejavu.retrieval.text import plain
 
 RESULTS = {"1-0": 1.0, "1/2-1/2": 0.5, "0-1": 0.0}
 """White's points."""
@@ -110,7 +111,7 @@ def _escaped(text: str) -> str:
 
 def _plain(text: str) -> str:
     """`text` as it may stand in a comment."""
-    return " ".join(text.replace("{", "(").replace("}", ")").split())
+    return plain(text.replace("{", "(").replace("}", ")"))
 
 
 def _wrapped(words: Iterable[str]) -> Iterator[str]:
@@ -201,7 +202,8 @@ def _parse(path: Path, text: bytes) -> Iterator[PlayedGame]:
             yield from _finished(f"{path}, game {number}", headers, " ".join(moves))
             headers = {}
         moves = []
-        headers[match[1]] = re.sub(r"\\(.)", r"\1", match[2])
+        value = re.sub(r"\\(.)", r"\1", match[2])
+        headers[match[1]] = value if value.isprintable() else plain(value)
 
 
 def _finished(where: str, headers: Mapping[str, str], moves: str) -> Iterator[PlayedGame]:
@@ -213,7 +215,7 @@ def _finished(where: str, headers: Mapping[str, str], moves: str) -> Iterator[Pl
     if result not in RESULTS or termination == "unterminated":
         return
     comments = _COMMENT.findall(moves)
-    reason = _OF_A_MOVE.sub("", comments[-1].strip(), count=1) if comments else ""
+    reason = _OF_A_MOVE.sub("", plain(comments[-1]), count=1) if comments else ""
     yield PlayedGame(headers.get("Round", "?"), white, black, result, reason, _failure(termination, reason), headers)
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from dejavu.model.encoding import Packed, clock_byte, move_to_index, pack, stack
 from dejavu.model.training.dataset import MATE, NO_EVALUATION, NO_RESULT, Searches
+from dejavu.retrieval.text import plain
 
 _EVALUATION = re.compile(r"\[%eval\s+(?:(#)(-?\d+)|(-?\d+(?:\.\d+)?))")
 _TAG = re.compile(r'^\[[A-Za-z0-9_]+\s+"')
@@ -76,7 +77,7 @@ def _game_name(headers: chess.pgn.Headers) -> str:
         opening = f"{opening} ({eco})".strip()
     year = headers.get("Date", "").split(".")[0].strip("?")
     parts = (players, headers.get("Event", "").strip("?"), year, opening)
-    return ", ".join(" ".join(part.split()) for part in parts if part)
+    return ", ".join(plain(part) for part in parts if part)
 
 
 class _Collector(chess.pgn.BaseVisitor[GamePositions]):

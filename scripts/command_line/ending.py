@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from dejavu.retrieval.atomic import WriteError
+from dejavu.retrieval.text import plain
 
 GOES_ON = "the same command goes on from here"
 INTERRUPTED = 130
@@ -24,7 +25,7 @@ def one_sentence(script: str, *errors: type[Exception], stopped: str = "nothing 
     except WriteError as error:
         sys.exit(f"{script}: {error}; {stopped}")
     except errors as error:
-        sys.exit(f"{script}: {_sentence(error)}")
+        sys.exit(f"{script}: {plain(_sentence(error))}")
     except KeyboardInterrupt:
         print(f"{script}: stopped; {stopped}", file=sys.stderr)
         sys.exit(INTERRUPTED)

@@ -15,6 +15,7 @@ from typing import BinaryIO, TextIO
 import zstandard
 
 from dejavu.model.training.games import split_games
+from dejavu.retrieval.text import plain
 
 BROKEN_GAMES_NAMED = 20
 LARGEST_WINDOW = 2**31
@@ -52,7 +53,7 @@ def read_games(path: Path) -> Iterator[str]:
 def name_broken(problems: Sequence[str]) -> None:
     """Say on standard error what is wrong with games, a line each; of many only the first."""
     for line in problems[:BROKEN_GAMES_NAMED]:
-        print(line, file=sys.stderr)
+        print(plain(line), file=sys.stderr)
     if len(problems) > BROKEN_GAMES_NAMED:
         print(f"and {len(problems) - BROKEN_GAMES_NAMED} more", file=sys.stderr)
 
