@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-from dejavu.engine.uci import UciLoop
+from dejavu.engine.uci.protocol import UciLoop
 
 
 def _lines() -> Iterator[str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dejavu.engine.strength import STRONGEST, WEAKEST
+from dejavu.engine.search.strength import STRONGEST, WEAKEST
 from dejavu.model.config import MEMORY_REACH
 
 SHIPPED = "<shipped>"

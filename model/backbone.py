@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dejavu.model.chess.features import ATTACKER_COUNT_SCALE, CLOCK_FEATURES, SQUARE_FEATURES, Features
 from dejavu.model.config import Layout, NetworkConfig, token_squares
-from dejavu.model.features import ATTACKER_COUNT_SCALE, CLOCK_FEATURES, SQUARE_FEATURES, Features
 from dejavu.model.shapes import BOARD_DESCRIPTION, BOARD_NUMBERS
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dejavu.model.attacks import Planes, attacks, legal_mask
 from dejavu.model.backbone import as_inputs
+from dejavu.model.chess.attacks import Planes, attacks, legal_mask
+from dejavu.model.chess.encoding import NO_MOVE, Packed, index_to_move, unpack
+from dejavu.model.chess.features import features
 from dejavu.model.config import squares_name
-from dejavu.model.encoding import NO_MOVE, Packed, index_to_move, unpack
-from dejavu.model.features import features
 from dejavu.model.neighbours import Neighbours, Retriever, arrange, read_records
 from dejavu.model.network import Network
 from dejavu.retrieval.memory import Memory

@@ -16,9 +16,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dejavu.model.chess.encoding import NO_MOVE, POLICY_SIZE
 from dejavu.model.chunked_cross_attention import EncodedNeighbours
 from dejavu.model.config import NetworkConfig
-from dejavu.model.encoding import NO_MOVE, POLICY_SIZE
 from dejavu.model.neighbour_encoder import FIRST_PLY
 
 _TEMPERATURE = 1000.0

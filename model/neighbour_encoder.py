@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from dejavu.model.backbone import BoardEmbedding, Layer
+from dejavu.model.chess.encoding import NO_MOVE, POLICY_SIZE, UNDERPROMOTION_OFFSET
 from dejavu.model.config import NetworkConfig
-from dejavu.model.encoding import NO_MOVE, POLICY_SIZE, UNDERPROMOTION_OFFSET
 from dejavu.model.shapes import MOVE_SQUARES, RANKS, RECORD_TOKENS
 from dejavu.retrieval.memory import CONTINUATION_PLIES
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dejavu.model.chess.features import features
 from dejavu.model.config import MEMORY_REACH, NetworkConfig
-from dejavu.model.features import features
 from dejavu.retrieval.knn import ClusteredIndex, Index, chunk_indexes, position_index
 from dejavu.retrieval.memory import NO_MOVE, Memory, MemoryFileError
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from dejavu.model.chess.features import CLOCK_FEATURES, SQUARE_FEATURES
 from dejavu.model.config import NetworkConfig
-from dejavu.model.features import CLOCK_FEATURES, SQUARE_FEATURES
 from dejavu.retrieval.memory import CONTINUATION_PLIES
 
 BOARD_NUMBERS = 512

@@ -34,13 +34,13 @@ from command_line.game_files import GameFileError, game_file
 from prepare_data import prepare
 from tqdm import tqdm
 
-from dejavu.engine.cluster import Cluster, ClusterError
-from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config
+from dejavu.engine.selfplay.cluster import Cluster, ClusterError
+from dejavu.engine.uci.loader import wanted
+from dejavu.model.data.dataset import SPLITS, Dataset, DatasetError
+from dejavu.model.data.records import positions
+from dejavu.model.data.shards import open_data
 from dejavu.model.inference import load_backbone
-from dejavu.model.training.dataset import SPLITS, Dataset, DatasetError
-from dejavu.model.training.records import positions
-from dejavu.model.training.shards import open_data
 from dejavu.model.weights import WeightsError
 from dejavu.retrieval.build import BuildError, BuildOptions, Keys, build_memory, embed_here
 from dejavu.retrieval.knn import ExactIndex, position_index, recall

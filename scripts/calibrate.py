@@ -1,4 +1,4 @@
-"""Measure the anchors of UCI_Elo: each way to play in engine/strength.py in a match against Stockfish.
+"""Measure the anchors of UCI_Elo: each way to play in engine/search/strength.py in a match against Stockfish.
 
 Every anchor plays Stockfish at the UCI_Elo nearest to its own, and the table tells which Elo its score stands for.
 Write those numbers into `ANCHORS`; where they are more than 200 apart from the old ones, measure again. Started again
@@ -25,7 +25,7 @@ from dejavu.engine.match.report import full_report, score_line
 from dejavu.engine.match.schedule import schedule
 from dejavu.engine.match.statistics import Results, elo_difference, score_interval
 from dejavu.engine.match.tournament import Tournament, check_players, run
-from dejavu.engine.strength import ANCHORS, Strength
+from dejavu.engine.search.strength import ANCHORS, Strength
 
 STOCKFISH_WEAKEST, STOCKFISH_STRONGEST = 1350, 2850
 """The range of Stockfish 15.1's UCI_Elo."""

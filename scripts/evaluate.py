@@ -33,15 +33,15 @@ from command_line.ending import one_sentence
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config
+from dejavu.engine.uci.loader import wanted
 from dejavu.model.config import MEMORY_REACH
+from dejavu.model.data.dataset import HELD_OUT, NO_EVALUATION, NO_RESULT, Dataset, DatasetError
+from dejavu.model.data.duplicates import occurs_in
 from dejavu.model.inference import NetworkEvaluator
-from dejavu.model.training.ablation import RandomRetriever, ShuffledRetriever
-from dejavu.model.training.calibration import OUTCOMES, Calibration, plot_calibration
-from dejavu.model.training.dataset import HELD_OUT, NO_EVALUATION, NO_RESULT, Dataset, DatasetError
-from dejavu.model.training.duplicates import occurs_in
-from dejavu.model.training.measures import MEASURES, PHASES, measure, phases
+from dejavu.model.measurement.ablation import RandomRetriever, ShuffledRetriever
+from dejavu.model.measurement.calibration import OUTCOMES, Calibration, plot_calibration
+from dejavu.model.measurement.measures import MEASURES, PHASES, measure, phases
 from dejavu.model.weights import WeightsError
 from dejavu.retrieval.atomic import atomic_write, write_text
 from dejavu.retrieval.memory import MemoryFileError

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from command_line.ending import one_sentence
 
-from dejavu.engine.explanation_page import page
-from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config
-from dejavu.model.encoding import clock_byte, index_to_move, pack, stack
+from dejavu.engine.pages.explanation import page
+from dejavu.engine.uci.loader import wanted
+from dejavu.model.chess.encoding import clock_byte, index_to_move, pack, stack
 from dejavu.model.explanation import Explanation
 from dejavu.model.inference import NetworkEvaluator
 from dejavu.model.weights import WeightsError

@@ -39,12 +39,12 @@ from command_line.arguments import positive, share
 from command_line.ending import GOES_ON, one_sentence
 from tqdm import tqdm
 
-from dejavu.engine.evaluator import Evaluator, priors
-from dejavu.engine.loader import wanted
 from dejavu.engine.match.openings import Opening, OpeningError, read_openings
 from dejavu.engine.match.players import PlayerError
 from dejavu.engine.options import Config
-from dejavu.model.encoding import Packed, clock_byte, index_to_move, pack, stack
+from dejavu.engine.search.evaluator import Evaluator, priors
+from dejavu.engine.uci.loader import wanted
+from dejavu.model.chess.encoding import Packed, clock_byte, index_to_move, pack, stack
 from dejavu.model.inference import NetworkEvaluator
 from dejavu.model.weights import WeightsError
 from dejavu.retrieval.atomic import atomic_write

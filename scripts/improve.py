@@ -23,12 +23,12 @@ from command_line.run_folder import RunFolderError, claim
 from improvement.loop import Loop
 from selfplay import OPTIONS
 
-from dejavu.engine.loader import EvaluatorFactory, load_network
 from dejavu.engine.match.openings import OpeningError
 from dejavu.engine.match.players import PlayerError
 from dejavu.engine.match.record import RecordError
 from dejavu.engine.match.statistics import Sprt, SprtError
 from dejavu.engine.selfplay.generations import TABLE_HEAD, GenerationError, draw
+from dejavu.engine.uci.loader import EvaluatorFactory, load_network
 from dejavu.model.weights import WeightsError, load_weights
 from dejavu.retrieval.memory import MemoryFileError
 

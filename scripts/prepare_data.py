@@ -26,9 +26,9 @@ from command_line.ending import one_sentence
 from command_line.game_files import GameFileError, game_file, name_broken, read_games
 from tqdm import tqdm
 
-from dejavu.model.training.dataset import HELD_OUT, MEMORY, TRAIN, Dataset
-from dejavu.model.training.games import BrokenGameError, GamePositions, read_game
-from dejavu.model.training.records import join
+from dejavu.model.data.dataset import HELD_OUT, MEMORY, TRAIN, Dataset
+from dejavu.model.data.games import BrokenGameError, GamePositions, read_game
+from dejavu.model.data.records import join
 
 GAMES_A_TASK = 64
 TASKS_AHEAD = 8

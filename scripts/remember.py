@@ -24,12 +24,12 @@ from command_line.ending import one_sentence
 from command_line.game_files import GameFileError, game_file, name_broken, read_games
 from tqdm import tqdm
 
-from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config
+from dejavu.engine.uci.loader import wanted
+from dejavu.model.data.dataset import MEMORY
+from dejavu.model.data.games import BrokenGameError, GamePositions, read_game
+from dejavu.model.data.records import join, positions
 from dejavu.model.inference import Embedder, load_backbone
-from dejavu.model.training.dataset import MEMORY
-from dejavu.model.training.games import BrokenGameError, GamePositions, read_game
-from dejavu.model.training.records import join, positions
 from dejavu.model.weights import WeightsError
 from dejavu.retrieval.memory import Memory, MemoryFileError
 from dejavu.retrieval.remember import UnknownSourceError, add, forget

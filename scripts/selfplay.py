@@ -33,20 +33,20 @@ from command_line.ending import GOES_ON, one_sentence
 from command_line.run_folder import RunFolderError, claim
 from tqdm import tqdm
 
-from dejavu.engine.cluster import Cluster, ClusterError
-from dejavu.engine.loader import EvaluatorFactory, load_network, wanted
 from dejavu.engine.match.batch import FULL_BATCHES, SharedPlayer
 from dejavu.engine.match.openings import OpeningError, read_openings
 from dejavu.engine.match.players import PlayerError, PlayerSettings, parse_player
+from dejavu.engine.selfplay.cluster import Cluster, ClusterError
 from dejavu.engine.selfplay.game import Conditions
 from dejavu.engine.selfplay.resignation import Resignation
 from dejavu.engine.selfplay.speed import measure_speed
 from dejavu.engine.selfplay.summary import summarise
 from dejavu.engine.selfplay.work import SelfPlayWork
-from dejavu.model.training.dataset import HELD_OUT, MEMORY, TRAIN, DatasetError
-from dejavu.model.training.games import GamePositions
-from dejavu.model.training.records import join
-from dejavu.model.training.shards import Shards
+from dejavu.engine.uci.loader import EvaluatorFactory, load_network, wanted
+from dejavu.model.data.dataset import HELD_OUT, MEMORY, TRAIN, DatasetError
+from dejavu.model.data.games import GamePositions
+from dejavu.model.data.records import join
+from dejavu.model.data.shards import Shards
 
 SOURCE = "self-play"
 """What the games' source is called in a data set."""

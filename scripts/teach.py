@@ -25,17 +25,17 @@ from command_line.ending import one_sentence
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from dejavu.engine.limits import Limits
-from dejavu.engine.lines import BestMove
-from dejavu.engine.loader import load_network, wanted
 from dejavu.engine.options import Config
-from dejavu.engine.session import Session
-from dejavu.model.encoding import REPEATED, index_to_move, move_to_index, unpack
+from dejavu.engine.search.limits import Limits
+from dejavu.engine.search.lines import BestMove
+from dejavu.engine.uci.loader import load_network, wanted
+from dejavu.engine.uci.session import Session
+from dejavu.model.chess.encoding import REPEATED, index_to_move, move_to_index, unpack
+from dejavu.model.data.dataset import HELD_OUT, MEMORY, Dataset, DatasetError
+from dejavu.model.data.games import read_game
+from dejavu.model.data.records import join, positions
 from dejavu.model.inference import NetworkEvaluator, load_backbone
-from dejavu.model.training.dataset import HELD_OUT, MEMORY, Dataset, DatasetError
-from dejavu.model.training.games import read_game
-from dejavu.model.training.measures import MEASURES, measure
-from dejavu.model.training.records import join, positions
+from dejavu.model.measurement.measures import MEASURES, measure
 from dejavu.model.weights import WeightsError, read_weights
 from dejavu.retrieval.atomic import write_text
 from dejavu.retrieval.memory import Memory, MemoryFileError

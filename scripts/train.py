@@ -34,11 +34,12 @@ from command_line.ending import one_sentence
 from numpy.typing import NDArray
 
 from dejavu.model.config import PRESETS
+from dejavu.model.data.dataset import HELD_OUT, TRAIN, Dataset, DatasetError
+from dejavu.model.data.shards import open_data
 from dejavu.model.neighbours import Retriever, arrange
 from dejavu.model.network import Network, Retrieval
 from dejavu.model.training.batches import Batch, RowOrder, add_neighbours, add_twins, make_batch, mirrored_rows
 from dejavu.model.training.checkpoint import CheckpointError
-from dejavu.model.training.dataset import HELD_OUT, TRAIN, Dataset, DatasetError
 from dejavu.model.training.foresight import Foresight, continuation
 from dejavu.model.training.loop import Run, Schedule, evaluate, train
 from dejavu.model.training.losses import Losses, losses, losses_with_foresight
@@ -46,7 +47,6 @@ from dejavu.model.training.plot import plot_run
 from dejavu.model.training.precompute import NeighbourShards
 from dejavu.model.training.ranks import Ranks, RanksError, join_ranks
 from dejavu.model.training.replicas import M, Replicas
-from dejavu.model.training.shards import open_data
 from dejavu.model.weights import WeightsError, fingerprint, load_weights, save_weights
 from dejavu.retrieval.memory import Memory, MemoryFileError
 

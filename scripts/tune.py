@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 from suite import read_suite
 from tqdm import tqdm
 
-from dejavu.engine.loader import load_network
 from dejavu.engine.match.players import PlayerError, PlayerSettings, parse_player
 from dejavu.engine.match.solving import Problem, Share, legal_problem, solve
-from dejavu.model.encoding import REPEATED, index_to_move, unpack
-from dejavu.model.training.dataset import HELD_OUT, Dataset, DatasetError
+from dejavu.engine.uci.loader import load_network
+from dejavu.model.chess.encoding import REPEATED, index_to_move, unpack
+from dejavu.model.data.dataset import HELD_OUT, Dataset, DatasetError
 from dejavu.retrieval.atomic import write_text
 
 

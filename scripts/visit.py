@@ -39,13 +39,13 @@ from command_line.arguments import positive
 from command_line.ending import GOES_ON, one_sentence
 from tqdm import tqdm
 
-from dejavu.engine.loader import load_network
 from dejavu.engine.match.batch import SharedPlayer, play_together
 from dejavu.engine.match.pace import Pace
 from dejavu.engine.match.players import PlayerError, PlayerSettings
 from dejavu.engine.selfplay.visited import VisitingSearch
-from dejavu.model.encoding import REPEATED, unpack
-from dejavu.model.training.dataset import TRAIN, Dataset, DatasetError
+from dejavu.engine.uci.loader import load_network
+from dejavu.model.chess.encoding import REPEATED, unpack
+from dejavu.model.data.dataset import TRAIN, Dataset, DatasetError
 from dejavu.retrieval.atomic import append, write_text
 
 

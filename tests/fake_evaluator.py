@@ -16,9 +16,9 @@ import chess
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavu.engine.evaluator import Evaluator
-from dejavu.engine.uci import UciLoop
-from dejavu.model.encoding import NO_MOVE, move_to_index, unpack
+from dejavu.engine.search.evaluator import Evaluator
+from dejavu.engine.uci.protocol import UciLoop
+from dejavu.model.chess.encoding import NO_MOVE, move_to_index, unpack
 from dejavu.model.evaluations import Evaluations
 
 PIECE_VALUES = {chess.PAWN: 1, chess.KNIGHT: 3, chess.BISHOP: 3, chess.ROOK: 5, chess.QUEEN: 9}
@@ -72,7 +72,7 @@ class FakeEvaluator:
         """Sizes of the batches so far."""
 
     def evaluate(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> Evaluations:
-        """See `dejavu.engine.evaluator.Evaluator`."""
+        """See `dejavu.engine.search.evaluator.Evaluator`."""
         time.sleep(self.seconds)
         self.batches.append(len(planes))
         offsets, moves, logits, wdl = [0], [], [], []
@@ -94,7 +94,7 @@ class FakeEvaluator:
         )
 
     def describe(self) -> str:
-        """See `dejavu.engine.evaluator.Evaluator`."""
+        """See `dejavu.engine.search.evaluator.Evaluator`."""
         return "a fake evaluator"
 
 

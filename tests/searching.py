@@ -5,18 +5,18 @@ import itertools
 import chess
 import pytest
 
-from dejavu.engine.clock import Pace
-from dejavu.engine.endings import Endings
-from dejavu.engine.evaluator import EvaluationCache, UniformEvaluator
-from dejavu.engine.game import Game
-from dejavu.engine.lines import BestMove, Info
 from dejavu.engine.options import Config
-from dejavu.engine.search import Search
-from dejavu.engine.stoppers import NodesStopper, ProvenStopper
-from dejavu.engine.tablebase import Tablebases
-from dejavu.engine.task import Signals, Task
-from dejavu.engine.tree import DRAWN, LOST, WON, Tree
-from dejavu.model.encoding import move_to_index, pack
+from dejavu.engine.search.clock import Pace
+from dejavu.engine.search.endings import Endings
+from dejavu.engine.search.evaluator import EvaluationCache, UniformEvaluator
+from dejavu.engine.search.lines import BestMove, Info
+from dejavu.engine.search.search import Search
+from dejavu.engine.search.stoppers import NodesStopper, ProvenStopper
+from dejavu.engine.search.tablebase import Tablebases
+from dejavu.engine.search.task import Signals, Task
+from dejavu.engine.search.tree import DRAWN, LOST, WON, Tree
+from dejavu.engine.uci.game import Game
+from dejavu.model.chess.encoding import move_to_index, pack
 
 
 def search(

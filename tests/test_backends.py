@@ -13,15 +13,15 @@ import torch
 from fake_evaluator import Client
 from memories import small_memory
 
-from dejavu.engine.evaluator import Evaluator
+from dejavu.engine.search.evaluator import Evaluator
 from dejavu.model import backends
 from dejavu.model.backends import AUTO, CHOICES, PREFERENCE, make_backend
 from dejavu.model.backends.protocol import BackendError
 from dejavu.model.backends.simplification import simplified
 from dejavu.model.backends.torch_backend import TorchBackend
+from dejavu.model.chess.encoding import pack, stack
+from dejavu.model.chess.features import Features, features
 from dejavu.model.config import PRESETS, NetworkConfig
-from dejavu.model.encoding import pack, stack
-from dejavu.model.features import Features, features
 from dejavu.model.neighbours import EncodingCache, Neighbours, look_up, record_arrays
 from dejavu.model.network import Network
 from dejavu.model.weights import Weights

@@ -3,10 +3,10 @@
 import chess
 from fake_evaluator import FakeEvaluator
 
-from dejavu.engine.bench import cost, grow
-from dejavu.engine.evaluator import UniformEvaluator
 from dejavu.engine.options import Config
-from dejavu.model.encoding import pack, stack
+from dejavu.engine.search.bench import cost, grow
+from dejavu.engine.search.evaluator import UniformEvaluator
+from dejavu.model.chess.encoding import pack, stack
 
 
 def test_every_node_is_evaluated_and_once_more_without_the_search() -> None:

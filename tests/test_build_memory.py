@@ -15,12 +15,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from dejavu.model.chess.encoding import clock_byte, index_to_move, move_to_index, pack, stack, unpack
 from dejavu.model.config import PRESETS
-from dejavu.model.encoding import clock_byte, index_to_move, move_to_index, pack, stack, unpack
+from dejavu.model.data.dataset import MEMORY, TRAIN, Dataset
+from dejavu.model.data.records import continuations
 from dejavu.model.inference import load_backbone
 from dejavu.model.network import Network
-from dejavu.model.training.dataset import MEMORY, TRAIN, Dataset
-from dejavu.model.training.records import continuations
 from dejavu.model.weights import save_weights
 from dejavu.retrieval import build as build_module
 from dejavu.retrieval.build import BuildError, BuildOptions, BuildReport, build_memory

@@ -8,9 +8,9 @@ from fake_evaluator import Client, FakeEvaluator, best_move, even, field, last_i
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dejavu.engine.clock import Budget, Pace, budget
-from dejavu.engine.limits import Limits
-from dejavu.engine.stoppers import Progress, SmartPruningStopper, TimeStopper
+from dejavu.engine.search.clock import Budget, Pace, budget
+from dejavu.engine.search.limits import Limits
+from dejavu.engine.search.stoppers import Progress, SmartPruningStopper, TimeStopper
 
 TIMES = st.one_of(st.none(), st.integers(-1000, 10_000_000))
 

@@ -17,9 +17,9 @@ from fake_evaluator import FakeEvaluator
 from numpy.typing import NDArray
 from test_build_memory import PROVENANCE, embed, some_positions
 
-from dejavu.engine.cluster import Cluster, ClusterError
 from dejavu.engine.match.pace import Pace
 from dejavu.engine.match.players import PlayerSettings
+from dejavu.engine.selfplay.cluster import Cluster, ClusterError
 from dejavu.engine.selfplay.game import Conditions
 from dejavu.engine.selfplay.work import SelfPlayWork
 from dejavu.retrieval import build

@@ -19,9 +19,9 @@ import zstandard
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from dejavu.model.encoding import move_to_index, pack, stack
-from dejavu.model.training.dataset import FORMAT, MATE, NO_EVALUATION, NO_RESULT, Dataset, DatasetError, Searches
-from dejavu.model.training.games import BrokenGameError, read_game, split_games
+from dejavu.model.chess.encoding import move_to_index, pack, stack
+from dejavu.model.data.dataset import FORMAT, MATE, NO_EVALUATION, NO_RESULT, Dataset, DatasetError, Searches
+from dejavu.model.data.games import BrokenGameError, read_game, split_games
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "prepare_data.py"
 

@@ -9,8 +9,8 @@ import chess
 import numpy as np
 import pytest
 
-from dejavu.model.attacks import attacks, checkers, king_squares, legal_mask
-from dejavu.model.encoding import (
+from dejavu.model.chess.attacks import attacks, checkers, king_squares, legal_mask
+from dejavu.model.chess.encoding import (
     NO_MOVE,
     POLICY_SIZE,
     clock_byte,
@@ -20,7 +20,7 @@ from dejavu.model.encoding import (
     stack,
     unpack,
 )
-from dejavu.model.mates import mating_moves
+from dejavu.model.chess.mates import mating_moves
 
 PERFT_FENS = [
     "r3k2r/p1ppqpb1/bn2pnp1/3PN3/1p2P3/2N2Q1p/PPPBBPPP/R3K2R w KQkq - 0 1",

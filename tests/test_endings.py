@@ -7,7 +7,7 @@ import pytest
 from fake_evaluator import FakeEvaluator
 from test_search import search
 
-from dejavu.engine.endings import Endings
+from dejavu.engine.search.endings import Endings
 
 
 @pytest.fixture(scope="module")

@@ -16,14 +16,14 @@ from memories import small_memory
 from numpy.typing import NDArray
 
 from dejavu.model import neighbours
+from dejavu.model.chess.encoding import move_to_index, pack, stack
 from dejavu.model.config import NetworkConfig
-from dejavu.model.encoding import move_to_index, pack, stack
+from dejavu.model.data.dataset import HELD_OUT, MEMORY, NO_EVALUATION, NO_RESULT, TRAIN, Dataset
+from dejavu.model.data.duplicates import occurs_in
+from dejavu.model.measurement.ablation import RandomRetriever, ShuffledRetriever
+from dejavu.model.measurement.calibration import Calibration, expected_calibration_error, plot_calibration, reliability
+from dejavu.model.measurement.measures import PHASES, phases
 from dejavu.model.neighbours import Retriever
-from dejavu.model.training.ablation import RandomRetriever, ShuffledRetriever
-from dejavu.model.training.calibration import Calibration, expected_calibration_error, plot_calibration, reliability
-from dejavu.model.training.dataset import HELD_OUT, MEMORY, NO_EVALUATION, NO_RESULT, TRAIN, Dataset
-from dejavu.model.training.duplicates import occurs_in
-from dejavu.model.training.measures import PHASES, phases
 from dejavu.retrieval import knn
 from dejavu.retrieval.memory import Memory, encode_names
 

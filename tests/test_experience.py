@@ -9,9 +9,9 @@ import pytest
 from disk import posix, room
 from fake_evaluator import Client, FakeEvaluator, best_move, material, scattered_preference
 
-from dejavu.model.encoding import move_to_index, pack, stack
-from dejavu.model.training.dataset import MATE, NO_EVALUATION
-from dejavu.model.training.games import GamePositions, read_game, split_games
+from dejavu.model.chess.encoding import move_to_index, pack, stack
+from dejavu.model.data.dataset import MATE, NO_EVALUATION
+from dejavu.model.data.games import GamePositions, read_game, split_games
 
 
 def games(path: Path) -> list[GamePositions]:

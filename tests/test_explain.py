@@ -18,11 +18,11 @@ from fake_evaluator import Client, FakeEvaluator, best_move
 from memories import PLIES_A_GAME, small_memory
 from numpy.typing import NDArray
 
-from dejavu.engine.explanation_page import page
-from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config
+from dejavu.engine.pages.explanation import page
+from dejavu.engine.uci.loader import wanted
+from dejavu.model.chess.encoding import NO_MOVE, clock_byte, move_to_index, pack, stack
 from dejavu.model.config import PRESETS
-from dejavu.model.encoding import NO_MOVE, clock_byte, move_to_index, pack, stack
 from dejavu.model.explanation import Explanation, NeighbourDescription
 from dejavu.model.inference import NetworkEvaluator, load_backbone
 from dejavu.model.network import Network

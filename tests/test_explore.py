@@ -10,7 +10,7 @@ from pathlib import Path
 import chess
 import chess.pgn
 
-from dejavu.model.training.games import read_game
+from dejavu.model.data.games import read_game
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "explore.py"
 ENGINE = Path(__file__).parent / "scripted_engine.py"

@@ -11,12 +11,12 @@ import torch
 from safetensors import safe_open
 from training import TINY, curve, train
 
-from dejavu.model.attacks import piece_codes
+from dejavu.model.chess.attacks import piece_codes
+from dejavu.model.chess.encoding import index_to_move, unpack
 from dejavu.model.config import PRESETS
-from dejavu.model.encoding import index_to_move, unpack
+from dejavu.model.data.dataset import TRAIN, Dataset
 from dejavu.model.network import Network
 from dejavu.model.training.batches import make_batch
-from dejavu.model.training.dataset import TRAIN, Dataset
 from dejavu.model.training.foresight import PLIES, UNKNOWN, Foresight, continuation, foresight_loss
 
 

@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 from fake_evaluator import FakeEvaluator, even, scattered, scattered_preference
 
-from dejavu.engine.loader import EvaluatorFactory
 from dejavu.engine.match.adjudication import Rules
 from dejavu.engine.match.record import read_games
 from dejavu.engine.selfplay import gate, summary
 from dejavu.engine.selfplay.generations import Generation, GenerationError, best_of, draw, read_generations
+from dejavu.engine.uci.loader import EvaluatorFactory
+from dejavu.model.chess.encoding import unpack
 from dejavu.model.config import PRESETS
-from dejavu.model.encoding import unpack
+from dejavu.model.data.shards import Shards, open_data
 from dejavu.model.network import Network
-from dejavu.model.training.shards import Shards, open_data
 from dejavu.model.weights import fingerprint, load_weights, save_weights
 from dejavu.retrieval.memory import Memory
 

@@ -8,9 +8,9 @@ from fake_evaluator import Client, FakeEvaluator, even, field, last_info, materi
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dejavu.engine.limits import Limits
 from dejavu.engine.options import FIELDS, Config, Option, OptionError, markdown_table, set_option, uci_lines
-from dejavu.engine.uci import parse_go
+from dejavu.engine.search.limits import Limits
+from dejavu.engine.uci.protocol import parse_go
 
 
 def test_every_field_is_an_option_with_a_default_in_its_range() -> None:

@@ -13,7 +13,7 @@ import pytest
 from memories import small_memory
 from numpy.typing import NDArray
 
-from dejavu.model.encoding import NO_MOVE, move_to_index, pack, stack
+from dejavu.model.chess.encoding import NO_MOVE, move_to_index, pack, stack
 from dejavu.retrieval.build import Positions
 from dejavu.retrieval.knn import ClusteredIndex, ExactIndex
 from dejavu.retrieval.memory import Memory, MemoryFileError

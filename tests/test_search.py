@@ -22,18 +22,18 @@ from fake_evaluator import (
 from numpy.typing import NDArray
 from searching import check_tree, child_named, search
 
-from dejavu.engine.bench import POSITIONS, grow
-from dejavu.engine.evaluator import EvaluationCache, Expansion, UniformEvaluator, priors
-from dejavu.engine.limits import Limits
-from dejavu.engine.lines import Info
 from dejavu.engine.options import Config
-from dejavu.engine.session import Session
-from dejavu.engine.stoppers import NodesStopper
-from dejavu.engine.tree import DRAWN, LOST, UNPROVEN, WON, Tree
-from dejavu.model.attacks import attacks, legal_mask
-from dejavu.model.encoding import NO_MOVE, index_to_move, pack, stack
+from dejavu.engine.search.bench import POSITIONS, grow
+from dejavu.engine.search.evaluator import EvaluationCache, Expansion, UniformEvaluator, priors
+from dejavu.engine.search.limits import Limits
+from dejavu.engine.search.lines import Info
+from dejavu.engine.search.stoppers import NodesStopper
+from dejavu.engine.search.tree import DRAWN, LOST, UNPROVEN, WON, Tree
+from dejavu.engine.uci.session import Session
+from dejavu.model.chess.attacks import attacks, legal_mask
+from dejavu.model.chess.encoding import NO_MOVE, index_to_move, pack, stack
+from dejavu.model.chess.mates import mating_moves
 from dejavu.model.evaluations import Evaluations
-from dejavu.model.mates import mating_moves
 
 # A plain reference: one node an object, one visit at a time, every move looked at
 
@@ -383,7 +383,7 @@ class MateSeeing(FakeEvaluator):
     """Tells the moves that mate at once, as the network's evaluator does."""
 
     def evaluate(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> Evaluations:
-        """See `dejavu.engine.evaluator.Evaluator`."""
+        """See `dejavu.engine.search.evaluator.Evaluator`."""
         sets = attacks(planes)
         return replace(super().evaluate(planes, clocks), mating=mating_moves(planes, sets, legal_mask(planes, sets)))
 

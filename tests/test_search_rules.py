@@ -8,8 +8,8 @@ from fake_evaluator import FakeEvaluator, even, material
 from searching import check_tree, child_named, played, search
 
 from dejavu.engine.options import Config
-from dejavu.engine.tablebase import Tablebases
-from dejavu.engine.tree import DRAWN, LOST, UNPROVEN, WON
+from dejavu.engine.search.tablebase import Tablebases
+from dejavu.engine.search.tree import DRAWN, LOST, UNPROVEN, WON
 
 # Draws
 

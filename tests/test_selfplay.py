@@ -16,25 +16,25 @@ import pytest
 import torch
 from fake_evaluator import FakeEvaluator, material, scattered, scattered_preference
 
-from dejavu.engine.limits import Limits
 from dejavu.engine.match.batch import SharedPlayer, play_together
 from dejavu.engine.match.openings import Opening
 from dejavu.engine.match.pace import Pace
 from dejavu.engine.match.players import PlayerSettings
 from dejavu.engine.options import Config
-from dejavu.engine.search import Search
+from dejavu.engine.search.limits import Limits
+from dejavu.engine.search.search import Search
 from dejavu.engine.selfplay import speed
 from dejavu.engine.selfplay.game import Conditions, SelfPlayGame
 from dejavu.engine.selfplay.resignation import Resignation, SearchedGame, check, gives_up, searched_games
-from dejavu.engine.session import Session
-from dejavu.model.encoding import MIRRORED_MOVES, index_to_move, pack, stack, unpack
+from dejavu.engine.uci.session import Session
+from dejavu.model.chess.encoding import MIRRORED_MOVES, index_to_move, pack, stack, unpack
+from dejavu.model.data.dataset import HELD_OUT, MEMORY, TRAIN, Dataset, DatasetError
+from dejavu.model.data.games import read_game
+from dejavu.model.data.records import join
+from dejavu.model.data.shards import BLOCK, Shards, open_data
 from dejavu.model.network import Outputs
 from dejavu.model.training.batches import make_batch
-from dejavu.model.training.dataset import HELD_OUT, MEMORY, TRAIN, Dataset, DatasetError
-from dejavu.model.training.games import read_game
 from dejavu.model.training.losses import losses
-from dejavu.model.training.records import join
-from dejavu.model.training.shards import BLOCK, Shards, open_data
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
 sys.path.insert(0, str(SCRIPTS))

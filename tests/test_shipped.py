@@ -17,13 +17,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from dejavu.engine.bench import POSITIONS
-from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config
+from dejavu.engine.search.bench import POSITIONS
+from dejavu.engine.uci.loader import wanted
 from dejavu.model.backends.simplification import simplified
 from dejavu.model.backends.torch_backend import TorchBackend
-from dejavu.model.encoding import pack, stack
-from dejavu.model.features import features
+from dejavu.model.chess.encoding import pack, stack
+from dejavu.model.chess.features import features
 from dejavu.model.network import Network
 from dejavu.model.weights import fingerprint, load_weights
 from dejavu.retrieval.memory import Memory

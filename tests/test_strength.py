@@ -10,7 +10,7 @@ from fake_evaluator import Client, FakeEvaluator, best_move, even, field, last_i
 
 from dejavu.engine.match.statistics import Results
 from dejavu.engine.match.tournament import Tournament
-from dejavu.engine.strength import ANCHORS, STRONGEST, WEAKEST, strength
+from dejavu.engine.search.strength import ANCHORS, STRONGEST, WEAKEST, strength
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 

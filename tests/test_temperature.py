@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from fake_evaluator import FakeEvaluator, even, scattered_preference
 
-from dejavu.engine.limits import Limits
-from dejavu.engine.lines import BestMove, Info
 from dejavu.engine.options import Config
-from dejavu.engine.session import Session
-from dejavu.engine.tablebase import Tablebases
-from dejavu.engine.temperature import chances, decayed
+from dejavu.engine.search.limits import Limits
+from dejavu.engine.search.lines import BestMove, Info
+from dejavu.engine.search.tablebase import Tablebases
+from dejavu.engine.search.temperature import chances, decayed
+from dejavu.engine.uci.session import Session
 
 
 def play(

@@ -13,13 +13,13 @@ import pytest
 from fake_evaluator import Client
 from memories import small_memory
 
-from dejavu.engine.explanation_page import page
 from dejavu.engine.match.openings import read_openings
 from dejavu.engine.match.players import PlayerError, parse_player
 from dejavu.engine.match.record import read_games
-from dejavu.model.encoding import pack
+from dejavu.engine.pages.explanation import page
+from dejavu.model.chess.encoding import pack
+from dejavu.model.data.games import read_game
 from dejavu.model.explanation import Explanation, NeighbourDescription
-from dejavu.model.training.games import read_game
 from dejavu.retrieval.text import plain
 
 ROOT = Path(__file__).parent.parent

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from training import TINY, run_script, train
 
-from dejavu.model.encoding import move_to_index, pack, stack
+from dejavu.model.chess.encoding import move_to_index, pack, stack
 from dejavu.model.evaluations import Evaluations
 from dejavu.model.inference import NetworkEvaluator
 from dejavu.model.neighbours import EncodingCache

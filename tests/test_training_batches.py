@@ -9,13 +9,13 @@ import chess
 import numpy as np
 import torch
 
+from dejavu.model.chess.encoding import MIRRORED_MOVES, NO_MOVE, index_to_move, mirror, pack, stack, unpack
 from dejavu.model.config import PRESETS
-from dejavu.model.encoding import MIRRORED_MOVES, NO_MOVE, index_to_move, mirror, pack, stack, unpack
+from dejavu.model.data.dataset import MEMORY, TRAIN, Dataset
 from dejavu.model.inference import load_backbone
 from dejavu.model.neighbours import Retriever
 from dejavu.model.network import Network, Outputs
 from dejavu.model.training.batches import RowOrder, add_neighbours, add_twins, make_batch, mirrored_rows
-from dejavu.model.training.dataset import MEMORY, TRAIN, Dataset
 from dejavu.model.training.losses import losses
 from dejavu.model.training.replicas import Replicas
 from dejavu.model.weights import load_weights

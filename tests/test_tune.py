@@ -15,7 +15,7 @@ from fake_evaluator import FakeEvaluator, material, scattered
 from dejavu.engine.match.pace import Pace
 from dejavu.engine.match.players import PlayerError, PlayerSettings
 from dejavu.engine.match.solving import AnswerKeeper, Problem, Share, solve
-from dejavu.model.encoding import clock_byte, pack, stack
+from dejavu.model.chess.encoding import clock_byte, pack, stack
 
 ROOT = Path(__file__).resolve().parent.parent
 MATES = ROOT / "tests" / "positions" / "mates.epd"

@@ -12,10 +12,10 @@ import chess
 import pytest
 from training import SCRIPTS
 
-from dejavu.model.encoding import Packed, move_to_index, pack, unpack
-from dejavu.model.training.dataset import MEMORY, TRAIN, Dataset
-from dejavu.model.training.games import read_game
-from dejavu.model.training.records import join
+from dejavu.model.chess.encoding import Packed, move_to_index, pack, unpack
+from dejavu.model.data.dataset import MEMORY, TRAIN, Dataset
+from dejavu.model.data.games import read_game
+from dejavu.model.data.records import join
 
 sys.path.insert(0, str(SCRIPTS))
 import prepare_data

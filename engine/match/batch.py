@@ -18,11 +18,6 @@ import chess
 import chess.engine
 import numpy as np
 
-from dejavu.engine.endings import Endings
-from dejavu.engine.evaluator import EvaluationError, Expansion, expansions
-from dejavu.engine.limits import Limits
-from dejavu.engine.lines import Info
-from dejavu.engine.loader import EvaluatorFactory, load_network, wanted
 from dejavu.engine.match.adjudication import Adjudicator
 from dejavu.engine.match.game import Outcome, by_rule
 from dejavu.engine.match.pace import Pace
@@ -31,9 +26,14 @@ from dejavu.engine.match.record import PlayedGame, Record
 from dejavu.engine.match.schedule import ScheduledGame
 from dejavu.engine.match.tournament import Tournament
 from dejavu.engine.options import Config, OptionError, set_option
-from dejavu.engine.search import Leaf, Minibatch, Search
-from dejavu.engine.session import Session
-from dejavu.model.encoding import stack
+from dejavu.engine.search.endings import Endings
+from dejavu.engine.search.evaluator import EvaluationError, Expansion, expansions
+from dejavu.engine.search.limits import Limits
+from dejavu.engine.search.lines import Info
+from dejavu.engine.search.search import Leaf, Minibatch, Search
+from dejavu.engine.uci.loader import EvaluatorFactory, load_network, wanted
+from dejavu.engine.uci.session import Session
+from dejavu.model.chess.encoding import stack
 
 FULL_BATCHES = {"MinibatchSize": "1", "Hash": "16"}
 """Options for many games at once: each search waits for one position at a time, as if it were alone; the batch is

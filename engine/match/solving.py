@@ -15,12 +15,12 @@ import chess
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavu.engine.evaluator import Evaluator
-from dejavu.engine.lines import Info
-from dejavu.engine.loader import EvaluatorFactory
 from dejavu.engine.match.batch import SearchingGame, SharedPlayer, play_together
 from dejavu.engine.match.players import PlayerSettings
-from dejavu.engine.search import Search
+from dejavu.engine.search.evaluator import Evaluator
+from dejavu.engine.search.lines import Info
+from dejavu.engine.search.search import Search
+from dejavu.engine.uci.loader import EvaluatorFactory
 from dejavu.model.evaluations import Evaluations, join
 
 _EVALUATOR_OPTIONS = ("WeightsFile", "MemoryFile", "UseMemory", "MemoryReach", "Backend", "Threads")

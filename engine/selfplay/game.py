@@ -9,16 +9,16 @@ from dataclasses import dataclass, field
 import chess
 import numpy as np
 
-from dejavu.engine.lines import Info
 from dejavu.engine.match.batch import SearchingGame, SharedPlayer
 from dejavu.engine.match.game import by_rule
 from dejavu.engine.match.openings import Opening
-from dejavu.engine.search import Search
+from dejavu.engine.search.lines import Info
+from dejavu.engine.search.search import Search
 from dejavu.engine.selfplay.resignation import Resignation, gives_up
 from dejavu.engine.selfplay.targets import Target, target
-from dejavu.model.encoding import Packed, clock_byte, move_to_index, pack, stack
-from dejavu.model.training.dataset import NO_EVALUATION, Searches
-from dejavu.model.training.games import GamePositions
+from dejavu.model.chess.encoding import Packed, clock_byte, move_to_index, pack, stack
+from dejavu.model.data.dataset import NO_EVALUATION, Searches
+from dejavu.model.data.games import GamePositions
 
 _WHITE_RESULT = {"1-0": 1, "0-1": -1, "1/2-1/2": 0}
 

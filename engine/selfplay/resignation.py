@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dejavu.model.training.dataset import Dataset
+from dejavu.model.data.dataset import Dataset
 
 
 @dataclass(frozen=True)

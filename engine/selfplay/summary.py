@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dejavu.engine.selfplay.resignation import Check, Resignation, SearchedGame, check, searched_games
-from dejavu.model.training.shards import Shards, open_data
+from dejavu.model.data.shards import Shards, open_data
 from dejavu.retrieval.atomic import atomic_write
 
 THRESHOLDS = (0.6, 0.7, 0.8, 0.9, 0.95, 0.98)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from dejavu.engine.lines import ranked_places
-from dejavu.engine.tree import LOST, UNPROVEN, Tree
+from dejavu.engine.search.lines import ranked_places
+from dejavu.engine.search.tree import LOST, UNPROVEN, Tree
 
 
 class Target(NamedTuple):

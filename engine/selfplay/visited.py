@@ -11,11 +11,11 @@ import random
 
 import chess
 
-from dejavu.engine.lines import Info
 from dejavu.engine.match.batch import SearchingGame, SharedPlayer
-from dejavu.engine.search import Search
-from dejavu.engine.tree import UNPROVEN
-from dejavu.model.encoding import Packed, unpack
+from dejavu.engine.search.lines import Info
+from dejavu.engine.search.search import Search
+from dejavu.engine.search.tree import UNPROVEN
+from dejavu.model.chess.encoding import Packed, unpack
 
 
 class VisitingSearch(SearchingGame):

@@ -6,9 +6,9 @@ import chess
 import numpy as np
 from numpy.typing import NDArray
 
+from dejavu.model.chess.encoding import pack, stack
+from dejavu.model.chess.features import Features, features
 from dejavu.model.config import NetworkConfig
-from dejavu.model.encoding import pack, stack
-from dejavu.model.features import Features, features
 from dejavu.model.neighbours import EncodedArrays, RecordArrays
 from dejavu.retrieval.memory import CONTINUATION_PLIES
 

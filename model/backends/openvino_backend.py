@@ -23,7 +23,7 @@ import dejavu.model
 from dejavu.model.backends import compiled_cache
 from dejavu.model.backends.examples import example_features, example_neighbours, example_records
 from dejavu.model.backends.protocol import BackendError, Logits
-from dejavu.model.features import Features
+from dejavu.model.chess.features import Features
 from dejavu.model.neighbours import EncodedArrays, RecordArrays
 from dejavu.model.weights import Weights
 
@@ -267,7 +267,7 @@ def _code_digest() -> str:
     """Of the code that defines the network: compiled from another version of it, it may be another network."""
     state = hashlib.blake2b(digest_size=16)
     here = Path(str(dejavu.model.__file__)).parent
-    for path in (*sorted(here.glob("*.py")), *sorted(here.glob("backends/*.py"))):
+    for path in sorted(path for folder in (".", "backends", "chess") for path in here.glob(f"{folder}/*.py")):
         state.update(path.read_bytes())
     return state.hexdigest()
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from dejavu.model.features import Features
+    from dejavu.model.chess.features import Features
     from dejavu.model.neighbours import EncodedArrays, RecordArrays
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from dejavu.model.backbone import as_inputs
 from dejavu.model.backends.protocol import BackendError, Logits
+from dejavu.model.chess.features import Features
 from dejavu.model.chunked_cross_attention import EncodedNeighbours
-from dejavu.model.features import Features
 from dejavu.model.neighbour_encoder import Records
 from dejavu.model.neighbours import EncodedArrays, RecordArrays
 from dejavu.model.network import Network

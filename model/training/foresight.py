@@ -19,13 +19,13 @@ import torch.nn.functional as F  # noqa: N812 - the name everybody knows
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from dejavu.model.attacks import piece_codes
 from dejavu.model.backbone import Inputs
+from dejavu.model.chess.attacks import piece_codes
+from dejavu.model.chess.encoding import MIRRORED_MOVES, UNDERPROMOTION_OFFSET, mirror
 from dejavu.model.config import token_squares
-from dejavu.model.encoding import MIRRORED_MOVES, UNDERPROMOTION_OFFSET, mirror
+from dejavu.model.data.dataset import Dataset
 from dejavu.model.heads import PolicyHead
 from dejavu.model.network import Network, Outputs
-from dejavu.model.training.dataset import Dataset
 
 PLIES = 4
 """How far the board is foreseen: even, so that the same side is to move and the board is seen from the same end."""

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from dejavu.model.backbone import as_inputs
-from dejavu.model.features import features
+from dejavu.model.chess.features import features
+from dejavu.model.data.dataset import Dataset
 from dejavu.model.neighbours import Neighbours, Retriever, look_up
 from dejavu.model.network import Network
-from dejavu.model.training.dataset import Dataset
 from dejavu.model.training.ranks import Ranks
 from dejavu.retrieval.atomic import atomic_write
 

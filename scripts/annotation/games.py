@@ -15,7 +15,7 @@ import chess.pgn
 
 from annotation.teacher import TEACHER_ERRORS, Teacher, Verdict, after_best
 from dejavu.engine.match.openings import Opening
-from dejavu.model.training.games import BrokenGameError, read_game
+from dejavu.model.data.games import BrokenGameError, read_game
 
 RESIGN_CENTIPAWNS = 1500
 RESIGN_PLIES = 10

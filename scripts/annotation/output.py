@@ -12,7 +12,7 @@ import chess.pgn
 from command_line.game_files import name_broken
 
 from annotation.games import RESULTS, SOURCE_TAG, Answer
-from dejavu.model.training.games import split_games
+from dejavu.model.data.games import split_games
 
 
 class OutputError(ValueError):

@@ -11,7 +11,7 @@ import chess
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavu.model.encoding import Packed, clock_byte, pack, stack
+from dejavu.model.chess.encoding import Packed, clock_byte, pack, stack
 
 REPEATS = 5
 

@@ -15,11 +15,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benches.common import REPEATS, random_positions, timed
-from dejavu.model.attacks import legal_mask
 from dejavu.model.backbone import as_inputs
+from dejavu.model.chess.attacks import legal_mask
+from dejavu.model.chess.encoding import UNDERPROMOTION_OFFSET
+from dejavu.model.chess.features import features
 from dejavu.model.config import PRESETS
-from dejavu.model.encoding import UNDERPROMOTION_OFFSET
-from dejavu.model.features import features
 from dejavu.model.network import Network
 from dejavu.model.training.batches import Batch
 from dejavu.model.training.checkpoint import Masters

@@ -14,7 +14,7 @@ from typing import BinaryIO, TextIO
 
 import zstandard
 
-from dejavu.model.training.games import split_games
+from dejavu.model.data.games import split_games
 from dejavu.retrieval.text import plain
 
 BROKEN_GAMES_NAMED = 20

@@ -13,14 +13,14 @@ import build_memory
 import selfplay
 import train
 
-from dejavu.engine.evaluator import Evaluator
-from dejavu.engine.loader import EvaluatorFactory
 from dejavu.engine.match.openings import read_openings
 from dejavu.engine.match.statistics import Sprt, estimate
+from dejavu.engine.search.evaluator import Evaluator
 from dejavu.engine.selfplay.gate import Contestant, Gate
 from dejavu.engine.selfplay.generations import Generation, best_of, draw, read_generations, write_generations
 from dejavu.engine.selfplay.resignation import Resignation, check, searched_games
-from dejavu.model.training.shards import Shards, open_data
+from dejavu.engine.uci.loader import EvaluatorFactory
+from dejavu.model.data.shards import Shards, open_data
 from dejavu.model.weights import load_weights
 from dejavu.retrieval.memory import Memory
 

@@ -1,0 +1,1 @@
+"""Pages for people: HTML of one file, to be opened in a browser."""

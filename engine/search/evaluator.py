@@ -1,0 +1,171 @@
+"""From positions to what the tree stores of them: evaluator protocol, softmax over legal moves, cache."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dejavu.model.chess.attacks import attacks, legal_mask
+from dejavu.model.chess.encoding import NO_MOVE, POLICY_SIZE, Packed
+from dejavu.model.chess.mates import mating_moves
+from dejavu.model.evaluations import Evaluations
+
+if TYPE_CHECKING:
+    import chess
+
+CacheKey = tuple[Packed, int]
+"""Packed position and clock byte: everything an evaluation depends on."""
+
+
+class EvaluationError(RuntimeError):
+    """The evaluator's answer cannot be used; the message is one sentence for the user."""
+
+
+class Evaluator(Protocol):
+    """What the search needs of a network."""
+
+    use_memory: bool
+    memory_reach: float
+    """Squared distance up to which a remembered position is near enough to be asked."""
+
+    def evaluate(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> Evaluations:
+        """Evaluate packed positions: planes [B, 4], clock bytes [B]."""
+
+    def describe(self) -> str:
+        """One line: what plays."""
+
+
+class Neighbour(Protocol):
+    """A position the network was reminded of."""
+
+    @property
+    def move(self) -> int:
+        """Policy index of what was played there."""
+
+    def describe(self, asked: chess.Board) -> str:
+        """One line: where it was and what came next, in the colours of the position that was `asked` about."""
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """An evaluator that can name the neighbours it retrieved."""
+
+    use_memory: bool
+
+    def neighbours(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> Sequence[Neighbour]:
+        """Neighbours of one packed position: planes [1, 4], clock byte [1]."""
+
+
+class UniformEvaluator:
+    """Knows the rules and nothing else: all moves alike, all positions even, but for mates at once."""
+
+    use_memory = False
+    memory_reach = 0.0
+
+    def evaluate(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> Evaluations:
+        """List the legal moves; logits are 0, WDL is 25 % 50 % 25 %."""
+        sets = attacks(planes)
+        legal = legal_mask(planes, sets)
+        position, moves = np.divmod(np.flatnonzero(legal), POLICY_SIZE)
+        wdl = np.tile(np.array([0.25, 0.5, 0.25], np.float32), (len(planes), 1))
+        return Evaluations(
+            offsets=np.searchsorted(position, np.arange(len(planes) + 1)),
+            moves=moves.astype(np.uint16),
+            logits=np.zeros(len(moves), np.float32),
+            mating=mating_moves(planes, sets, legal),
+            wdl=wdl,
+        )
+
+    def describe(self) -> str:
+        return "no network: every move alike"
+
+
+class Expansion(NamedTuple):
+    """What the tree stores of one evaluated position."""
+
+    moves: bytes
+    """uint16 policy indices: a move that mates at once, then the likeliest move first."""
+    priors: bytes
+    """float32 P of those moves; their sum is 1."""
+    value: float
+    """Win minus loss probability, from the side to move."""
+    draw: float
+    """Draw probability."""
+    mates: bool = False
+    """The first move mates at once."""
+
+
+def priors(evaluations: Evaluations, temperature: float) -> tuple[NDArray[np.uint16], NDArray[np.float32]]:
+    """Moves [M] and their P [M], position by position as in `evaluations`, the likeliest first.
+
+    Softmax of logits / temperature over each position's legal moves, for all positions at once.
+    """
+    offsets = evaluations.offsets
+    sizes = np.diff(offsets)
+    # reduceat would read a neighbour's entry for a position without moves, so those are left out.
+    starts = offsets[:-1][sizes > 0]
+    if starts.size == 0:
+        return evaluations.moves, evaluations.logits
+    segments = np.repeat(np.arange(starts.size), sizes[sizes > 0])
+    scaled = evaluations.logits.astype(np.float32) / np.float32(temperature)
+    weights = np.exp(scaled - np.maximum.reduceat(scaled, starts)[segments])
+    probabilities = weights / np.add.reduceat(weights, starts)[segments]
+    order = np.lexsort((-probabilities, segments))
+    return evaluations.moves[order], probabilities[order].astype(np.float32)
+
+
+def expansions(evaluations: Evaluations, temperature: float) -> list[Expansion]:
+    """One `Expansion` per position; raises EvaluationError if the network's numbers are not finite."""
+    if not (np.isfinite(evaluations.logits).all() and np.isfinite(evaluations.wdl).all()):
+        raise EvaluationError("the network's answer is not a number: its weights file is damaged")
+    moves, probabilities = priors(evaluations, temperature)
+    offsets = evaluations.offsets
+    mates = evaluations.mating != NO_MOVE
+    for b in np.flatnonzero(mates):
+        part = slice(offsets[b], offsets[b + 1])
+        order = np.argsort(moves[part] != evaluations.mating[b], kind="stable")
+        moves[part], probabilities[part] = moves[part][order], probabilities[part][order]
+    move_bytes = moves.astype(np.uint16).tobytes()
+    prior_bytes = probabilities.tobytes()
+    return [
+        Expansion(move_bytes[2 * start : 2 * end], prior_bytes[4 * start : 4 * end], win - loss, draw, mate)
+        for start, end, (win, draw, loss), mate in zip(
+            offsets[:-1].tolist(), offsets[1:].tolist(), evaluations.wdl.tolist(), mates.tolist(), strict=True
+        )
+    ]
+
+
+class EvaluationCache:
+    """Evaluations of positions seen lately, the least recently used dropped first.
+
+    Keyed by the exact position and clock byte, so a transposition never gets another position's answer.
+    """
+
+    ENTRY_BYTES = 720
+    """Measured for 35 moves: byte strings, tuple, floats, key, and the place in the dictionary."""
+
+    def __init__(self, capacity_bytes: int) -> None:
+        self.capacity = max(1, capacity_bytes // self.ENTRY_BYTES)
+        # Not a dict: finding its oldest entry takes longer than an evaluation's search once it is full.
+        self._entries: OrderedDict[CacheKey, Expansion] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: CacheKey) -> Expansion | None:
+        """The stored expansion, which becomes the most recently used one, or None."""
+        found = self._entries.get(key)
+        if found is not None:
+            self._entries.move_to_end(key)
+        return found
+
+    def put(self, key: CacheKey, expansion: Expansion) -> None:
+        """Store an expansion; the oldest one makes room."""
+        entries = self._entries
+        entries[key] = expansion
+        if len(entries) > self.capacity:
+            entries.popitem(last=False)

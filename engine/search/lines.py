@@ -1,0 +1,140 @@
+"""What a search tells its user: principal variations with their scores, info lines, the best move."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import chess
+
+from dejavu.engine.options import Config
+from dejavu.engine.search.tree import LOST, TABLEBASE_PLIES, WON, Tree
+from dejavu.model.chess.encoding import index_to_move
+
+CENTIPAWN_SCALE, CENTIPAWN_SLOPE = 90.0, 1.5637541897
+"""lc0's centipawn curve: cp = 90 tan(1.5637541897 Q)."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One principal variation; the score is for the side to move at the root."""
+
+    moves: tuple[str, ...]
+    score: int
+    """What stands behind `score cp`, in the unit of ScoreType."""
+    mate: int | None
+    """Moves to mate, negative if the side to move is mated; None if no mate is proven."""
+    wdl: tuple[int, int, int]
+    """Thousandths; their sum is 1000."""
+
+
+@dataclass(frozen=True)
+class Info:
+    """Everything an `info` line tells."""
+
+    depth: int
+    selective_depth: int
+    milliseconds: int
+    nodes: int
+    nodes_per_second: int
+    hash_permille: int
+    tablebase_hits: int
+    lines: tuple[Line, ...]
+    move_stats: tuple[str, ...] = ()
+    """What is known of each root move, if that was asked for (see `move_stats`)."""
+
+
+class BestMove(NamedTuple):
+    """The answer to `go`."""
+
+    move: str | None
+    """None if the game is over."""
+    ponder: str | None
+    reason: str
+    """Why the search ended, in a word or two."""
+
+
+def value(tree: Tree, node: int, draw_score: float = 0.0) -> float:
+    """Q of a visited node for the player who moved into it, to whom a draw is worth `draw_score`."""
+    return (tree.value_sum[node] + draw_score * tree.draw_sum[node]) / tree.visits[node]
+
+
+def mate_in(tree: Tree, child: int) -> int | None:
+    """Moves to mate after the root move to `child`, negative if we are mated; None if not proven."""
+    proof, plies = tree.proof[child], tree.plies_to_mate[child]
+    if plies >= TABLEBASE_PLIES or proof not in (WON, LOST):
+        return None
+    return (plies + 2) // 2 if proof == WON else -((plies + 1) // 2)
+
+
+def ranked_places(tree: Tree, root: int, draw_score: float) -> list[int]:
+    """Places of the visited moves among the edges of `root`, the best first; an unvisited one, too, if it leads."""
+    children = tree.ranked_children(root, draw_score)
+    places = [tree.edge[child] - tree.first_edge[root] for child in children]
+    unvisited = len(children) < tree.edge_count[root]
+    if unvisited and (not children or tree.proof[children[0]] == LOST):
+        # Anything unseen is better than a proven loss. It may have a node, whose evaluation `stop` has overtaken.
+        nodes = tree.children[root]
+        return [next((place for place, child in enumerate(nodes) if not tree.visits[child]), len(nodes)), *places]
+    return places
+
+
+def variations(tree: Tree, root: int, board: chess.Board, places: Sequence[int], config: Config) -> list[Line]:
+    """The lines of the root moves at `places` among the edges of `root`, which has `board`."""
+    children = tree.children[root]
+    return [
+        _line(tree, children[place], board, config)
+        if place < len(children) and tree.visits[children[place]]
+        else _unseen(tree, root, place, board, config)
+        for place in places
+    ]
+
+
+def _unseen(tree: Tree, root: int, place: int, board: chess.Board, config: Config) -> Line:
+    """A root move without a visit; its score is the root's own evaluation."""
+    move = index_to_move(tree.edge_move[tree.first_edge[root] + place], board)
+    q, draw = -value(tree, root), tree.draw_sum[root] / tree.visits[root]
+    return Line((move.uci(),), score(q, draw, config), None, win_draw_loss(q, draw))
+
+
+def _line(tree: Tree, child: int, root_board: chess.Board, config: Config) -> Line:
+    """The variation of the root move to `child`: always the best child, down to the end of the tree."""
+    board = root_board.copy(stack=False)
+    moves: list[str] = []
+    node, draw_score = child, config.draw_score
+    while True:
+        move = index_to_move(tree.move_into(node), board)
+        moves.append(move.uci())
+        board.push(move)
+        draw_score = -draw_score
+        ranked = tree.ranked_children(node, draw_score)
+        if not ranked:
+            break
+        node = ranked[0]
+    q, draw = value(tree, child), tree.draw_sum[child] / tree.visits[child]
+    return Line(tuple(moves), score(q, draw, config), mate_in(tree, child), win_draw_loss(q, draw))
+
+
+def win_draw_loss(value: float, draw: float) -> tuple[int, int, int]:
+    """The chances behind Q and a draw probability, in thousandths."""
+    value = min(1.0, max(-1.0, value))
+    draw = min(1.0 - abs(value), max(0.0, draw))
+    win, loss = round(500 * (1 + value - draw)), round(500 * (1 - value - draw))
+    return win, max(0, 1000 - win - loss), loss
+
+
+def score(value: float, draw: float, config: Config) -> int:
+    """The number behind `score cp` for Q and a draw probability, under ScoreType and DrawScore."""
+    value = min(1.0, max(-1.0, value + config.draw_score * draw))
+    if config.score_type == "WDL":
+        return round(5000 * (1 + value))
+    if config.score_type == "Q":
+        return round(10000 * value)
+    return centipawns(value)
+
+
+def centipawns(value: float) -> int:
+    """The score in centipawns that Q, -1 to 1, stands for."""
+    return round(CENTIPAWN_SCALE * math.tan(CENTIPAWN_SLOPE * value))

@@ -1,0 +1,472 @@
+"""Monte Carlo tree search in numbered phases, after AlphaZero and lc0.
+
+    1 gather     walk down by PUCT to a minibatch of leaves, each walk leaving virtual visits behind
+    2 expand     leaves known by the rules, the tablebases or the cache are finished at once
+    3 evaluate   the network judges the rest together
+    4 back up    values go up to the root, virtual visits are taken back
+    5 report     info lines; a stopper may end the search
+
+While the network judges one minibatch, the next is gathered. The formulas are lc0's: PUCT with cpuct growing with
+visits, first-play urgency by reduction, softmax temperature, collisions.
+
+`Search.run` does all of it. Many searches can also share one evaluator: whoever drives them calls `gather`, judges the
+leaves, and hands the answers to `settle`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import NamedTuple
+
+import chess
+import numpy as np
+
+from dejavu.engine.options import Config
+from dejavu.engine.search.clock import Pace
+from dejavu.engine.search.endings import Endings
+from dejavu.engine.search.evaluator import EvaluationCache, Evaluator, Expansion, expansions
+from dejavu.engine.search.lines import BestMove, Info, mate_in, value
+from dejavu.engine.search.move_stats import move_stats
+from dejavu.engine.search.reporting import Reporter
+from dejavu.engine.search.stoppers import Progress, first_reason
+from dejavu.engine.search.tablebase import Tablebases
+from dejavu.engine.search.task import Signals, Task
+from dejavu.engine.search.tree import DRAWN, LOST, NO_NODE, TABLEBASE_PLIES, UNPROVEN, WON
+from dejavu.model.chess.encoding import Packed, clock_byte, index_to_move, move_to_index, pack, stack, unpack
+
+MAX_COLLISIONS = 32
+"""Walks of one minibatch that may end at a leaf already waiting (lc0's collision limit)."""
+
+MAX_FINISHED = 64
+"""Walks of one gathering that may end without the network, so that stoppers are asked often enough."""
+
+OVERLAP_BATCHES = 16
+"""A tree of so many minibatches is old enough that the next is gathered before the last has been judged."""
+
+SLOW_SLICE_SECONDS = 0.005
+"""How long a search held back by NodesPerSecondLimit waits before it looks at its clock again."""
+
+
+class Leaf(NamedTuple):
+    """A node that waits for the network."""
+
+    node: int
+    depth: int
+    key: Packed
+    clock: int
+
+
+class Minibatch(NamedTuple):
+    """What one gathering found."""
+
+    leaves: list[Leaf]
+    collisions: list[int]
+    """Nodes where walks ended that waited already: their virtual visits are taken back with the leaves'."""
+
+
+class Search:
+    """Runs one `Task`. The tree keeps what was learned, for the next move."""
+
+    def __init__(
+        self,
+        task: Task,
+        evaluator: Evaluator,
+        cache: EvaluationCache,
+        tablebases: Tablebases,
+        endings: Endings,
+        config: Config,
+        pace: Pace,
+        signals: Signals,
+        report: Callable[[Info], None],
+        say: Callable[[str], None],
+    ) -> None:
+        """`report` gets the info lines, `say` the rare sentences for the user."""
+        self.task = task
+        self.tree = task.tree
+        self.root = task.root
+        self.evaluator = evaluator
+        self.cache = cache
+        self.tablebases = tablebases
+        self.endings = endings
+        self.config = config
+        self.pace = pace
+        self.signals = signals
+        self.reporter = Reporter(config, cache, tablebases, report)
+        self.say = say
+        self.progress = Progress()
+        self._waiting = 0
+        """Leaves that have been gathered and not settled."""
+        self._root_board = task.board
+        self._newest = NO_NODE, task.board
+        """The node made last, and its board."""
+        self._began = time.perf_counter()
+        self._best_child = NO_NODE
+        if self.tree.first_edge[self.root] >= 0:
+            self._disturb_root()
+
+    def run(self) -> BestMove:
+        """Search until a stopper or `stop` ends it, and answer; blocks as long as UCI forbids an answer."""
+        with ThreadPoolExecutor(1, "evaluate") as worker:
+            reason = self._search(worker)
+        if self.signals.must_wait(self.task.wait_for_stop):
+            self._send_report(self.config.log_live_stats)
+            self.signals.wait_until_answer_is_allowed(self.task.wait_for_stop)
+        return self.answer(reason)
+
+    def _search(self, worker: Executor) -> str:
+        """Minibatch after minibatch; why it ended. `worker` has one thread: it judges one minibatch at a time."""
+        pending: tuple[Minibatch, Future[list[Expansion]]] | None = None
+        began = time.perf_counter()
+        while (reason := self.reason_to_stop()) is None:
+            if self._allowance() < 1:
+                if pending is not None:
+                    self.settle(pending[0], pending[1].result())
+                    pending = None
+                self.signals.stop.wait(SLOW_SLICE_SECONDS)
+                began = time.perf_counter()
+                self._report_if_new()
+                continue
+            batch = self.gather()
+            answers = worker.submit(self._judge_unless_stopped, batch.leaves)
+            if pending is not None:
+                self.settle(pending[0], pending[1].result())
+            pending = batch, answers
+            if not self._may_overlap():
+                self.settle(batch, answers.result())
+                pending = None
+            now = time.perf_counter()
+            self.pace.measured(len(batch.leaves), now - began)
+            began = now
+            self._report_if_new()
+        if pending is not None:
+            self.settle(pending[0], pending[1].result())
+        return reason
+
+    def reason_to_stop(self) -> str | None:
+        """Why the search should end now, in a word; None to go on."""
+        if self.tree.first_edge[self.root] < 0:
+            return None
+        if self.signals.stop.is_set():
+            return "stop"
+        self._refresh_progress()
+        return first_reason(self.task.stoppers, self.progress)
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether the root has been evaluated."""
+        return self.tree.visits[self.root] > 0
+
+    def answer(self, reason: str) -> BestMove:
+        """The move to play, after the info line that names it: the best so far, or one that is drawn."""
+        choice = self.task.choice
+        drawn = choice.place(self.tree, self.root, self._root_board) if choice is not None else None
+        statistics = self.config.verbose_move_stats or self.config.log_live_stats
+        moves = self._send_report(statistics, drawn).lines[0].moves
+        return BestMove(moves[0], moves[1] if len(moves) > 1 else None, reason)
+
+    # Phases 1 to 4
+
+    def gather(self) -> Minibatch:
+        """Phases 1 and 2: leaves for the network. Each minibatch must be settled, the oldest first."""
+        if self.tree.first_edge[self.root] < 0:
+            leaves = [self._gather_root()]
+            collisions: list[int] = []
+        else:
+            leaves, collisions = self._gather(self._next_batch_size())
+        self._waiting += len(leaves)
+        return Minibatch(leaves, collisions)
+
+    def settle(self, batch: Minibatch, answers: Sequence[Expansion]) -> None:
+        """Phase 4 for a minibatch and the network's answers to its leaves; without answers they stay unvisited."""
+        tree, root = self.tree, self.root
+        for leaf, expansion in zip(batch.leaves, answers, strict=False):
+            self.cache.put((leaf.key, leaf.clock), expansion)
+            if leaf.node == root:
+                expansion = self._of_root_moves(expansion)
+            self._expand(leaf.node, leaf.depth, expansion)
+            if leaf.node == root and not expansion.mates:
+                self._disturb_root()
+        for leaf in batch.leaves:
+            tree.add_in_flight(leaf.node, root, -1)
+        for node in batch.collisions:
+            tree.add_in_flight(node, root, -1)
+        self._waiting -= len(batch.leaves)
+        if tree.bytes >= self.task.tree_bytes and not self._waiting:
+            self.root = tree.prune(root, self.task.tree_bytes // 2)
+
+    def judge(self, leaves: Sequence[Leaf]) -> list[Expansion]:
+        """Phase 3: the network's answers."""
+        if not leaves:
+            return []
+        planes = stack([leaf.key for leaf in leaves])
+        clocks = np.array([leaf.clock for leaf in leaves], np.uint8)
+        return expansions(self.evaluator.evaluate(planes, clocks), self.config.policy_temperature)
+
+    def _judge_unless_stopped(self, leaves: Sequence[Leaf]) -> list[Expansion]:
+        """`judge`, but a minibatch that `stop` overtakes in the queue is given up: nobody waits for two."""
+        return [] if self.signals.stop.is_set() and self.has_answer else self.judge(leaves)
+
+    def _gather_root(self) -> Leaf:
+        tree, root, clock = self.tree, self.root, self._root_board.halfmove_clock
+        key = tree.key[root]
+        tree.add_in_flight(root, root, 1)
+        return Leaf(root, 0, key, clock_byte(clock, self._repeats(root, key, clock)))
+
+    def _of_root_moves(self, expansion: Expansion) -> Expansion:
+        allowed = {move_to_index(move, self._root_board) for move in self.task.root_moves}
+        return _restricted(expansion, allowed)
+
+    def _disturb_root(self) -> None:
+        """Mix noise into the priors of the root, which has its edges."""
+        noise = self.task.noise
+        if noise is not None and self.tree.edge_count[self.root]:
+            self.tree.set_priors(self.root, noise.mixed(self.tree.priors(self.root)))
+
+    def _may_overlap(self) -> bool:
+        """Whether to gather while a minibatch is being judged.
+
+        Walks that do not know yet what the minibatch before them finds are wasted on a young tree, a tree that is to be
+        pruned must have no visit under way, and minibatches of one ask for one walk at a time.
+        """
+        tree, size = self.tree, self.config.minibatch_size
+        return size > 1 and tree.visits[self.root] >= OVERLAP_BATCHES * size and tree.bytes < self.task.tree_bytes
+
+    def _allowance(self) -> float:
+        """Visits that NodesPerSecondLimit leaves for now; the first is free, since there must be an answer."""
+        limit = self.config.nodes_per_second_limit
+        if limit == 0:
+            return math.inf
+        return 1 + limit * (time.perf_counter() - self._began) - self.progress.playouts - self._waiting
+
+    def _next_batch_size(self) -> int:
+        visits = self.tree.visits[self.root]
+        # A young tree knows too little to send many walks at once: each batch at most doubles it.
+        size = min(self.config.minibatch_size, max(1, visits))
+        size = int(max(1, min(size, self._allowance())))
+        if self.task.node_limit is not None:
+            size = min(size, self.task.node_limit - visits - self._waiting)
+        return size
+
+    def _gather(self, size: int) -> tuple[list[Leaf], list[int]]:
+        """Up to `size` leaves for the network, and the nodes of walks that collided."""
+        tree, root, signals = self.tree, self.root, self.signals
+        limit = self.task.node_limit
+        leaves: list[Leaf] = []
+        collisions: list[int] = []
+        finished = 0
+        while len(leaves) < size and len(collisions) < MAX_COLLISIONS and finished < MAX_FINISHED:
+            if tree.proof[root] or signals.stop.is_set():
+                break
+            if limit is not None and tree.visits[root] + self._waiting + len(leaves) >= limit:
+                break
+            node, depth = self._select()
+            if tree.in_flight[node]:
+                tree.add_in_flight(node, root, 1)
+                collisions.append(node)
+                continue
+            leaf = self._finish_if_known(node, depth)
+            if leaf is None:
+                finished += 1
+            else:
+                tree.add_in_flight(node, root, 1)
+                leaves.append(leaf)
+        return leaves, collisions
+
+    def _select(self) -> tuple[int, int]:
+        """Phase 1, one walk: the node it ends at, which is proven or has no edges, and its depth.
+
+        PUCT: the child with the largest Q + cpuct P sqrt(N of the parent) / (1 + N + visits under way). To Q
+        comes DrawScore times the probability of a draw; its sign changes with the side to move.
+        """
+        tree, config = self.tree, self.config
+        visits, in_flight, value_sum = tree.visits, tree.in_flight, tree.value_sum
+        prior, proof, children_of = tree.prior, tree.proof, tree.children
+        cpuct, base, factor = config.cpuct, config.cpuct_base, config.cpuct_factor
+        reduction = config.fpu_value
+        draw_sum, draw_score = tree.draw_sum, config.draw_score
+        node, depth = self.root, 0
+        while True:
+            parent_visits = visits[node]
+            children = children_of[node]
+            exploration = (cpuct + factor * math.log((parent_visits + base) / base)) * math.sqrt(
+                max(parent_visits - 1, 1)
+            )
+            urgency = -value_sum[node] / parent_visits - reduction * math.sqrt(tree.visited_policy[node])
+            if draw_score:
+                urgency += draw_score * draw_sum[node] / parent_visits
+            best, best_score = NO_NODE, -math.inf
+            for child in children:
+                if proof[child] == LOST:
+                    continue
+                n = visits[child]
+                q = value_sum[child] / n if n else urgency
+                if draw_score and n:
+                    q += draw_score * draw_sum[child] / n
+                score = q + exploration * prior[child] / (1 + n + in_flight[child])
+                if score > best_score:
+                    best, best_score = child, score
+            depth += 1
+            if len(children) < tree.edge_count[node]:
+                edge = tree.first_edge[node] + len(children)
+                if urgency + exploration * tree.edge_prior[edge] > best_score:
+                    return self._add_child(node), depth
+            node = best
+            draw_score = -draw_score
+            if proof[node] or tree.first_edge[node] < 0:
+                return node, depth
+
+    def _add_child(self, node: int) -> int:
+        """Make the node behind the next unvisited edge; its board is kept until `_finish_if_known`."""
+        tree = self.tree
+        board = unpack(tree.key[node], tree.clock[node])
+        board.push(index_to_move(tree.next_move(node), board))
+        child = tree.add_child(node, pack(board), board.halfmove_clock)
+        self._newest = child, board
+        return child
+
+    def _finish_if_known(self, node: int, depth: int) -> Leaf | None:
+        """Phase 2: back the walk up at once if no network is needed, else say what to evaluate."""
+        tree, root = self.tree, self.root
+        if not tree.proof[node] and not tree.visits[node]:
+            newest, board = self._newest
+            known = self._known_result(node, board if node == newest else unpack(tree.key[node], tree.clock[node]))
+            if known is not None:
+                tree.prove(node, root, *known)
+        if tree.proof[node]:
+            self._count(node, depth, 0.0, 0.0)
+            return None
+        # A repeated position is a draw above, so the flag is never set below the root.
+        key, clock = tree.key[node], clock_byte(tree.clock[node], False)
+        cached = self.cache.get((key, clock))
+        if cached is None:
+            return Leaf(node, depth, key, clock)
+        self._expand(node, depth, cached)
+        return None
+
+    def _known_result(self, node: int, board: chess.Board) -> tuple[int, int] | None:
+        """What the rules or the tablebases say of a new node: its proof and the plies to mate."""
+        known = self._result_by_rules(node, self.tree.key[node], board)
+        if known is None and chess.popcount(board.occupied) == 3:
+            solved = self.endings.result(board)
+            if solved is not None:
+                outcome, plies = solved
+                return (WON, DRAWN, LOST)[outcome + 1], plies
+        if known is None and self.tablebases.pieces:
+            result = self.tablebases.result(board)
+            if result is not None:
+                known = (DRAWN, 0) if result == 0 else (LOST if result > 0 else WON, TABLEBASE_PLIES)
+        return known
+
+    def _result_by_rules(self, node: int, key: Packed, board: chess.Board) -> tuple[int, int] | None:
+        """Draws the position does not show by having no moves; mate goes before the 50-move rule."""
+        if board.halfmove_clock >= 4 and self._repeats(node, key, board.halfmove_clock):
+            return DRAWN, 0
+        if board.halfmove_clock >= 100:
+            return (WON, 0) if board.is_checkmate() else (DRAWN, 0)
+        if not (board.pawns | board.rooks | board.queens) and board.is_insufficient_material():
+            return DRAWN, 0
+        return None
+
+    def _repeats(self, node: int, key: Packed, clock: int) -> bool:
+        """Whether the position stood on the board before: on the way from the root, or in the game."""
+        tree, root, history = self.tree, self.root, self.task.history
+        keys, parent = tree.key, tree.parent
+        for distance in range(1, clock + 1):
+            if node == root:
+                # The rest of the way back lies in the game; only every second position has the same mover.
+                before = history[::-1][: clock - distance + 1]
+                return key in before[distance % 2 == 1 :: 2]
+            node = parent[node]
+            if distance % 2 == 0 and keys[node] == key:
+                return True
+        return False
+
+    def _expand(self, node: int, depth: int, expansion: Expansion) -> None:
+        """Phases 2 and 4 for an evaluated leaf: give it its edges, or its result if it has none."""
+        tree = self.tree
+        if expansion.moves:
+            tree.expand(node, expansion)
+        else:
+            checkmate = unpack(tree.key[node]).is_check()
+            tree.prove(node, self.root, *((WON, 0) if checkmate else (DRAWN, 0)))
+        self._count(node, depth, -expansion.value, expansion.draw)
+        limit, root = self.task.node_limit, self.root
+        if expansion.mates and (limit is None or tree.visits[root] + tree.in_flight[root] < limit):
+            mate = self._add_child(node)
+            tree.prove(mate, root, WON, 0)
+            self._count(mate, depth + 1, 0.0, 0.0)
+
+    def _count(self, node: int, depth: int, value: float, draw: float) -> None:
+        """Phase 4: one visit. The value of a proven node is the tree's affair."""
+        self.tree.back_up(node, self.root, value, draw)
+        self.progress.playouts += 1
+        self.reporter.count(depth)
+
+    # Phase 5
+
+    def _refresh_progress(self) -> None:
+        tree, root, progress, draw_score = self.tree, self.root, self.progress, self.config.draw_score
+        now = time.perf_counter()
+        progress.nodes = tree.visits[root]
+        progress.elapsed = now - self.signals.started
+        progress.searching = now - self._began
+        progress.pondering = self.signals.pondering
+        progress.depth = self.reporter.depth_sum / max(progress.playouts, 1)
+        batches = 2 if self._may_overlap() else 1
+        progress.batch_seconds = batches * self.pace.expected(self._next_batch_size())
+        progress.proven = tree.proof[root] != UNPROVEN
+        children = tree.ranked_children(root, draw_score)
+        self._best_child = children[0] if children else NO_NODE
+        progress.mate_in = mate_in(tree, children[0]) if children else None
+        counts = [tree.visits[child] for child in children if tree.proof[child] != LOST]
+        progress.best_visits = counts[0] if counts else 0
+        progress.second_visits = max(counts[1:], default=0)
+        progress.best_has_best_value = not children or children[0] == max(
+            children, key=lambda child: value(tree, child, draw_score)
+        )
+
+    def _report_if_new(self) -> None:
+        if self.reporter.must_be_quiet():
+            return
+        self._refresh_progress()
+        if self.reporter.is_due(self.progress, self._best_child):
+            self._send_report(self.config.log_live_stats)
+
+    def _send_report(self, statistics: bool, drawn: int | None = None) -> Info:
+        """Report the best moves; one that was drawn, a place among the root's edges, comes before them.
+
+        With `statistics`, report what is known of every root move, too.
+        """
+        self._refresh_progress()
+        tree, root, board = self.tree, self.root, self._root_board
+        moves = tuple(move_stats(tree, root, board, self._own_value, self.config)) if statistics else ()
+        return self.reporter.send(tree, root, board, self.progress, self._best_child, moves, drawn)
+
+    def _own_value(self, board: chess.Board, node: int) -> float | None:
+        """V of a node for its side to move: what the network alone said of it, None if that is forgotten."""
+        repeated = node == self.root and self._repeats(node, self.tree.key[node], board.halfmove_clock)
+        found = self.cache.get((self.tree.key[node], clock_byte(board.halfmove_clock, repeated)))
+        return None if found is None else found.value
+
+
+def _restricted(expansion: Expansion, allowed: set[int]) -> Expansion:
+    """The expansion with the allowed moves and no others, their P scaled to the sum 1.
+
+    Also with those that the evaluator has overlooked, which happens in positions that no game can reach.
+    """
+    moves = np.frombuffer(expansion.moves, np.uint16)
+    kept = np.array([move in allowed for move in moves.tolist()], bool)
+    overlooked = sorted(allowed.difference(moves.tolist()))
+    if kept.all() and not overlooked:
+        return expansion
+    priors = np.append(np.frombuffer(expansion.priors, np.float32)[kept], np.zeros(len(overlooked), np.float32))
+    total = float(priors.sum())
+    priors = priors / total if total > 0 else np.full(len(priors), 1 / len(priors))
+    return expansion._replace(
+        moves=np.append(moves[kept], np.array(overlooked, np.uint16)).tobytes(),
+        priors=priors.astype(np.float32).tobytes(),
+        mates=expansion.mates and bool(kept[0]),
+    )

@@ -1,0 +1,1 @@
+"""Data sets of positions, from game files and back."""
