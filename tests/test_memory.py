@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from memories import small_memory
 
-from dejavu.model import encoding
+from dejavu.model.chess import encoding
 from dejavu.retrieval import memory as memory_module
 from dejavu.retrieval.memory import NO_MOVE, POLICY_SIZE, Memory, MemoryFileError, encode_names
 

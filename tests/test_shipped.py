@@ -146,5 +146,6 @@ def test_python_chess_plays_moves_on_the_clock_with_it() -> None:
         engine.configure({"Threads": 1})
         for _ in range(16):
             result = engine.play(board, limit)
+            assert result.move is not None
             assert result.move in board.legal_moves
             board.push(result.move)
