@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -75,6 +76,9 @@ def test_a_simplified_copy_rounded_to_bfloat16_judges_alike() -> None:
 def test_it_plays_from_any_folder_and_names_its_neighbours(tmp_path: Path) -> None:
     lines = talk("uci\nisready\nposition startpos moves e2e4 c7c5\neval\ngo nodes 40\nisready\nquit\n", tmp_path)
     assert lines[0] == "id name Dejavu 0.1.0"
+    named = [line for line in lines[: lines.index("readyok")] if line.startswith("info string network dejavu-")]
+    assert len(named) == 1  # name and date of the net, once
+    assert re.search(r"dejavu-\d+ of 20\d\d-\d\d-\d\d", named[0])
     assert any("memory.safetensors" in line for line in lines)
     assert sum("distance" in line and "game" in line for line in lines) == 1
     best = next(line for line in lines if line.startswith("bestmove")).split()[1]

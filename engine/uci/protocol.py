@@ -52,6 +52,8 @@ class UciLoop:
         self._config = Config()
         self._debug = False
         self._session: Session | None = None
+        self._named_network = ""
+        """What the user has been told that plays."""
         self._commands: dict[str, Callable[[str], None]] = {
             "uci": self._uci,
             "debug": self._set_debug,
@@ -155,6 +157,9 @@ class UciLoop:
     def _is_ready(self, _: str) -> None:
         try:
             self.session.prepare()
+            if self._factory is None and (network := self.session.network) != self._named_network:
+                self._named_network = network
+                self.say(network)
         finally:
             self.send("readyok")
 
