@@ -74,11 +74,14 @@ def test_a_simplified_copy_rounded_to_bfloat16_judges_alike() -> None:
 
 
 def test_it_plays_from_any_folder_and_names_its_neighbours(tmp_path: Path) -> None:
-    lines = talk("uci\nisready\nposition startpos moves e2e4 c7c5\neval\ngo nodes 40\nisready\nquit\n", tmp_path)
+    commands = (
+        "uci\nisready\nposition startpos moves e2e4 c7c5\neval\ngo nodes 40\nisready\ngo nodes 50\nisready\nquit\n"
+    )
+    lines = talk(commands, tmp_path)
     assert lines[0] == "id name Dejavu 0.1.0"
-    named = [line for line in lines[: lines.index("readyok")] if line.startswith("info string network dejavu-")]
-    assert len(named) == 1  # name and date of the net, once
-    assert re.search(r"dejavu-\d+ of 20\d\d-\d\d-\d\d", named[0])
+    # Name and date of the net: by eval, and before the first search, but not before every search.
+    named = r"info string network dejavu-\d+ of 20\d\d-\d\d-\d\d \("
+    assert sum(re.match(named, line) is not None for line in lines) == 2
     assert any("memory.safetensors" in line for line in lines)
     assert sum("distance" in line and "game" in line for line in lines) == 1
     best = next(line for line in lines if line.startswith("bestmove")).split()[1]

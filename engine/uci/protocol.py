@@ -136,6 +136,10 @@ class UciLoop:
         self.send(*("info string " + (line if line.isprintable() else plain(line)) for line in lines))
 
     def _report(self, info: Info) -> None:
+        # Here and not at isready, where python-chess, among others, wants `readyok` and nothing else.
+        if self._factory is None and (network := self.session.network) != self._named_network:
+            self._named_network = network
+            self.say(network)
         self.send(*info_lines(info, self._config.show_wdl))
 
     def _answer(self, best: BestMove) -> None:
@@ -157,9 +161,6 @@ class UciLoop:
     def _is_ready(self, _: str) -> None:
         try:
             self.session.prepare()
-            if self._factory is None and (network := self.session.network) != self._named_network:
-                self._named_network = network
-                self.say(network)
         finally:
             self.send("readyok")
 
