@@ -1,7 +1,7 @@
 """The engine's options: one table, from which everything that names an option derives.
 
 Each field of `Config` carries its UCI name, type, range and one sentence. The answer to `uci`, the parsing of
-`setoption` and the table of the README are all read off these fields.
+`setoption` and the table of docs/options.md are all read off these fields.
 """
 
 from __future__ import annotations
@@ -271,7 +271,7 @@ def uci_lines() -> list[str]:
 
 
 def markdown_table() -> str:
-    """The README's table of options."""
+    """The table of docs/options.md."""
     default = Config()
     rows = ["| option | default | range | |", "|---|---|---|---|"]
     for field, option in FIELDS.values():

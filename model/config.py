@@ -9,7 +9,7 @@ from typing import Literal, get_args, get_type_hints
 
 MEMORY_REACH = 5_000
 """Squared distance in key units up to which a remembered position is near enough to be asked. Farther ones have been
-measured to say nothing (docs/retrieval.md), and most positions of a search have no nearer one."""
+measured to say nothing (docs/history/retrieval.md), and most positions of a search have no nearer one."""
 
 Layout = Literal["squares", "patches", "ranks"]
 
@@ -82,7 +82,7 @@ class NetworkConfig:
     """l: chunks the tokens are cut into for retrieval; each has its own key and neighbours."""
     neighbours: int = 1
     """k: neighbours a chunk attends. One: the second neighbour of a remembered position is a sibling with another move,
-    and has been measured to do harm (docs/retrieval.md)."""
+    and has been measured to do harm (docs/history/retrieval.md)."""
     neighbour_width: int = 64
     """Numbers a token of an encoded neighbour."""
     neighbour_layers: int = 2

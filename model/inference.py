@@ -20,7 +20,7 @@ from dejavu.model.chess.mates import mating_moves
 from dejavu.model.config import MEMORY_REACH
 from dejavu.model.evaluations import Evaluations
 from dejavu.model.neighbours import EncodingCache, Retriever
-from dejavu.model.weights import Weights, read_weights
+from dejavu.model.weights import Weights, net_name, read_weights
 from dejavu.retrieval.memory import Memory, MemoryFileError
 
 if TYPE_CHECKING:
@@ -117,9 +117,9 @@ class NetworkEvaluator:
             MemoryFileError: the memory cannot be used, or not with these weights.
             BackendError: the backend cannot be used.
         """
-        stored, _ = read_weights(weights)
+        stored, metadata = read_weights(weights)
         opened = None if memory is None else Memory.open(memory, stored.fingerprint)
-        description = f"network {weights.name} ({stored.parameters / 1e6:.1f} M parameters)"
+        description = f"network {net_name(metadata) or weights.name} ({stored.parameters / 1e6:.1f} M parameters)"
         if opened is not None and memory is not None:
             description += f", memory {memory.name} ({len(opened):,} entries)"
         return cls(stored, description, opened, threads, backend)

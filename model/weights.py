@@ -18,6 +18,7 @@ from safetensors import SafetensorError, deserialize
 from dejavu.model.config import NetworkConfig
 from dejavu.model.shapes import misfit
 from dejavu.retrieval.atomic import atomic_write
+from dejavu.retrieval.text import plain
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -122,7 +123,7 @@ def fingerprint(network: Network) -> str:
 
 
 def save_weights(path: Path, network: nn.Module, config: NetworkConfig, training: Mapping[str, str]) -> None:
-    """Write `network` as bfloat16, atomically. `training` says how it came about (command, samples, ...).
+    """Write `network` as bfloat16, atomically. `training` says how it came about (name, date, command, samples, ...).
 
     Raises WriteError.
     """
@@ -141,6 +142,12 @@ def save_weights(path: Path, network: nn.Module, config: NetworkConfig, training
     metadata["checksum"] = _checksum(metadata, shapes, _bytes_of(tensors))
     with atomic_write(path) as file:
         save_file(tensors, file.name, metadata)
+
+
+def net_name(metadata: Mapping[str, str]) -> str:
+    """What a net is called and when it was made, by its file's metadata: "dejavu-9 of 2026-11-25", or empty."""
+    name, date = (plain(metadata.get(f"training.{key}", "")) for key in ("name", "date"))
+    return f"{name} of {date}" if name and date else name
 
 
 def read_weights(path: Path) -> tuple[Weights, dict[str, str]]:

@@ -25,6 +25,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
         help="data sets of scripts/prepare_data.py, folders of scripts/selfplay.py",
     )
     parser.add_argument("--run", type=Path, required=True, help="folder of this run")
+    parser.add_argument("--name", help="what the net is called, for instance dejavu-11; goes into the weights file")
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--batch", type=int, default=256, help="samples an update")
     parser.add_argument("--part", type=int, default=64, help="samples computed at once; the whole batch on a GPU")
@@ -150,6 +152,9 @@ def train_and_save(
 
     def save(name: str, steps: int, **results: str) -> Path:
         training = {"command": arguments.command, "samples": str(steps * schedule.batch), **results}
+        training["date"] = datetime.now(timezone.utc).date().isoformat()
+        if arguments.name:
+            training["name"] = arguments.name
         path = run.folder / name
         save_weights(path, network, network.config, training)
         return path

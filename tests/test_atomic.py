@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from dejavu.retrieval import atomic
 from dejavu.retrieval.atomic import WriteError, append, atomic_write, remove_abandoned, write_text
 
 posix = pytest.mark.skipif(os.name != "posix", reason="limits of a process and locks that a kill lets go")
@@ -113,7 +112,7 @@ def test_what_is_refused_after_the_last_byte_counts_as_well(
 
     path = tmp_path / "file"
     write_text(path, "old")
-    monkeypatch.setattr(atomic.os, fails, refuse)
+    monkeypatch.setattr(os, fails, refuse)
     with pytest.raises(WriteError, match=r"^[^\[]*file cannot be written: No space left on device$"):
         write_text(path, "new")
     assert path.read_text() == "old"

@@ -1,5 +1,6 @@
 """Every way of computing the network says the same, and one that is missing costs a sentence, not the game."""
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -68,7 +69,7 @@ def neighbours_of(config: NetworkConfig, count: int) -> Neighbours:
     entries = generator.integers(0, 60, (count, groups, config.neighbours))
     entries[1, :, 2:] = -1
     entries[2] = -1
-    return look_up(small_memory(), entries, 700 * generator.random(entries.shape))
+    return look_up(small_memory(), entries, (700 * generator.random(entries.shape)).astype(np.float32))
 
 
 @pytest.fixture(params=[name for name in PREFERENCE if name != "cuda" or torch.cuda.is_available()])
@@ -126,7 +127,7 @@ def test_an_answer_does_not_depend_on_the_batch_it_sits_in(backend_name: str) ->
     together = backend.heads(backend.embed(given), None)
     wdl = together.wdl.copy()
     for row in range(len(FENS)):
-        alone = backend.heads(backend.embed(Features(*(part[row : row + 1] for part in given))), None)
+        alone = backend.heads(backend.embed(given.part(row, row + 1)), None)
         assert np.allclose(alone.wdl[0], wdl[row], atol=0.03)
 
 
@@ -243,7 +244,7 @@ def test_torch_is_asked_for_a_gpu_only_where_a_driver_is(
         if driver != "nvidia" or library not in ("libcuda.so.1", "nvcuda.dll"):
             raise OSError
 
-    monkeypatch.setattr(backends.ctypes, "CDLL", load)
+    monkeypatch.setattr(ctypes, "CDLL", load)
     monkeypatch.setattr(backends, "ROCM_DEVICE", str(tmp_path if driver == "amd" else tmp_path / "absent"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     reason = "no driver of a GPU for CUDA or ROCm" if driver == "none" else "torch sees no CUDA device"

@@ -38,8 +38,8 @@ def embed(planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> NDArray[np.f
     bits = np.unpackbits(planes.view(np.uint8), axis=1).astype(np.float32)
     weights = np.random.default_rng(0).normal(size=(256, CHUNKS, 4)).astype(np.float32)
     mix = np.random.default_rng(1).normal(size=(CHUNKS, 4, SIZE)).astype(np.float32)
-    low_rank = np.einsum("bi,ilr,lrd->bld", bits, weights, mix, optimize=True)
-    return (low_rank + 5).astype(np.float32)
+    low_rank: NDArray[np.float32] = np.einsum("bi,ilr,lrd->bld", bits, weights, mix, optimize=True)
+    return low_rank + np.float32(5)
 
 
 def some_positions(count: int, seed: int = 0) -> Positions:

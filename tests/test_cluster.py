@@ -22,6 +22,7 @@ from dejavu.engine.match.players import PlayerSettings
 from dejavu.engine.selfplay.cluster import Cluster, ClusterError
 from dejavu.engine.selfplay.game import Conditions
 from dejavu.engine.selfplay.work import SelfPlayWork
+from dejavu.model.evaluations import Evaluations
 from dejavu.retrieval import build
 from dejavu.retrieval.build import BuildOptions, build_memory, embed_here
 from dejavu.retrieval.positions import Positions
@@ -179,12 +180,12 @@ def die_after_a_while(evaluator: FakeEvaluator, marker: Path) -> None:
     """Let the process die in the middle of its games, unless one did before."""
     judge = evaluator.evaluate
 
-    def evaluate(planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> object:
+    def evaluate(planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> Evaluations:
         if len(evaluator.batches) == 40:
             die_once(marker)
         return judge(planes, clocks)
 
-    evaluator.evaluate = evaluate
+    vars(evaluator)["evaluate"] = evaluate
 
 
 def test_without_ray_or_a_cluster_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import gzip
 import io
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,12 @@ def prepare(out: Path, *games: Path) -> subprocess.CompletedProcess[str]:
 
 def test_every_compression_gives_the_same_data_set_and_broken_games_are_named(tmp_path: Path) -> None:
     text = (EVALUATED + "\n" + BROKEN + "\n" + EMPTY + "\n" + PLAIN).encode()
-    packers = {"": bytes, ".gz": gzip.compress, ".bz2": bz2.compress, ".zst": zstandard.ZstdCompressor().compress}
+    packers: dict[str, Callable[[bytes], bytes]] = {
+        "": bytes,
+        ".gz": gzip.compress,
+        ".bz2": bz2.compress,
+        ".zst": zstandard.ZstdCompressor().compress,
+    }
     for ending, compress in packers.items():
         games = tmp_path / f"games.pgn{ending}"
         games.write_bytes(compress(text))

@@ -19,7 +19,7 @@ from dejavu.retrieval.memory import Memory
 
 COUNT = 3 * EMBEDDED_AT_ONCE + 5
 EXACT = 1000
-"""Squared distance in key units up to which docs/retrieval.md calls an entry exact."""
+"""Squared distance in key units up to which docs/history/retrieval.md calls an entry exact."""
 
 
 @pytest.fixture(scope="module")

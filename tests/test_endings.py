@@ -5,7 +5,7 @@ import random
 import chess
 import pytest
 from fake_evaluator import FakeEvaluator
-from test_search import search
+from searching import search
 
 from dejavu.engine.search.endings import Endings
 

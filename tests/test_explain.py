@@ -224,7 +224,7 @@ def test_the_engine_names_the_neighbours_behind_its_move() -> None:
         assert engine.stdout is not None
         engine.stdin.write(commands)
         engine.stdin.flush()
-        lines = []
+        lines: list[str] = []
         while not (lines and lines[-1].startswith("bestmove")):
             lines.append(engine.stdout.readline())
         engine.stdin.write("quit\n")

@@ -58,8 +58,8 @@ def test_nothing_is_foreseen_past_a_blunder_or_the_end_of_a_game(data: Path) -> 
     better[end - 3] ^= 1
     taught = continuation(replace(dataset, best=better), rows, none_mirrored(rows))
     assert (taught.codes == UNKNOWN).all()
-    assert taught.reply[list(rows).index(end - 3)] == UNKNOWN
-    assert taught.reply[list(rows).index(end - 4)] != known.reply[list(rows).index(end - 4)]  # the better reply
+    assert taught.reply[rows.tolist().index(end - 3)] == UNKNOWN
+    assert taught.reply[rows.tolist().index(end - 4)] != known.reply[rows.tolist().index(end - 4)]  # the better reply
 
     last = np.array([len(dataset) - 1])
     assert all((part == UNKNOWN).all() for part in continuation(dataset, last, none_mirrored(last)))

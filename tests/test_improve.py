@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
 
 import improve
 import selfplay
+import train
 from improvement import loop
 
 MATES = [f"6k1/5ppp/8/8/8/8/5PPP/{rook}5K1 w - - 0 1" for rook in ("R", "Q")] + ["7k/8/6K1/8/8/8/8/R7 w - - 0 1"]
@@ -63,7 +64,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(gate, "RULES", Rules(maxmoves=2))
     for module in (improve, loop, summary):  # pictures take longer than all the rest
         monkeypatch.setattr(module, "draw", lambda *_: None)
-    monkeypatch.setattr(loop.train, "plot_run", lambda folder: folder)
+    monkeypatch.setattr(train, "plot_run", lambda folder: folder)
     network = Network(PRESETS["tiny"], retrieval=False)
     save_weights(tmp_path / "start.safetensors", network, network.config, {"held_out": "nothing"})
     return tmp_path / "start.safetensors"
@@ -80,7 +81,7 @@ def calls(start: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         shutil.copy(start, run / "weights.safetensors")
         made.append(f"{words[0]} from {Path(words[words.index('--start-from') + 1]).parent.parent.name}")
 
-    monkeypatch.setattr(loop.train, "main", fake)
+    monkeypatch.setattr(train, "main", fake)
     return made
 
 
@@ -172,7 +173,7 @@ def test_the_retrieval_part_goes_on_from_that_of_the_best(
     network = Network(replace(PRESETS["tiny"], interpolation=interpolation), retrieval)
     save_weights(start, network, network.config, {})
     commands: list[Sequence[str]] = []
-    monkeypatch.setattr(loop.train, "main", commands.append)
+    monkeypatch.setattr(train, "main", commands.append)
     arguments = improve.parse_arguments(["--run", str(start.parent / "run"), "--start", str(start)])
     loop.Loop(arguments, Networks(lambda path: False).load).retrieve(1)
     (command,) = commands
@@ -193,7 +194,7 @@ def test_how_games_of_self_play_begin_is_a_setting_of_the_run(
         commands.append(words)
         real(words, load)
 
-    monkeypatch.setattr(loop.selfplay, "main", recorded)
+    monkeypatch.setattr(selfplay, "main", recorded)
     networks, openings = Networks(lambda path: False), str(start.parent / "mates.epd")
     run(start, 1, networks, "--no-memory", "--random-plies", "0", "--self-play-openings", openings)
     found = selfplay.parse_arguments(commands[0])

@@ -74,7 +74,8 @@ def test_exact_index_equals_a_slow_loop(
     entries: int, numbers: int, k: int, whole: bool, exclude: bool, block_bytes: int, seed: int
 ) -> None:
     generator = np.random.default_rng(seed)
-    keys = generator.normal(scale=40, size=(entries, numbers)).astype(np.int8 if whole else np.float32)
+    drawn = generator.normal(scale=40, size=(entries, numbers))
+    keys = drawn.astype(np.int8) if whole else drawn.astype(np.float32)
     queries = np.rint(generator.normal(scale=40, size=(3, numbers))).astype(np.float32)
     games = generator.integers(0, 4, entries).astype(np.int32)
     excluded = np.array([0, 1, -1], dtype=np.int32) if exclude else None
@@ -248,17 +249,17 @@ def test_recall_counts_ties_and_misses() -> None:
     assert recall(miss, expected) == pytest.approx(2 / 3)
 
 
-def test_thread_settings_are_left_as_they_were(clustered: ClusteredIndex) -> None:
+def test_thread_settings_are_left_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
     before = faiss.omp_get_max_threads(), torch.get_num_threads()
     seen = []
     index = ClusteredIndex(KEYS[:100], *train_clusters(KEYS[:100]), threads=before[0] + 2)
-    original = index._index.search
+    original: Callable[..., object] = index._index.search
 
     def search(*arguments: object, **named: object) -> object:
         seen.append(faiss.omp_get_max_threads())
         return original(*arguments, **named)
 
-    index._index.search = search
+    monkeypatch.setattr(index._index, "search", search)
     index.search(KEYS[:2].astype(np.float32), 2)
     assert seen in ([before[0] + 2], [1])  # 1 where a second OpenMP runtime cannot be trusted
     assert (faiss.omp_get_max_threads(), torch.get_num_threads()) == before

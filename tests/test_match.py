@@ -144,7 +144,7 @@ def test_games_go_to_their_end_on_the_board(tmp_path: Path) -> None:
     games = played(tmp_path)
     assert Counter(game.end().comment.rpartition(", ")[2] for game in games) == {"White mates": 2, "Black mates": 2}
     assert {game.headers["PlyCount"] for game in games} == {"4", "7"}
-    assert all(game.next().comment == "book" and game.headers["Termination"] == "normal" for game in games)
+    assert all(game.variations[0].comment == "book" and game.headers["Termination"] == "normal" for game in games)
 
 
 def test_a_tournament_of_three_has_a_crosstable(tmp_path: Path) -> None:

@@ -75,7 +75,8 @@ def slow_chunked_cross_attention(
                 u = token // m  # the last token of chunk u
             else:
                 u = token // m - 1  # one of the first m - 1 tokens of chunk u + 1
-            keys, biases = [layer.null], [torch.zeros(h)]
+            keys: list[Tensor] = [layer.null]
+            biases = [torch.zeros(h)]
             for neighbour in range(given.tokens.shape[2]):
                 shared = given.tokens.shape[1] == 1
                 where = b, 0 if shared else u, neighbour

@@ -175,7 +175,7 @@ def test_threads_and_files_reach_the_evaluator() -> None:
 
 def test_exploration_options_change_the_search() -> None:
     def prefer_low(board: object, move: object) -> float:
-        return -getattr(move, "to_square") / 10  # noqa: B009
+        return -float(getattr(move, "to_square")) / 10  # noqa: B009
 
     def visited(*options: str) -> int:
         client = Client(FakeEvaluator(even, prefer_low))

@@ -101,7 +101,13 @@ def test_python_chess_can_play_a_game_with_it() -> None:
 
 
 def test_lichess_bot_starts_it_with_the_options_of_its_default_configuration() -> None:
-    defaults = {"Move Overhead": 100, "Threads": 4, "Hash": 512, "SyzygyPath": "./syzygy/", "UCI_ShowWDL": True}
+    defaults: dict[str, str | int | bool | None] = {
+        "Move Overhead": 100,
+        "Threads": 4,
+        "Hash": 512,
+        "SyzygyPath": "./syzygy/",
+        "UCI_ShowWDL": True,
+    }
     with chess.engine.SimpleEngine.popen_uci(FAKE_ENGINE, timeout=30) as engine:
         engine.configure(defaults)  # python-chess refuses what the engine does not offer
         result = engine.play(chess.Board(), chess.engine.Limit(nodes=10), info=chess.engine.INFO_ALL)

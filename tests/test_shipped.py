@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -73,8 +74,14 @@ def test_a_simplified_copy_rounded_to_bfloat16_judges_alike() -> None:
 
 
 def test_it_plays_from_any_folder_and_names_its_neighbours(tmp_path: Path) -> None:
-    lines = talk("uci\nisready\nposition startpos moves e2e4 c7c5\neval\ngo nodes 40\nisready\nquit\n", tmp_path)
+    commands = (
+        "uci\nisready\nposition startpos moves e2e4 c7c5\neval\ngo nodes 40\nisready\ngo nodes 50\nisready\nquit\n"
+    )
+    lines = talk(commands, tmp_path)
     assert lines[0] == "id name Dejavu 0.1.0"
+    # Name and date of the net: by eval, and before the first search, but not before every search.
+    named = r"info string network dejavu-\d+ of 20\d\d-\d\d-\d\d \("
+    assert sum(re.match(named, line) is not None for line in lines) == 2
     assert any("memory.safetensors" in line for line in lines)
     assert sum("distance" in line and "game" in line for line in lines) == 1
     best = next(line for line in lines if line.startswith("bestmove")).split()[1]
@@ -146,5 +153,6 @@ def test_python_chess_plays_moves_on_the_clock_with_it() -> None:
         engine.configure({"Threads": 1})
         for _ in range(16):
             result = engine.play(board, limit)
+            assert result.move is not None
             assert result.move in board.legal_moves
             board.push(result.move)

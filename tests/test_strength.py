@@ -1,6 +1,8 @@
 """UCI_Elo: a monotone table of ways to play, and that the search keeps to it."""
 
 import itertools
+import logging
+import signal
 import sys
 from pathlib import Path
 
@@ -76,8 +78,8 @@ def test_the_calibration_asks_for_each_anchor_and_sums_it_up(
         return Results(1, 2, 1)
 
     monkeypatch.setattr(calibrate, "play", play)
-    monkeypatch.setattr(calibrate.logging, "disable", lambda: None)
-    monkeypatch.setattr(calibrate.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(logging, "disable", lambda: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setattr(sys, "argv", ["calibrate.py", "--games", "4", "--out", str(tmp_path), "--option", "Hash=64"])
     calibrate.main()
     rows = capsys.readouterr().out.splitlines()[-len(ANCHORS) - 1 : -1]

@@ -77,14 +77,17 @@ def test_the_set_is_complete_and_its_mates_in_one_and_two_are_real() -> None:
     assert len({board.epd() for board, _ in entries}) == len({str(ops["id"]) for _, ops in entries}) == 60
     for board, operations in entries:
         assert board.is_valid()
-        if operations["dm"] == 3:
+        moves, distance = operations["bm"], operations["dm"]
+        assert isinstance(moves, list)
+        assert isinstance(distance, int)
+        if distance == 3:
             continue
-        for move in operations["bm"]:
+        for move in moves:
             after = board.copy()
             after.push(move)
-            assert forces_mate(after, operations["dm"] - 1), operations["id"]
+            assert forces_mate(after, distance - 1), operations["id"]
         mates_at_once = {move for move in board.legal_moves if board.san(move).endswith("#")}
-        assert mates_at_once == (set(operations["bm"]) if operations["dm"] == 1 else set())
+        assert mates_at_once == (set(moves) if distance == 1 else set())
 
 
 def test_only_the_moves_that_mate_in_time_count_as_solved(tmp_path: Path, greedy: str) -> None:

@@ -24,7 +24,8 @@ from dejavu.retrieval.memory import Memory, MemoryFileError
 
 def positions(count: int) -> tuple[np.ndarray, np.ndarray, list[chess.Board]]:
     rng = random.Random(5)
-    boards, board = [], chess.Board()
+    boards: list[chess.Board] = []
+    board = chess.Board()
     while len(boards) < count:
         boards.append(board.copy())
         board.push(rng.choice(list(board.legal_moves)))

@@ -81,7 +81,7 @@ def test_replicas_have_the_gradients_of_the_whole_batch(data: Path) -> None:
     rows = dataset.rows(TRAIN)[:24]
     torch.manual_seed(3)
     network = Network(PRESETS["tiny"], retrieval=False)
-    losses(network(make_batch(dataset, rows).inputs), make_batch(dataset, rows)).total.backward()
+    torch.autograd.backward(losses(network(make_batch(dataset, rows).inputs), make_batch(dataset, rows)).total)
     expected = {name: value.grad.clone() for name, value in network.named_parameters() if value.grad is not None}
     network.zero_grad()
     replicas = Replicas(network, 3, lambda replica, batch: losses(replica(batch.inputs), batch))

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import train
 from safetensors.torch import load_file
-from training import SCRIPTS, TINY, curve, train_script
+from training import SCRIPTS, TINY, curve
 
 from dejavu.model.training.ranks import Ranks
 
@@ -98,7 +99,7 @@ def test_ranks_share_a_batch_and_refuse_one_too_small() -> None:
     rows, parts = np.arange(16), []
     for number in range(2):
         arguments = Namespace(device="cpu", part=6, ranks=Ranks(number, 2))
-        parts += [part.tolist() for part in train_script.cut(arguments, rows)]
+        parts += [part.tolist() for part in train.cut(arguments, rows)]
     assert sorted(parts) == [list(range(6)), list(range(6, 12)), list(range(12, 16))]
     with pytest.raises(ValueError, match="16 samples in parts of 16 are too few for 2 ranks"):
-        train_script.cut(Namespace(device="cpu", part=16, ranks=Ranks(0, 2)), rows)
+        train.cut(Namespace(device="cpu", part=16, ranks=Ranks(0, 2)), rows)

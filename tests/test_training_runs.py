@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 from training import SCRIPTS, TINY, curve, train, train_retrieval
 
+from dejavu.model.inference import NetworkEvaluator
 from dejavu.model.training.loop import Log
 
 
@@ -23,6 +25,13 @@ def test_a_run_starts_from_the_weights_of_an_earlier_one(data: Path, backbone: P
     train("backbone", "--data", data, "--run", tmp_path, "--steps", 1, *options)
     expected, found = load_file(earlier), load_file(tmp_path / "weights.safetensors")
     assert all(torch.allclose(found[name].float(), value.float(), atol=1e-3) for name, value in expected.items())
+
+
+def test_a_net_is_shown_by_the_name_and_date_of_its_run(data: Path, backbone: Path, tmp_path: Path) -> None:
+    train("backbone", "--data", data, "--run", tmp_path, "--steps", 1, "--name", "rook-7", *TINY)
+    shown = NetworkEvaluator.load(tmp_path / "weights.safetensors", None, threads=1).describe()
+    assert re.match(r"network rook-7 of 20\d\d-\d\d-\d\d \(", shown)
+    assert "weights.safetensors" in NetworkEvaluator.load(backbone / "weights.safetensors", None, threads=1).describe()
 
 
 def test_a_killed_run_resumes_to_the_same_curve_and_weights(data: Path, backbone: Path, tmp_path: Path) -> None:

@@ -41,9 +41,9 @@ def test_the_fingerprint_follows_the_backbone_and_only_that(saved: Path) -> None
     network, _ = load_weights(saved)
     before = fingerprint(network)
     assert network.retrieval is not None
-    network.retrieval.layer.attention.null += 1
+    network.retrieval.layer.attention.null.add_(1)
     assert fingerprint(network) == before
-    network.backbone.embedding.place += 1
+    network.backbone.embedding.place.add_(1)
     assert fingerprint(network) != before
 
 

@@ -43,6 +43,8 @@ def page(board: chess.Board, explanation: Explanation, title: str) -> str:
         for move, item in moves[:TOP_MOVES]
     )
     cards = "".join(_card(neighbour, board) for neighbour in explanation.neighbours)
+    number = len(explanation.neighbours)
+    counted = "1 neighbour" if number == 1 else f"{number} neighbours"
     side = "White" if board.turn == chess.WHITE else "Black"
     return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -53,7 +55,7 @@ def page(board: chess.Board, explanation: Explanation, title: str) -> str:
 <table><tr><th>move<th class=with>with memory<th class=without>without<th>change</tr>{rows}
 <tr><td>win / draw / loss<td class=with>{_chances(explanation.with_memory)}<td class=without>
 {_chances(explanation.without_memory)}<td></table></section>
-<section><h2>{len(explanation.neighbours)} neighbours</h2><div class="neighbours">{cards}</div></section></main>
+<section><h2>{counted}</h2><div class="neighbours">{cards}</div></section></main>
 </html>
 """
 

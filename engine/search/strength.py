@@ -28,7 +28,7 @@ ANCHORS = (
     Strength(1750, 50, 0.0),
     Strength(1935, 400, 0.0),
 )
-"""Strengths, weakest first; the README says how well they are measured.
+"""Strengths, weakest first; docs/options.md says how well they are measured.
 
 Below the strength of one node only a softer choice is weaker.
 """

@@ -52,6 +52,8 @@ class UciLoop:
         self._config = Config()
         self._debug = False
         self._session: Session | None = None
+        self._named_network = ""
+        """What the user has been told that plays."""
         self._commands: dict[str, Callable[[str], None]] = {
             "uci": self._uci,
             "debug": self._set_debug,
@@ -134,6 +136,10 @@ class UciLoop:
         self.send(*("info string " + (line if line.isprintable() else plain(line)) for line in lines))
 
     def _report(self, info: Info) -> None:
+        # Here and not at isready, where python-chess, among others, wants `readyok` and nothing else.
+        if self._factory is None and (network := self.session.network) != self._named_network:
+            self._named_network = network
+            self.say(network)
         self.send(*info_lines(info, self._config.show_wdl))
 
     def _answer(self, best: BestMove) -> None:

@@ -136,6 +136,11 @@ class Session:
             self._look_again = True
             self._load(self._config)
 
+    @property
+    def network(self) -> str:
+        """One line naming the network, the memory and the backend that are loaded."""
+        return self._loader.evaluator.describe()
+
     def go(self, limits: Limits, report: Callable[[Info], None], answer: Callable[[BestMove], None]) -> None:
         """Start searching the current position; `answer` is called exactly once, from the search thread.
 
