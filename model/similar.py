@@ -91,6 +91,8 @@ class Similar(Remembered):
     """How much of the board is another, see `structure.difference`."""
     memory: int
     """Number of the memory it comes from."""
+    entry: int
+    """Its number there."""
 
 
 class SimilarPositions:
@@ -123,7 +125,7 @@ class SimilarPositions:
             allowed = filters.allowed(memory, board)
             entries, differences, distances = self._nearest(number, query, planes[0], k, allowed, same_game)
             found += [
-                Similar(**entry_fields(memory, entry, distance), difference=changed, memory=number)
+                Similar(**entry_fields(memory, entry, distance), difference=changed, memory=number, entry=entry)
                 for entry, changed, distance in zip(entries, differences, distances, strict=True)
             ]
         return sorted(found, key=lambda item: (item.difference, item.distance))[:k]

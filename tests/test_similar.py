@@ -13,72 +13,28 @@ import chess
 import numpy as np
 import pytest
 from fake_evaluator import Client, FakeEvaluator
-from memories import small_memory
 from numpy.typing import NDArray
+from remembered_games import bits, board_of, line, memory_of
 
 from dejavu.engine.options import Config
 from dejavu.engine.pages.similar import similar_page
 from dejavu.engine.seeing.played import QuestionError, parse_game, position_of
 from dejavu.engine.seeing.words import judgement, remembered_from, similar_line
 from dejavu.engine.uci.loader import wanted
-from dejavu.model.chess.encoding import NO_MOVE, move_to_index, pack, stack
+from dejavu.model.chess.encoding import move_to_index, pack, stack
 from dejavu.model.chess.structure import OTHER_STRUCTURE, difference, pawn_files, pawn_moves, piece_counts
 from dejavu.model.data.games import read_game
 from dejavu.model.explanation import NeighbourDescription
 from dejavu.model.inference import load_backbone
+from dejavu.model.measurement.similarity import ORDERS, Asked, measure_similarity
 from dejavu.model.similar import FilterError, Filters, Similar, SimilarPositions
 from dejavu.retrieval.knn import ExactIndex, FlatIndex
-from dejavu.retrieval.memory import Memory, encode_names
+from dejavu.retrieval.memory import Memory
 from dejavu.retrieval.names import GameName
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "similar.py"
 ISOLATED = "r4rk1/pp2qppp/2n1bn2/3p4/3N4/2N1P1P1/PP3PBP/R2Q1RK1 w - - 3 13"
 ODD = '<img src=x onerror=alert(1)>"\x1b[2J\u202e' + "very long " * 1000
-
-
-def board_of(*moves: str, fen: str = chess.STARTING_FEN) -> chess.Board:
-    board = chess.Board(fen)
-    for move in moves:
-        board.push_san(move)
-    return board
-
-
-def bits(planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """An embedding [B, 2, 128] that a memory can be made with: the planes themselves."""
-    data = np.unpackbits(np.ascontiguousarray(planes).view(np.uint8), axis=1)
-    return data.reshape(len(planes), 2, 128).astype(np.float32)
-
-
-Games = list[tuple[str, list[chess.Board]]]
-
-
-def memory_of(games: Games) -> Memory:
-    """A memory of the positions of named games; each knows the move that leads to the next one."""
-    boards = [board for _, boards in games for board in boards]
-    memory = small_memory(len(boards), chunks=2, key_size=4, embedding=128)
-    planes = stack([pack(board) for board in boards])
-    continuations = np.full((len(boards), 8), NO_MOVE, np.uint16)
-    for entry, board in enumerate(boards):
-        if entry + 1 < len(boards) and boards[entry + 1].move_stack[:-1] == board.move_stack:
-            continuations[entry, 0] = move_to_index(boards[entry + 1].peek(), board)
-    names, offsets = encode_names([name for name, _ in games])
-    keys = memory.project(bits(planes, np.zeros(len(boards), np.uint8))).astype(np.int8)
-    return replace(
-        memory,
-        keys=keys,
-        boards=planes,
-        clocks=np.zeros(len(boards), np.uint8),
-        continuations=continuations,
-        wdl=np.tile(np.array([153, 77, 25], np.uint8), (len(boards), 1)),
-        game=np.repeat(np.arange(len(games), dtype=np.int32), [len(boards) for _, boards in games]),
-        game_names=names,
-        game_offsets=offsets,
-    )
-
-
-def line(*moves: str) -> list[chess.Board]:
-    """The positions of a game, from the first on."""
-    return [board_of(*moves[:plies]) for plies in range(len(moves) + 1)]
 
 
 SICILIAN = ("Ann - Bob, Open, 2019, Sicilian (B50), 1-0", line("e4", "c5", "Nf3", "d6", "d4", "cxd4"))
@@ -368,3 +324,27 @@ def test_positions_of_a_game_are_named_by_their_moves() -> None:
     assert position_of(game, "2")[0].fen() == position_of(game, "2w")[0].fen() == board_of("e4", "e5").fen()
     assert position_of(game, "1b")[0].fen() == board_of("e4").fen()
     assert position_of(game, "2b")[0].fen() == board_of("e4", "e5", "Nf3").fen()
+
+
+def test_what_a_person_would_call_similar_is_measured() -> None:
+    openings = [("e4", "c5", "Nf3"), ("e4", "c6", "d4"), ("e4", "e6", "d4")]
+    plays = [["a6"], ["h6"], ["Nf6"], ["g6"], ["b6"], ["Na6"], ["Nh6"], ["d6"], ["d5"], ["h5"]]
+    games = [
+        (f"A - B, C, 2020, Opening ({'BCD'[number]}00)", line(*opening, *play)[3:])
+        for number, opening in enumerate(openings)
+        for play in plays
+    ]
+    memory = memory_of(games)
+    asked = stack([pack(board_of(*opening)) for opening in openings])
+    clocks = np.zeros(3, np.uint8)
+    question = Asked(asked, clocks, np.array(["B0", "C0", "D0"]), np.arange(3, dtype=np.int32))
+    done: list[None] = []
+    found = measure_similarity(memory, bits, question, lambda: done.append(None))
+    assert len(done) == 3
+    assert found.relevant[:, 0].tolist() == [10, 10, 10]
+    similar, hamming, chance = (ORDERS.index(name) for name in (ORDERS[0], "Hamming distance of boards", "random"))
+    assert found.mean(similar, 0)[0] == found.mean(hamming, 0)[0] == 1
+    assert found.mean(similar, 0, hamming) == (0, 0, 0)
+    mean, low, high = found.mean(chance, 0)
+    assert low <= mean <= high < 1
+    assert len(found.where_enough(0).games) == 3

@@ -24,13 +24,16 @@ function corner(square) {
   return flipped ? [45 * (7 - file), 45 * rank] : [45 * file, 45 * (7 - rank)];
 }
 
+// Of arrows on one another all are seen: those drawn later are thinner.
+const widths = { without: 11, with: 7, played: 3.5 };
+
 function arrow(board, move, className, share) {
   const [ax, ay] = corner(move.slice(0, 2)).map((x) => x + 22.5);
   const [bx, by] = corner(move.slice(2, 4)).map((x) => x + 22.5);
   const length = Math.hypot(bx - ax, by - ay) || 1, ux = (bx - ax) / length, uy = (by - ay) / length;
   const x = bx - 16 * ux, y = by - 16 * uy;
   const mark = svg("g", { class: className, opacity: 0.35 + 0.6 * share }, board);
-  svg("path", { d: `M${ax} ${ay}L${x} ${y}`, "stroke-width": 7 }, mark);
+  svg("path", { d: `M${ax} ${ay}L${x} ${y}`, "stroke-width": widths[className] }, mark);
   svg("path", { d: `M${bx} ${by}L${x - 10 * uy} ${y + 10 * ux}L${x + 10 * uy} ${y - 10 * ux}Z` }, mark);
 }
 
