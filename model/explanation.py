@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import takewhile
 
 import chess
 import numpy as np
@@ -12,67 +11,24 @@ from numpy.typing import NDArray
 
 from dejavu.model.backbone import as_inputs
 from dejavu.model.chess.attacks import Planes, attacks, legal_mask
-from dejavu.model.chess.encoding import NO_MOVE, Packed, index_to_move, unpack
 from dejavu.model.chess.features import features
 from dejavu.model.config import squares_name
 from dejavu.model.neighbours import Neighbours, Retriever, arrange, read_records
 from dejavu.model.network import Network
+from dejavu.model.remembered import Chances, Remembered, entry_fields
 from dejavu.retrieval.memory import Memory
-
-Chances = tuple[float, float, float]
-"""Win, draw, loss for the side to move."""
 
 
 @dataclass(frozen=True)
-class NeighbourDescription:
+class NeighbourDescription(Remembered):
     """One neighbour of a position, for a person to read."""
 
     squares: tuple[int, ...] | None
     """The chunk of the position that it is near to, as its mover sees it; None if the chunks share their neighbours."""
-    distance: float
-    """Squared distance between the keys."""
-    packed: Packed
-    """The remembered position."""
-    clock: int
-    """Its clock byte."""
-    continuation: tuple[int, ...]
-    """Policy indices of the plies that followed, as far as they are known."""
-    wdl: Chances
-    game: str
-    """The game it comes from."""
     policy_change: float
     """Share of the policy that lies on other moves than it would without this neighbour, 0 to 1."""
     value_change: float
     """What win minus loss would be less without it."""
-
-    @property
-    def move(self) -> int:
-        """Policy index of the move played there, NO_MOVE if there is none."""
-        return self.continuation[0] if self.continuation else NO_MOVE
-
-    def board(self, asked: chess.Board) -> chess.Board:
-        """The remembered position in the colours and with the move number of the one that was `asked` about.
-
-        A memory knows neither which colour moved nor at which move of the game.
-        """
-        board = unpack(self.packed, self.clock)
-        if asked.turn == chess.BLACK:
-            board = board.mirror()
-        board.fullmove_number = asked.fullmove_number
-        return board
-
-    def line(self, asked: chess.Board) -> str:
-        """What followed, in SAN with move numbers, as far as it is legal; of `board`."""
-        board = self.board(asked)
-        words: list[str] = []
-        for index in self.continuation:
-            move = index_to_move(index, board)
-            if not board.is_legal(move):
-                break
-            number = "" if board.turn == chess.BLACK and words else f"{board.fullmove_number}."
-            words.append(f"{number}{'..' if number and board.turn == chess.BLACK else ''}{board.san(move)}")
-            board.push(move)
-        return " ".join(words)
 
     def chunk(self, asked: chess.Board) -> str:
         """The name of the chunk's squares on the board that was `asked` about; none if the chunks share neighbours."""
@@ -179,13 +135,8 @@ def _describe(
 ) -> NeighbourDescription:
     entry = int(found.entries[0, chunk, rank])
     return NeighbourDescription(
+        **entry_fields(memory, entry, float(found.distances[0, chunk, rank])),
         squares=squares,
-        distance=float(found.distances[0, chunk, rank]),
-        packed=memory.boards[entry].astype("<u8").tobytes(),
-        clock=int(memory.clocks[entry]),
-        continuation=tuple(takewhile(lambda index: index != NO_MOVE, memory.continuations[entry].tolist())),
-        wdl=_chances((memory.wdl[entry] / 255).astype(np.float32)),
-        game=memory.game_name(int(memory.game[entry])),
         policy_change=policy_change,
         value_change=value_change,
     )

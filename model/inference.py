@@ -24,8 +24,11 @@ from dejavu.model.weights import Weights, net_name, read_weights
 from dejavu.retrieval.memory import Memory, MemoryFileError
 
 if TYPE_CHECKING:
+    import chess
+
     from dejavu.model.explanation import Explanation, NeighbourDescription
     from dejavu.model.network import Network
+    from dejavu.model.similar import Similar, SimilarPositions
 
 SMALLEST_PART = 4
 """A batch is cut for several threads into parts of at least so many positions. Each part runs on one thread: the
@@ -89,6 +92,7 @@ class NetworkEvaluator:
             BackendError: the backend cannot be used.
         """
         self.retriever: Retriever | None = None
+        self._similar: SimilarPositions | None = None
         self.encodings: EncodingCache | None = None
         if memory is not None:
             if not weights.has_retrieval:
@@ -195,6 +199,19 @@ class NetworkEvaluator:
         """
         explanation = self.explain(planes, clocks)
         return () if explanation is None else explanation.neighbours
+
+    def similar(self, board: chess.Board, clock: int, count: int) -> Sequence[Similar]:
+        """The remembered positions most like `board` with its clock byte, no two of one game.
+
+        Without a memory there are none. The first time costs a copy of the keys.
+        """
+        if self.retriever is None:
+            return ()
+        if self._similar is None:
+            from dejavu.model.similar import SimilarPositions
+
+            self._similar = SimilarPositions([self.retriever.memory], self.embeddings)
+        return self._similar.find(board, clock, count)
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -204,6 +204,35 @@ class ClusteredIndex:
         return found, entries
 
 
+class FlatIndex:
+    """All distances to keys that stay int8 (faiss IndexScalarQuantizer): exact, and quick for a single query.
+
+    Nothing is trained; what it costs is a copy of the keys.
+    """
+
+    def __init__(self, keys: NDArray[np.int8]) -> None:
+        """Index keys [n, D]."""
+        size = keys.shape[1]
+        self._index = faiss.IndexScalarQuantizer(size, faiss.ScalarQuantizer.QT_8bit_direct_signed, faiss.METRIC_L2)
+        self._index.is_trained = True
+        for start in range(0, len(keys), _ASSIGN_ROWS):
+            block = np.ascontiguousarray(keys[start : start + _ASSIGN_ROWS])
+            self._index.add_sa_codes(block.view(np.uint8) ^ np.uint8(128))  # it stores x + 128
+
+    def search(self, queries: NDArray[np.float32], k: int, allowed: NDArray[np.bool_] | None = None) -> Neighbours:
+        """The k nearest entries of every query [B, D], of the `allowed` ones [n] where these are given."""
+        parameters = None
+        if allowed is not None:
+            bits = np.packbits(allowed, bitorder="little")
+            selector = faiss.IDSelectorBitmap(len(allowed), faiss.swig_ptr(bits))
+            parameters = faiss.SearchParameters()
+            parameters.sel = selector
+        rounded = np.clip(np.rint(queries), -KEY_LIMIT, KEY_LIMIT)
+        with _faiss_threads(1):  # threads would share queries, of which there are few
+            found, entries = self._index.search(np.ascontiguousarray(rounded), k, params=parameters)
+        return np.where(entries < 0, np.float32(np.inf), found), entries
+
+
 def train_clusters(
     keys: NDArray[np.int8], seed: int = 0, threads: int = 1
 ) -> tuple[NDArray[np.float32], NDArray[np.uint16]]:

@@ -16,7 +16,7 @@ keys with c numbers each, made from chunk embeddings of d numbers, and G games:
     game            int32   [n]        source game, 0 to G - 1
     centroids       float32 [C, l * c] k-means centres of the position keys
     cluster         uint16  [n]        the nearest centre of every entry
-    game_names      uint8   [bytes]    UTF-8, lines "White - Black, Event, Year, Opening (ECO)" end to end
+    game_names      uint8   [bytes]    UTF-8, lines as `names.GameName` reads them, end to end
     game_offsets    int64   [G + 1]    where each game's name begins in game_names
 
 The metadata hold the format version, the fingerprint of the backbone that made the keys, where the entries

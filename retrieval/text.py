@@ -12,3 +12,8 @@ def plain(text: str) -> str:
     if not text.isprintable():
         text = "".join(letter if letter.isprintable() else " " * letter.isspace() for letter in text)
     return " ".join(text.split())
+
+
+def shortened(text: str, letters: int) -> str:
+    """`text`, or its beginning and "..." where it is longer than so many letters."""
+    return text if len(text) <= letters else text[: letters - 3].rstrip() + "..."

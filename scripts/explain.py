@@ -1,24 +1,32 @@
-"""What the network was reminded of in a position, and how much each neighbour moved policy and value.
+"""What the network was reminded of in a position or a whole game, and how much each neighbour moved its judgement.
 
-    python scripts/explain.py "r1bqkbnr/pppp1ppp/2n5/4p3/4P3/5N2/PPPP1PPP/RNBQKB1R w KQkq - 2 3" --html runs/why.html
+    python scripts/explain.py "r1bqkbnr/pppp1ppp/2n5/4p3/4P3/5N2/PPPP1PPP/RNBQKBNR w KQkq - 2 3" --html runs/why.html
     python scripts/explain.py startpos --moves e2e4 c7c5
+    python scripts/explain.py games.pgn --game 2 --html runs/report.html
 
-The influence of a neighbour is what changes when it alone is left out: the share of the policy that moves to other
-moves, and win minus loss.
+Of a position it tells the neighbours. The influence of a neighbour is what changes when it alone is left out: the share
+of the policy that moves to other moves, and win minus loss. Of a game of a PGN file it searches every position and
+tells where it would have played another move, since when the game was new to it, and, on the page, what is like it.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import chess
 import numpy as np
 import torch
+from command_line.arguments import positive
 from command_line.ending import one_sentence
 
+from dejavu.engine.match.players import PlayerError
 from dejavu.engine.options import Config
 from dejavu.engine.pages.explanation import page
+from dejavu.engine.pages.game import game_page, move_lines, summary
+from dejavu.engine.seeing.played import QuestionError, is_game_file, read_game, read_position
+from dejavu.engine.seeing.review import review
 from dejavu.engine.uci.loader import wanted
 from dejavu.model.chess.encoding import clock_byte, index_to_move, pack, stack
 from dejavu.model.explanation import Explanation
@@ -32,9 +40,7 @@ LISTED_MOVES = 6
 
 def position(fen: str, moves: list[str]) -> tuple[chess.Board, int]:
     """The board after `moves`, and its clock byte; raises ValueError for what is not chess."""
-    board = chess.Board(chess.STARTING_FEN if fen == "startpos" else fen)
-    if not board.is_valid():
-        raise ValueError(f"the position {fen} is not legal")
+    board = read_position(fen)
     for move in moves:
         board.push_uci(move)
     if not any(board.legal_moves):
@@ -53,24 +59,54 @@ def show(board: chess.Board, explanation: Explanation) -> None:
         print(neighbour.describe(board))
 
 
+def explain_position(arguments: argparse.Namespace) -> None:
+    """Print what there is to say of a position, and write the page if one is wanted."""
+    board, clock = position(arguments.question, arguments.moves)
+    evaluator = NetworkEvaluator.load(arguments.weights, arguments.memory, torch.get_num_threads())
+    explanation = evaluator.explain(stack([pack(board)]), np.array([clock], np.uint8))
+    assert explanation is not None
+    show(board, explanation)
+    if arguments.html:
+        write_text(arguments.html, page(board, explanation, evaluator.describe()))
+        print(f"wrote {arguments.html}")
+
+
+def explain_game(arguments: argparse.Namespace) -> None:
+    """The same for a whole game."""
+    game = read_game(Path(arguments.question), arguments.game)
+    evaluator = NetworkEvaluator.load(arguments.weights, arguments.memory, torch.get_num_threads())
+    found = review(game, evaluator, arguments.nodes, progress)
+    print(file=sys.stderr)
+    for line in move_lines(found):
+        print(line)
+    print(summary(found))
+    if arguments.html:
+        write_text(arguments.html, game_page(found))
+        print(f"wrote {arguments.html}")
+
+
+def progress(done: int, total: int) -> None:
+    """Say how far the searches are, on one line of a terminal."""
+    print(f"\rsearched {done} of {total} positions", end="", file=sys.stderr, flush=True)
+
+
 def main() -> None:
     shipped = wanted(Config())
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("fen", help="a position, or startpos")
-    parser.add_argument("--moves", nargs="*", default=[], help="played from there, as e2e4")
+    parser.add_argument("question", metavar="FEN|PGN", help="a position, startpos, or a game file")
+    parser.add_argument("--moves", nargs="*", default=[], help="played from the position, as e2e4")
+    parser.add_argument("--game", type=positive, default=1, help="which game of the file (1)")
+    parser.add_argument("--nodes", type=positive, default=400, help="nodes a move of a game (400)")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with boards, too")
     parser.add_argument("--weights", type=Path, default=shipped.weights, help="default: the shipped ones")
     parser.add_argument("--memory", type=Path, default=shipped.memory, help="default: the shipped one")
     arguments = parser.parse_args()
-    with one_sentence("explain", WeightsError, MemoryFileError, ValueError, OSError):
-        board, clock = position(arguments.fen, arguments.moves)
-        evaluator = NetworkEvaluator.load(arguments.weights, arguments.memory, torch.get_num_threads())
-        explanation = evaluator.explain(stack([pack(board)]), np.array([clock], np.uint8))
-        assert explanation is not None
-        show(board, explanation)
-        if arguments.html:
-            write_text(arguments.html, page(board, explanation, evaluator.describe()))
-            print(f"wrote {arguments.html}")
+    errors = (WeightsError, MemoryFileError, QuestionError, PlayerError, ValueError, OSError)
+    with one_sentence("explain", *errors):
+        if is_game_file(arguments.question):
+            explain_game(arguments)
+        else:
+            explain_position(arguments)
 
 
 if __name__ == "__main__":

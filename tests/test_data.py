@@ -77,7 +77,7 @@ def test_an_evaluated_game_gives_the_better_move_and_the_evaluation_before_the_m
     ]
     assert game.centipawns.tolist() == [20, -31, 150, -140, MATE - 1]
     assert game.result.tolist() == [1, -1, 1, -1, 1]
-    assert game.name == "A - B, Test, \u00fcber, 2024, King's pawn (C20)"
+    assert game.name == "A - B, Test, \u00fcber, 2024, King's pawn (C20), 1-0"
 
 
 def test_a_game_without_evaluations_keeps_its_result() -> None:
@@ -134,7 +134,7 @@ def test_every_compression_gives_the_same_data_set_and_broken_games_are_named(tm
         dataset = Dataset.open(out)
         assert len(dataset) == 8
         assert dataset.game.tolist() == [0] * 5 + [1] * 3
-        assert [dataset.game_name(game) for game in range(2)] == [read_game(EVALUATED).name, "C - D"]
+        assert [dataset.game_name(game) for game in range(2)] == [read_game(EVALUATED).name, "C - D, 1/2-1/2"]
         assert dataset.sources == [games.name]
 
 

@@ -44,13 +44,13 @@ def test_text_is_made_one_plain_line() -> None:
 
 
 def test_names_of_games_are_plain_in_the_memory_and_where_they_are_shown() -> None:
-    assert read_game(GAME).name == f"{SHOWN} - B <i>, {SHOWN}"
+    assert read_game(GAME).name == f"{SHOWN} - B <i>, {SHOWN}, 1-0"
     memory = small_memory(3)
     line = np.frombuffer(f"{ODD} - Bob".encode(), np.uint8)
     old = replace(memory, game_names=line, game_offsets=np.array([0, len(line)]))
     assert old.game_name(0) == f"{SHOWN} - Bob"
     board = chess.Board()
-    neighbour = NeighbourDescription(None, 1.0, pack(board), 0, (), (1, 0, 0), old.game_name(0), 0.0, 0.0)
+    neighbour = NeighbourDescription(1.0, pack(board), 0, (), (1, 0, 0), old.game_name(0), None, 0.0, 0.0)
     explanation = Explanation((), (1, 0, 0), (1, 0, 0), (neighbour,))
     assert all(
         text.replace("\n", "").isprintable() for text in (neighbour.describe(board), page(board, explanation, ""))

@@ -64,6 +64,10 @@ class AnswerKeeper:
     def memory_reach(self, value: float) -> None:
         self._evaluator.memory_reach = value
 
+    def __len__(self) -> int:
+        """How many answers are kept."""
+        return len(self._known)
+
     def evaluate(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> Evaluations:
         """Evaluate packed positions: planes [B, 4], clock bytes [B]."""
         keys = [(row.tobytes(), clock) for row, clock in zip(planes, clocks.tolist(), strict=True)]

@@ -17,6 +17,9 @@ from dejavu.model.evaluations import Evaluations
 if TYPE_CHECKING:
     import chess
 
+    from dejavu.model.explanation import NeighbourDescription
+    from dejavu.model.similar import Similar
+
 CacheKey = tuple[Packed, int]
 """Packed position and clock byte: everything an evaluation depends on."""
 
@@ -39,25 +42,22 @@ class Evaluator(Protocol):
         """One line: what plays."""
 
 
-class Neighbour(Protocol):
-    """A position the network was reminded of."""
-
-    @property
-    def move(self) -> int:
-        """Policy index of what was played there."""
-
-    def describe(self, asked: chess.Board) -> str:
-        """One line: where it was and what came next, in the colours of the position that was `asked` about."""
-
-
 @runtime_checkable
 class Remembering(Protocol):
     """An evaluator that can name the neighbours it retrieved."""
 
     use_memory: bool
 
-    def neighbours(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> Sequence[Neighbour]:
+    def neighbours(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> Sequence[NeighbourDescription]:
         """Neighbours of one packed position: planes [1, 4], clock byte [1]."""
+
+
+@runtime_checkable
+class Searchable(Protocol):
+    """An evaluator whose memory can be searched for positions at any distance."""
+
+    def similar(self, board: chess.Board, clock: int, count: int) -> Sequence[Similar]:
+        """The remembered positions most like `board` with its clock byte; none without a memory."""
 
 
 class UniformEvaluator:

@@ -7,7 +7,8 @@ import logging
 import chess
 import numpy as np
 
-from dejavu.engine.search.evaluator import Evaluator, Remembering, expansions
+from dejavu.engine.search.evaluator import Evaluator, Remembering, Searchable, expansions
+from dejavu.engine.seeing.words import remembered_from, similar_line
 from dejavu.engine.uci.game import Game, packed_position
 from dejavu.model.chess.encoding import index_to_move, move_to_index
 
@@ -69,6 +70,13 @@ def neighbour_lines(evaluator: Evaluator, game: Game, best: str) -> list[str]:
     except Exception as error:  # the move is still to be answered
         _log.exception("the neighbours cannot be told")
         return [f"the neighbours cannot be told: {type(error).__name__}: {error}"]
-    return [f"neighbour behind {best}: {neighbour.describe(game.board)}" for neighbour in neighbours] or [
-        f"no neighbour played {best}"
+    return [remembered_from(item, game.board) for item in neighbours] or [f"no neighbour played {best}"]
+
+
+def similar_lines(evaluator: Evaluator, game: Game, count: int) -> list[str]:
+    """The remembered positions most like the current one, no two of one game."""
+    _, clocks = packed_position(game)
+    found = evaluator.similar(game.board, int(clocks[0]), count) if isinstance(evaluator, Searchable) else ()
+    return [f"similar {number}: {similar_line(item, game.board)}" for number, item in enumerate(found, start=1)] or [
+        "no memory is loaded, so nothing similar is remembered"
     ]

@@ -28,6 +28,9 @@ _GO_WORDS = (*_NUMBERS, "infinite", "ponder", "searchmoves")
 
 BENCH_NODES = 200
 
+SIMILAR_POSITIONS, MOST_SIMILAR_POSITIONS = 5, 100
+"""That `similar` tells, unless it is told how many; and at most."""
+
 LONGEST_SENTENCE = 1000
 """Letters of an `info string` to the user; some of them quote what was sent, which may be anything."""
 
@@ -66,6 +69,7 @@ class UciLoop:
             "ponderhit": lambda _: self.session.ponderhit(),
             "d": lambda _: self._say_all(self.session.board_lines()),
             "eval": self._eval,
+            "similar": self._similar,
             "bench": self._bench,
             "register": lambda _: None,
         }
@@ -216,6 +220,13 @@ class UciLoop:
             self.say("eval has to wait until the search is stopped")
             return
         self._say_all(self.session.evaluation_lines())
+
+    def _similar(self, rest: str) -> None:
+        if self.session.searching:
+            self.say("similar has to wait until the search is stopped")
+            return
+        count = int(rest) if rest.isdecimal() and 0 < len(rest) < 10 else SIMILAR_POSITIONS
+        self._say_all(self.session.similar_lines(min(max(1, count), MOST_SIMILAR_POSITIONS)))
 
     def _bench(self, rest: str) -> None:
         from dejavu.engine.search.bench import POSITIONS

@@ -34,7 +34,13 @@ from dejavu.engine.search.task import Signals, Task
 from dejavu.engine.search.temperature import RandomChoice, decayed
 from dejavu.engine.uci.experience import Experience
 from dejavu.engine.uci.game import Game, start_board
-from dejavu.engine.uci.inspection import board_lines, evaluation_lines, neighbour_lines, prepare_neighbours
+from dejavu.engine.uci.inspection import (
+    board_lines,
+    evaluation_lines,
+    neighbour_lines,
+    prepare_neighbours,
+    similar_lines,
+)
 from dejavu.engine.uci.loader import EvaluatorFactory, Loader
 from dejavu.retrieval.atomic import WriteError
 
@@ -252,6 +258,13 @@ class Session:
             return [NO_POSITION]
         self._load(self._config)
         return evaluation_lines(self._loader.evaluator, self._loader.has_memory, self._game)
+
+    def similar_lines(self, count: int) -> list[str]:
+        """The answer to `similar`: the remembered positions most like the current one. Only while no search runs."""
+        if self._refused:
+            return [NO_POSITION]
+        self._load(self._config)
+        return similar_lines(self._loader.evaluator, self._game, count)
 
     # The search thread
 

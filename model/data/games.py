@@ -76,7 +76,8 @@ def _game_name(headers: chess.pgn.Headers) -> str:
     if eco := headers.get("ECO", ""):
         opening = f"{opening} ({eco})".strip()
     year = headers.get("Date", "").split(".")[0].strip("?")
-    parts = (players, headers.get("Event", "").strip("?"), year, opening)
+    result = headers.get("Result", "")
+    parts = (players, headers.get("Event", "").strip("?"), year, opening, result if result in _WHITE_RESULT else "")
     return ", ".join(plain(part) for part in parts if part)
 
 

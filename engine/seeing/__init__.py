@@ -1,0 +1,1 @@
+"""What the memory remembers, told to people: similar positions, whole games."""
