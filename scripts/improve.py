@@ -13,11 +13,20 @@ more with more --generations. `generations.jsonl` and `elo.png` in the run's fol
 from __future__ import annotations
 
 import argparse
+import shlex
 import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from command_line.arguments import add_openings_argument, add_self_play_arguments, many, number_between, share
+from command_line.arguments import (
+    add_openings_argument,
+    add_self_play_arguments,
+    many,
+    number_between,
+    parse_sources,
+    share,
+)
 from command_line.ending import GOES_ON, one_sentence
 from command_line.run_folder import RunFolderError, claim
 from improvement.loop import Loop
@@ -29,6 +38,7 @@ from dejavu.engine.match.record import RecordError
 from dejavu.engine.match.statistics import Sprt, SprtError
 from dejavu.engine.selfplay.generations import TABLE_HEAD, GenerationError, draw
 from dejavu.engine.uci.loader import EvaluatorFactory, load_network
+from dejavu.model.training.ranks import RanksError
 from dejavu.model.weights import WeightsError, load_weights
 from dejavu.retrieval.memory import MemoryFileError
 
@@ -38,7 +48,7 @@ def improve(arguments: argparse.Namespace, load: EvaluatorFactory) -> None:
     settings = {
         name: str(value)
         for name, value in vars(arguments).items()
-        if name not in ("run", "generations", "final_games", "threads", "backend", "at_once")
+        if name not in ("run", "generations", "final_games", "threads", "backend", "at_once", "command")
     }
     load_weights(arguments.start)  # before anything is written
     claim(arguments.run, settings)
@@ -86,7 +96,12 @@ def parse_arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--data", type=Path, nargs="+", default=[], help="data sets of scripts/prepare_data.py to train on, too"
     )
-    parser.add_argument("--sources", metavar="NAME=WEIGHT,...", help="shares of self-play and of the data in a batch")
+    parser.add_argument(
+        "--sources",
+        type=parse_sources,
+        metavar="NAME=WEIGHT,...",
+        help="shares of self-play and of the data in a batch",
+    )
     parser.add_argument("--steps", type=many, default=300, help="updates of the backbone a generation (300)")
     parser.add_argument("--batch", type=many, default=256, help="samples an update (256)")
     parser.add_argument("--learning-rate", type=float, default=1e-3)
@@ -112,7 +127,9 @@ def parse_arguments(words: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--threads", type=many, default=2, help="CPU threads (2)")
     parser.add_argument("--backend", default="auto", help="what computes the network in games (auto)")
-    return parser.parse_args(words)
+    arguments = parser.parse_args(words)
+    arguments.command = shlex.join(["improve.py", *(sys.argv[1:] if words is None else words)])
+    return arguments
 
 
 def main(words: Sequence[str] | None = None, load: EvaluatorFactory = load_network) -> None:
@@ -126,6 +143,8 @@ def main(words: Sequence[str] | None = None, load: EvaluatorFactory = load_netwo
         RecordError,
         WeightsError,
         MemoryFileError,
+        RanksError,
+        ValueError,
         OSError,
     )
     with one_sentence("improve", *errors, stopped=GOES_ON):

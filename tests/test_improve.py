@@ -24,6 +24,9 @@ from dejavu.model.chess.encoding import unpack
 from dejavu.model.config import PRESETS
 from dejavu.model.data.shards import Shards, open_data
 from dejavu.model.network import Network
+from dejavu.model.training import run as training_run
+from dejavu.model.training.backbone_run import BackboneRun
+from dejavu.model.training.retrieval_run import RetrievalRun
 from dejavu.model.weights import fingerprint, load_weights, save_weights
 from dejavu.retrieval.memory import Memory
 
@@ -63,7 +66,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(gate, "RULES", Rules(maxmoves=2))
     for module in (improve, loop, summary):  # pictures take longer than all the rest
         monkeypatch.setattr(module, "draw", lambda *_: None)
-    monkeypatch.setattr(loop.train, "plot_run", lambda folder: folder)
+    monkeypatch.setattr(training_run, "plot_run", lambda folder: folder)
     network = Network(PRESETS["tiny"], retrieval=False)
     save_weights(tmp_path / "start.safetensors", network, network.config, {"held_out": "nothing"})
     return tmp_path / "start.safetensors"
@@ -71,16 +74,16 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def calls(start: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What was trained and built, by scripts that only copy the start."""
+    """From which generations backbones were trained, by a training that only copies the start."""
     made: list[str] = []
 
-    def fake(words: Sequence[str]) -> None:
-        run = Path(words[words.index("--run") + 1])
-        run.mkdir(parents=True)
-        shutil.copy(start, run / "weights.safetensors")
-        made.append(f"{words[0]} from {Path(words[words.index('--start-from') + 1]).parent.parent.name}")
+    def fake(run: BackboneRun) -> None:
+        run.folder.mkdir(parents=True)
+        shutil.copy(start, run.folder / "weights.safetensors")
+        assert run.start_from is not None
+        made.append(run.start_from.parent.parent.name)
 
-    monkeypatch.setattr(loop.train, "main", fake)
+    monkeypatch.setattr(loop, "train_backbone", fake)
     return made
 
 
@@ -103,7 +106,7 @@ def test_better_networks_are_promoted_and_worse_ones_rejected(start: Path, calls
     assert best_of([first, second]) == 1
     # The second was trained from the first, and so would be the third.
     run(start, 3, networks, "--no-memory")
-    assert [call.split()[-1] for call in calls[1:]] == ["generation-001"] * 2
+    assert calls[1:] == ["generation-001"] * 2
     games = read_games(start.parent / "run" / "generation-001" / "gate.pgn")
     assert 2 <= len(games) < 40  # the sequential test has ended it
 
@@ -154,7 +157,7 @@ def test_a_generation_with_memory_from_games_to_gate(start: Path) -> None:
     (found,) = read_generations(folder / "generations.jsonl")
     network, metadata = load_weights(folder / "generation-001" / "retrieval" / "weights.safetensors")
     assert network.retrieval is not None
-    assert metadata["training.command"].startswith("train.py retrieval --run")
+    assert metadata["training.command"].startswith("improve.py --run")
     memory = Memory.open(folder / "generation-001" / "memory.safetensors", fingerprint(network))
     assert len(memory) == found.memory_entries > 0
     assert "self-play game" in memory.game_name(int(memory.game[0]))
@@ -164,23 +167,21 @@ def test_a_generation_with_memory_from_games_to_gate(start: Path) -> None:
 
 @pytest.mark.parametrize(
     ("retrieval", "interpolation", "expected"),
-    [(False, False, []), (True, True, ["--start-from"]), (True, False, ["--start-from", "--attention-alone"])],
+    [(False, False, True), (True, True, True), (True, False, False)],
 )
 def test_the_retrieval_part_goes_on_from_that_of_the_best(
-    start: Path, monkeypatch: pytest.MonkeyPatch, retrieval: bool, interpolation: bool, expected: list[str]
+    start: Path, monkeypatch: pytest.MonkeyPatch, retrieval: bool, interpolation: bool, expected: bool
 ) -> None:
     network = Network(replace(PRESETS["tiny"], interpolation=interpolation), retrieval)
     save_weights(start, network, network.config, {})
-    commands: list[Sequence[str]] = []
-    monkeypatch.setattr(loop.train, "main", commands.append)
+    runs: list[RetrievalRun] = []
+    monkeypatch.setattr(loop, "train_retrieval", runs.append)
     arguments = improve.parse_arguments(["--run", str(start.parent / "run"), "--start", str(start)])
     loop.Loop(arguments, Networks(lambda path: False).load).retrieve(1)
-    (command,) = commands
     # The retrieval part learns the same values as the backbone, or it would take back what that has learnt.
-    assert command[command.index("--result-weight") + 1] == str(arguments.result_weight)
-    assert [word for word in command if word in ("--start-from", "--attention-alone")] == expected
-    if retrieval:
-        assert command[command.index("--start-from") + 1] == str(start)
+    assert runs[0].result_weight == arguments.result_weight
+    assert runs[0].start_from == (start if retrieval else None)
+    assert runs[0].interpolation == expected
 
 
 def test_how_games_of_self_play_begin_is_a_setting_of_the_run(

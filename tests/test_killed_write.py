@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from training import SCRIPTS, TINY, curve
+from training import SCRIPTS, TINY_WORDS, curve
 
 from dejavu.model.backends import compiled_cache
 from dejavu.retrieval.memory import Memory
@@ -70,7 +70,7 @@ def test_build_memory(tmp_path: Path, data: Path, weights: Path, writes: int) ->
 
 
 def test_train(tmp_path: Path, data: Path, backbone: Path) -> None:
-    command = ["backbone", "--data", data, "--run", tmp_path, "--steps", 12, *TINY]
+    command = ["backbone", "--data", data, "--run", tmp_path, "--steps", 12, "--preset", "tiny", *TINY_WORDS]
     killed(3, "train.py", *command)
     assert [path.name.split(".")[0] for path in partials(tmp_path)] == ["undecayed"]
     run("train.py", *command)

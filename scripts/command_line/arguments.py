@@ -49,6 +49,14 @@ def number_between(kind: type, low: float, high: float) -> Callable[[str], float
 many, share = number_between(int, 1, 999_999), number_between(float, 0, 1)
 
 
+def parse_sources(text: str) -> dict[str, float]:
+    """ "teacher=2,tcec=1" -> parts of game-file names and their weights in a batch."""
+    try:
+        return {name: float(weight) for name, weight in (part.split("=") for part in text.split(","))}
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=WEIGHT,NAME=WEIGHT,...") from None
+
+
 def seconds(text: str) -> float:
     """Parse a number above 0."""
     value = float(text)

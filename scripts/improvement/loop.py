@@ -8,10 +8,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import build_memory
 import selfplay
-import train
 
 from dejavu.engine.match.openings import read_openings
 from dejavu.engine.match.statistics import Sprt, estimate
@@ -21,6 +21,8 @@ from dejavu.engine.selfplay.generations import Generation, best_of, draw, read_g
 from dejavu.engine.selfplay.resignation import Resignation, check, searched_games
 from dejavu.engine.uci.loader import EvaluatorFactory
 from dejavu.model.data.shards import Shards, open_data
+from dejavu.model.training.backbone_run import BackboneRun, train_backbone
+from dejavu.model.training.retrieval_run import RetrievalRun, train_retrieval
 from dejavu.model.weights import load_weights
 from dejavu.retrieval.memory import Memory
 
@@ -55,10 +57,10 @@ class Loop:
     def best(self) -> int:
         return best_of(self.generations)
 
-    def data(self, number: int) -> list[str]:
+    def data(self, number: int) -> list[Path]:
         """What generation `number` is trained on."""
         first = max(1, number - self.arguments.window + 1)
-        return [str(path) for path in (*map(self.games, range(first, number + 1)), *self.arguments.data)]
+        return [*map(self.games, range(first, number + 1)), *self.arguments.data]
 
     def games(self, number: int) -> Path:
         """The folder of a generation's games of self-play."""
@@ -84,10 +86,16 @@ class Loop:
         run = self.folder(number) / "backbone"
         if (run / "weights.safetensors").exists():
             return
-        arguments = self.arguments
-        words = ["backbone", "--run", run, "--start-from", self.contestant(self.best).weights]
-        words += ["--steps", arguments.steps, "--decay", 0.5]
-        train.main([*map(str, words), *self._training(number)])
+        report = train_backbone(
+            BackboneRun(
+                **self._training(number),
+                folder=run,
+                steps=self.arguments.steps,
+                decay=0.5,
+                start_from=self.contestant(self.best).weights,
+            )
+        )
+        tell(str(report))
 
     def remember(self, number: int) -> None:
         """A memory of the games kept for it, made with the new backbone: an older one would be stale."""
@@ -104,24 +112,39 @@ class Loop:
         run = folder / "retrieval"
         if self.arguments.no_memory or (run / "weights.safetensors").exists():
             return
-        words = ["retrieval", "--run", run, "--weights", folder / "backbone" / "weights.safetensors"]
-        words += ["--memory", folder / "memory.safetensors", "--steps", self.arguments.retrieval_steps]
         best = self.contestant(self.best).weights
         network, _ = load_weights(best)
-        if network.retrieval is not None:
-            words += ["--start-from", best]
-            # The part has the shape that it was trained with.
-            words += [] if network.config.interpolation else ["--attention-alone"]
-        train.main([*map(str, words), *self._training(number)])
+        has_retrieval = network.retrieval is not None
+        report = train_retrieval(
+            RetrievalRun(
+                **self._training(number),
+                folder=run,
+                steps=self.arguments.retrieval_steps,
+                weights=folder / "backbone" / "weights.safetensors",
+                memory=folder / "memory.safetensors",
+                start_from=best if has_retrieval else None,
+                # The part has the shape that it was trained with.
+                interpolation=network.config.interpolation or not has_retrieval,
+            )
+        )
+        tell(str(report))
 
-    def _training(self, number: int) -> list[str]:
+    def _training(self, number: int) -> dict[str, Any]:
         """What both trainings have in common."""
         arguments = self.arguments
-        words = ["--data", *self.data(number), "--batch", arguments.batch, "--learning-rate", arguments.learning_rate]
-        words += ["--threads", arguments.threads, "--held-out-source", selfplay.SOURCE, "--held-out", 4096]
-        words += ["--checkpoint-every", 100, "--seed", number, "--result-weight", arguments.result_weight]
-        words += ["--sources", arguments.sources] if arguments.sources else []
-        return [str(word) for word in words]
+        return {
+            "data": self.data(number),
+            "batch": arguments.batch,
+            "learning_rate": arguments.learning_rate,
+            "threads": arguments.threads,
+            "sources": arguments.sources,
+            "result_weight": arguments.result_weight,
+            "held_out": 4096,
+            "held_out_source": selfplay.SOURCE,
+            "checkpoint_every": 100,
+            "seed": number,
+            "command": f"{arguments.command}, generation {number}",
+        }
 
     def gate(self, number: int) -> None:
         """The match against the best network."""
