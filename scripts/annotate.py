@@ -21,13 +21,13 @@ from annotation.games import OwnGames, Task
 from annotation.output import OutputError, Totals, games_done
 from annotation.teacher import add_teacher_arguments, teacher_settings
 from annotation.workers import WorkerError, answers, workers
-from command_line.arguments import add_openings_argument, positive, share, span
+from command_line.arguments import add_openings_argument, game_file, positive, share, span
 from command_line.ending import GOES_ON, one_sentence
-from command_line.game_files import GameFileError, game_file, read_games
 from tqdm import tqdm
 
 from dejavu.engine.match.openings import OpeningError, read_openings
 from dejavu.engine.match.players import PlayerError
+from dejavu.model.data.game_files import GameFileError, read_games
 from dejavu.retrieval.atomic import append
 
 

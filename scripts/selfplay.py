@@ -36,7 +36,6 @@ from tqdm import tqdm
 from dejavu.engine.match.batch import FULL_BATCHES, SharedPlayer
 from dejavu.engine.match.openings import OpeningError, read_openings
 from dejavu.engine.match.players import PlayerError, PlayerSettings, parse_player
-from dejavu.engine.selfplay.cluster import Cluster, ClusterError
 from dejavu.engine.selfplay.game import Conditions
 from dejavu.engine.selfplay.resignation import Resignation
 from dejavu.engine.selfplay.speed import measure_speed
@@ -47,6 +46,7 @@ from dejavu.model.data.dataset import HELD_OUT, MEMORY, TRAIN, DatasetError
 from dejavu.model.data.games import GamePositions
 from dejavu.model.data.records import join
 from dejavu.model.data.shards import Shards
+from dejavu.retrieval.cluster import Cluster, ClusterError
 
 SOURCE = "self-play"
 """What the games' source is called in a data set."""

@@ -15,10 +15,10 @@ from training import SCRIPTS
 from dejavu.model.chess.encoding import Packed, move_to_index, pack, unpack
 from dejavu.model.data.dataset import MEMORY, TRAIN, Dataset
 from dejavu.model.data.games import read_game
+from dejavu.model.data.prepare import PrepareRun, prepare
 from dejavu.model.data.records import join
 
 sys.path.insert(0, str(SCRIPTS))
-import prepare_data
 import visit as script
 
 ENGINE = Path(__file__).parent / "scripted_engine.py"
@@ -89,7 +89,7 @@ def mates_at_once(board: chess.Board) -> bool:
 
 def drawn(out: Path, scratch: Path) -> Dataset:
     """The output as prepare_data.py reads it."""
-    return prepare_data.prepare([out], scratch / "visited.safetensors", memory=0, held_out=0, processes=1)
+    return prepare(PrepareRun([out], scratch / "visited.safetensors", memory=0, held_out=0, processes=1)).dataset
 
 
 def asked(log: Path) -> int:

@@ -24,6 +24,14 @@ def options_of(texts: Iterable[str]) -> dict[str, str]:
     return dict(text.split("=", 1) for text in texts)
 
 
+def game_file(text: str) -> Path:
+    """An argument that names a game file which is there."""
+    path = Path(text)
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"game file {path} does not exist")
+    return path
+
+
 def positive(text: str) -> int:
     """Parse a whole number of at least 1."""
     if not text.isascii() or not text.isdigit() or int(text) < 1:

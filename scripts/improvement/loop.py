@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import build_memory
 import selfplay
 
 from dejavu.engine.match.openings import read_openings
@@ -20,6 +19,7 @@ from dejavu.engine.selfplay.gate import Contestant, Gate
 from dejavu.engine.selfplay.generations import Generation, best_of, draw, read_generations, write_generations
 from dejavu.engine.selfplay.resignation import Resignation, check, searched_games
 from dejavu.engine.uci.loader import EvaluatorFactory
+from dejavu.model.data.memory_run import MemoryRun, make_memory
 from dejavu.model.data.shards import Shards, open_data
 from dejavu.model.training.backbone_run import BackboneRun, train_backbone
 from dejavu.model.training.retrieval_run import RetrievalRun, train_retrieval
@@ -103,8 +103,18 @@ class Loop:
         if self.arguments.no_memory or out.exists():
             return
         weights = self.folder(number) / "backbone" / "weights.safetensors"
-        words = ["--data", *self.data(number), "--weights", weights, "--out", out, "--threads", self.arguments.threads]
-        build_memory.main([*map(str, words), "--entries", str(self.arguments.entries)])
+        report = make_memory(
+            MemoryRun(
+                out,
+                weights,
+                data=self.data(number),
+                entries=self.arguments.entries,
+                threads=self.arguments.threads,
+                command=f"{self.arguments.command}, generation {number}",
+            ),
+            complain,
+        )
+        tell(str(report))
 
     def retrieve(self, number: int) -> None:
         """The retrieval part, on the frozen backbone, from that of the best network on where it has one."""
