@@ -19,10 +19,10 @@ against how the games ended. The calibration error is the mean distance of the t
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from command_line.ending import one_sentence
+from command_line.talk import write_json
 
 from dejavu.engine.options import Config
 from dejavu.engine.uci.loader import wanted
@@ -31,7 +31,6 @@ from dejavu.model.measurement.calibration import plot_calibration
 from dejavu.model.measurement.evaluate import EvaluateRun, evaluate
 from dejavu.model.measurement.report import plot_changes
 from dejavu.model.weights import WeightsError
-from dejavu.retrieval.atomic import write_text
 from dejavu.retrieval.memory import MemoryFileError
 
 
@@ -65,8 +64,7 @@ def main() -> None:
             positions, games = len(next(iter(report.measured.values()))), run.source or "all"
             title = f"What {run.memory.name} changes, of {positions:,} positions of {games} games"
             plot_changes(title, report.changes, plot)
-        if figures:
-            write_text(figures, json.dumps(report.as_json(), indent=2) + "\n")
+        write_json(figures, report.as_json())
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from command_line.arguments import (
     share,
 )
 from command_line.ending import GOES_ON, one_sentence
+from command_line.talk import complain_as
 
 from dejavu.engine.match.statistics import Sprt, SprtError
 from dejavu.engine.selfplay.improve import ImproveRun, improve, meet_the_start
@@ -81,16 +82,11 @@ def parse_arguments() -> ImproveRun:
     return ImproveRun(**vars(parser.parse_args()), command=shlex.join(["improve.py", *sys.argv[1:]]))
 
 
-def complain(text: str) -> None:
-    """Pass on what the engine says."""
-    print(f"improve: {text}", file=sys.stderr, flush=True)
-
-
 def main() -> None:
     run = parse_arguments()
     with one_sentence("improve", ValueError, RanksError, OSError, stopped=GOES_ON):
-        print(f"\n{improve(run, complain)}")
-        meet_the_start(run, complain)
+        print(f"\n{improve(run, complain_as('improve'))}")
+        meet_the_start(run, complain_as("improve"))
 
 
 if __name__ == "__main__":

@@ -17,11 +17,11 @@ faster many games at once are.
 
 import argparse
 import signal
-import sys
 from pathlib import Path
 
 from command_line.arguments import add_self_play_arguments, many, share
 from command_line.ending import GOES_ON, one_sentence
+from command_line.talk import complain_as, tell
 
 from dejavu.engine.match.openings import OpeningError
 from dejavu.engine.match.players import PlayerError
@@ -58,23 +58,13 @@ def parse_arguments() -> tuple[SelfPlayRun, bool]:
     return SelfPlayRun(**arguments), speed
 
 
-def tell(text: str) -> None:
-    """Say how the measurement goes."""
-    print(text, flush=True)
-
-
-def complain(text: str) -> None:
-    """Pass on what the engine says."""
-    print(f"selfplay: {text}", file=sys.stderr, flush=True)
-
-
 def main() -> None:
     run, speed = parse_arguments()
     with one_sentence("selfplay", *ERRORS, stopped=GOES_ON):
         if speed:
-            measure_speed(run, tell, complain)
+            measure_speed(run, tell, complain_as("selfplay"))
         else:
-            print(play_games(run, complain))
+            print(play_games(run, complain_as("selfplay")))
 
 
 if __name__ == "__main__":

@@ -40,6 +40,13 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def natural(text: str) -> int:
+    """Parse a whole number from 0."""
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number")
+    return int(text)
+
+
 def number_between(kind: type, low: float, high: float) -> Callable[[str], float]:
     """A parser of numbers from `low` to `high`."""
 
