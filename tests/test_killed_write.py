@@ -21,6 +21,8 @@ from dejavu.retrieval import atomic
 left = int(sys.argv[1])
 def replace(*names):
     global left
+    if str(names[1]).endswith(".compiled"):  # the cache of compiled networks, filled or not by other tests
+        return os.rename(*names)
     if left == 0:
         os.kill(os.getpid(), signal.SIGKILL)
     left -= 1

@@ -13,7 +13,7 @@ import chess
 import chess.engine
 import chess.pgn
 
-from annotation.teacher import TEACHER_ERRORS, Teacher, Verdict, after_best
+from dejavu.engine.annotation.teacher import TEACHER_ERRORS, Teacher, Verdict, after_best
 from dejavu.engine.match.openings import Opening
 from dejavu.model.data.games import BrokenGameError, read_game
 

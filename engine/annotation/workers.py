@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 
-from annotation.games import Answer, OwnGames, Task, answer
-from annotation.teacher import TEACHER_ERRORS, Teacher, TeacherSettings
+from dejavu.engine.annotation.games import Answer, OwnGames, Task, answer
+from dejavu.engine.annotation.teacher import TEACHER_ERRORS, Teacher, TeacherSettings
 
 STOP_SECONDS = 5.0
 

@@ -1,19 +1,13 @@
-"""The teacher: a UCI engine that judges positions, and the arguments that describe it."""
+"""The teacher: a UCI engine that judges positions."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import os
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import chess
 import chess.engine
-from command_line.arguments import option, options_of, positive, seconds
-
-from dejavu.engine.match.players import find_program
 
 TEACHER_OPTIONS = {"Threads": "1", "Hash": "16"}
 """Set where the teacher has them: every process has a teacher, and a search is small."""
@@ -93,21 +87,3 @@ def after_best(score: chess.engine.PovScore | None) -> chess.engine.PovScore | N
     if score is None or mate is None or mate <= 0:
         return score
     return chess.engine.PovScore(chess.engine.Mate(mate - 1), score.turn) if mate > 1 else None
-
-
-def add_teacher_arguments(parser: argparse.ArgumentParser) -> None:
-    """What decides which engine judges, and how long."""
-    parser.add_argument("--engine", required=True, metavar="CMD", help="the teacher's command")
-    parser.add_argument("--option", type=option, action="append", default=[], metavar="NAME=VALUE", help="UCI option")
-    pace = parser.add_mutually_exclusive_group(required=True)
-    pace.add_argument("--nodes", type=positive, help="the teacher's nodes a position")
-    pace.add_argument("--movetime", type=positive, help="its milliseconds a position, instead")
-    parser.add_argument("--patience", type=seconds, default=60.0, help="seconds until a silent teacher has failed (60)")
-
-
-def teacher_settings(args: argparse.Namespace) -> TeacherSettings:
-    """What those arguments say. Raises PlayerError where the engine's program is not there."""
-    name, *words = shlex.split(args.engine, posix=os.name == "posix") or [""]
-    return TeacherSettings(
-        (find_program(name), *words), options_of(args.option), args.nodes, args.movetime, args.patience
-    )
