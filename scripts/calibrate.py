@@ -10,7 +10,7 @@ import logging
 import signal
 from pathlib import Path
 
-from command_line.arguments import OPENINGS, option, options_of, positive
+from command_line.arguments import OPENINGS, Options, option, positive
 from command_line.ending import GOES_ON, one_sentence
 from command_line.talk import complain_as, tell
 
@@ -27,9 +27,17 @@ def main() -> None:
     add("--opponent-nodes", type=positive, default=30000, help="Stockfish's nodes a move (30000)")
     add("--concurrency", type=positive, default=2, help="games played at the same time (2)")
     add("--out", type=Path, default=Path("runs/strength"), help="folder (runs/strength)")
-    add("--option", type=option, action="append", default=[], metavar="NAME=VALUE", help="option for Dejavu")
+    add(
+        "--option",
+        dest="options",
+        type=option,
+        action=Options,
+        default={},
+        metavar="NAME=VALUE",
+        help="option for Dejavu",
+    )
     arguments = vars(parser.parse_args())
-    run = AnchorsRun(OPENINGS, options=options_of(arguments.pop("option")), **arguments)
+    run = AnchorsRun(OPENINGS, **arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # What python-chess and asyncio would log is either harmless or reported as a failure.
     logging.disable()

@@ -290,7 +290,7 @@ def test_a_signal_ends_the_run_with_whole_games(tmp_path: Path, number: signal.S
     [
         (["--engine", "no-such-program"], "well", "the program no-such-program was not found"),
         ([], "dumb", "the teacher does not start"),
-        (["--option", "Colour=red"], "well", "engine does not support option Colour"),
+        (["--option", "Colour=red"], "well", "the teacher has no option Colour"),
         (["--openings", "bad.epd"], "well", "bad.epd, line 1"),
         (["--out", "other.pgn"], "well", "other.pgn, game 1 is not by 'Sage, 5 nodes'"),
         (["--out", "bad.epd"], "well", "bad.epd, game 1 is not by 'Sage, 5 nodes'"),

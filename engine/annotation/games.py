@@ -162,7 +162,6 @@ def answer(task: Task, teacher: Teacher, own: OwnGames) -> Answer:
         except BrokenGameError as error:
             return Answer(problem=f"broken: {task.where}: {error}")
         except TEACHER_ERRORS as error:
-            teacher.close()
             where = task.where if task.text else f"game {task.where}"
             problem = f"lost: {where}: the teacher failed twice: {error or 'no answer'}"
     return Answer(problem=problem)

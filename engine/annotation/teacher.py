@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import chess
 import chess.engine
 
-TEACHER_OPTIONS = {"Threads": "1", "Hash": "16"}
+from dejavu.engine.match.external import ENGINE_ERRORS, ExternalEngine
+from dejavu.engine.match.pace import Pace
+from dejavu.engine.match.players import PlayerSettings
+
+OPTIONS_IF_OFFERED = {"Threads": "1", "Hash": "16"}
 """Set where the teacher has them: every process has a teacher, and a search is small."""
-START_SECONDS = 60.0
-TEACHER_ERRORS = (chess.engine.EngineError, asyncio.TimeoutError, OSError)
+TEACHER_ERRORS = (*ENGINE_ERRORS, OSError)
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,12 @@ class TeacherSettings:
     patience: float
     """Seconds after which a silent teacher has failed."""
 
+    @property
+    def player(self) -> PlayerSettings:
+        """The teacher as an engine to play with."""
+        pace = Pace(nodes=self.nodes, movetime=self.movetime and self.movetime / 1000)
+        return PlayerSettings("the teacher", self.command, pace, self.options, OPTIONS_IF_OFFERED)
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -42,43 +50,35 @@ class Teacher:
     """A UCI engine that is started when it is needed, again after it failed."""
 
     def __init__(self, settings: TeacherSettings) -> None:
-        self.settings = settings
-        self.engine: chess.engine.SimpleEngine | None = None
-        self.name = ""
-        # The time bounds a search that hangs: python-chess waits for an answer only where there is a time.
-        seconds = settings.movetime / 1000 if settings.movetime else settings.patience
-        self.limit = chess.engine.Limit(nodes=settings.nodes, time=seconds)
+        self._settings = settings
+        self._engine = ExternalEngine(settings.player, settings.patience)
 
-    def start(self) -> chess.engine.SimpleEngine:
-        settings = self.settings
-        if self.engine is None:
-            # Signals of the terminal are for the script alone, which ends its teachers itself.
-            command = list(settings.command)
-            self.engine = chess.engine.SimpleEngine.popen_uci(command, timeout=START_SECONDS, setpgrp=True)
-            self.engine.timeout = settings.patience
-            offered = self.engine.options
-            usual = {name: value for name, value in TEACHER_OPTIONS.items() if name in offered}
-            self.engine.configure({**usual, **settings.options})
-            pace = f"{settings.nodes} nodes" if settings.nodes else f"{settings.movetime} ms"
-            self.name = f"{self.engine.id.get('name', command[0])}, {pace}"
-        return self.engine
+    @property
+    def name(self) -> str:
+        """Engine and pace, once it has been started."""
+        settings = self._settings
+        pace = f"{settings.nodes} nodes" if settings.nodes else f"{settings.movetime} ms"
+        return f"{self._engine.name}, {pace}"
+
+    def start(self) -> None:
+        """Raises PlayerError."""
+        self._engine.start()
 
     def close(self) -> None:
-        if self.engine is not None:
-            self.engine.close()
-            self.engine = None
+        self._engine.close()
 
     def judge(self, board: chess.Board, game: object, claim_draw: bool) -> Verdict:
-        """Best move and evaluation of a position of `game`; the teacher forgets all between games."""
+        """Best move and evaluation of a position of `game`; the teacher forgets all between games.
+
+        Raises TEACHER_ERRORS.
+        """
         outcome = board.outcome(claim_draw=claim_draw)
         if outcome is not None:
             draw = chess.engine.PovScore(chess.engine.Cp(0), chess.WHITE)
             return Verdict(None, None if outcome.winner is not None else draw, outcome)
-        found = self.start().play(board, self.limit, game=game, info=chess.engine.INFO_SCORE)
-        if found.move is None:
-            raise chess.engine.EngineError(f"no move in {board.fen()}")
+        found = self._engine.play(board, game)
         # The last score, even where it is a bound: measured, it is nearer to a long search's than the last exact one.
-        return Verdict(found.move, found.info.get("score"))
+        return Verdict(found.move, None if found.score is None else chess.engine.PovScore(found.score, board.turn))
 
 
 def after_best(score: chess.engine.PovScore | None) -> chess.engine.PovScore | None:

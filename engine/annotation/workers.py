@@ -34,8 +34,7 @@ def work(script: Connection, connection: Connection, settings: TeacherSettings, 
             teacher.start()
             connection.send(teacher.name)
         except TEACHER_ERRORS as error:
-            command = " ".join(settings.command)
-            connection.send(WorkerError(f"the teacher does not start as `{command}`: {error or 'no answer'}"))
+            connection.send(WorkerError(str(error)))
         while True:
             connection.send(answer(connection.recv(), teacher, own))
     except (KeyboardInterrupt, EOFError, ConnectionError):

@@ -90,12 +90,13 @@ def span(text: str) -> tuple[int, int]:
 
 
 class Options(argparse.Action):
-    """NAME=VALUE arguments as a dictionary; the last of a name counts."""
+    """NAME=VALUE arguments as a dictionary; the last of a name counts, and the option may be given again."""
 
     def __call__(
         self, parser: object, namespace: argparse.Namespace, values: Any, option_string: object = None
     ) -> None:
-        setattr(namespace, self.dest, options_of(values))
+        given = values if isinstance(values, list) else [values]
+        setattr(namespace, self.dest, {**getattr(namespace, self.dest, {}), **options_of(given)})
 
 
 def add_self_play_arguments(parser: Arguments, options: Mapping[str, str], games: int, max_plies: int) -> None:
