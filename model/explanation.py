@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from dejavu.model.backbone import as_inputs
 from dejavu.model.chess.attacks import Planes, attacks, legal_mask
-from dejavu.model.chess.encoding import NO_MOVE, Packed, index_to_move, unpack
+from dejavu.model.chess.encoding import Packed, index_to_move, unpack
 from dejavu.model.chess.features import features
 from dejavu.model.config import squares_name
 from dejavu.model.neighbours import Neighbours, Retriever, arrange, read_records
 from dejavu.model.network import Network
 from dejavu.retrieval.memory import Memory
+from dejavu.retrieval.moves import NO_MOVE
 
 Chances = tuple[float, float, float]
 """Win, draw, loss for the side to move."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from dejavu.model.chess.features import CLOCK_FEATURES, SQUARE_FEATURES
 from dejavu.model.config import NetworkConfig
-from dejavu.retrieval.memory import CONTINUATION_PLIES
+from dejavu.retrieval.moves import CONTINUATION_PLIES
 
 BOARD_NUMBERS = 512
 """Numbers that all tokens together tell of a board: to the value head, and to the dynamic bias."""

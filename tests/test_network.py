@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from dejavu.model.backbone import Inputs, as_inputs
-from dejavu.model.chess.encoding import NO_MOVE, POLICY_SIZE, pack, stack
+from dejavu.model.chess.encoding import pack, stack
 from dejavu.model.chess.features import features
 from dejavu.model.chunked_cross_attention import ChunkedCrossAttention, EncodedNeighbours
 from dejavu.model.config import PRESETS, Layout, NetworkConfig, squares_name
 from dejavu.model.interpolation import Interpolation
 from dejavu.model.neighbour_encoder import FIRST_PLY
 from dejavu.model.network import Network
+from dejavu.retrieval.moves import NO_MOVE, POLICY_SIZE
 
 TINY = replace(PRESETS["tiny"], interpolation=True)
 LAYOUTS = [

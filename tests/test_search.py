@@ -31,9 +31,10 @@ from dejavu.engine.search.stoppers import NodesStopper
 from dejavu.engine.search.tree import DRAWN, LOST, UNPROVEN, WON, Tree
 from dejavu.engine.uci.session import Session
 from dejavu.model.chess.attacks import attacks, legal_mask
-from dejavu.model.chess.encoding import NO_MOVE, index_to_move, pack, stack
+from dejavu.model.chess.encoding import index_to_move, pack, stack
 from dejavu.model.chess.mates import mating_moves
 from dejavu.model.evaluations import Evaluations
+from dejavu.retrieval.moves import NO_MOVE
 
 # A plain reference: one node an object, one visit at a time, every move looked at
 

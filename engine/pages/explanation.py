@@ -7,8 +7,9 @@ from html import escape
 import chess
 import chess.svg
 
-from dejavu.model.chess.encoding import NO_MOVE, index_to_move
+from dejavu.model.chess.encoding import index_to_move
 from dejavu.model.explanation import Chances, Explanation, NeighbourDescription
+from dejavu.retrieval.moves import NO_MOVE
 
 WITH_MEMORY, WITHOUT_MEMORY, PLAYED = "#15803d", "#2563eb", "#b45309"
 TOP_MOVES = 6
