@@ -24,9 +24,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from dejavu.engine.annotation.games import to_text
 from dejavu.engine.annotation.judgements import Judgement, Judgements
-from dejavu.engine.annotation.teacher import Teacher, TeacherSettings, after_best
+from dejavu.engine.annotation.lessons import add_judged, to_text
+from dejavu.engine.annotation.teacher import Teacher, TeacherSettings
 from dejavu.engine.match.openings import Opening, read_openings
 from dejavu.engine.search.evaluator import Evaluator, priors
 from dejavu.model.chess.encoding import Packed, clock_byte, index_to_move, pack, stack
@@ -216,18 +216,10 @@ def line(place: Place, judged: dict[Packed, Place], teacher: str) -> chess.pgn.G
     board = game.board()
     for move in (*place.moves, None):
         here = judged.get(pack(board))
-        judgement = here.judgement if here is not None else None
-        if judgement is not None:
-            node.set_eval(judgement.score)
-        if move is None:
-            assert judgement is not None
-            node.add_main_variation(judgement.best).set_eval(after_best(judgement.score))
-            return game
-        following = node.add_main_variation(move)
-        if judgement is not None and judgement.best != move:
-            node.add_variation(judgement.best).set_eval(after_best(judgement.score))
-        node = following
-        board.push(move)
+        best, score = (None, None) if here is None or here.judgement is None else here.judgement
+        node = add_judged(node, best, score, move)
+        if move is not None:
+            board.push(move)
     return game
 
 

@@ -79,11 +79,3 @@ class Teacher:
         found = self._engine.play(board, game)
         # The last score, even where it is a bound: measured, it is nearer to a long search's than the last exact one.
         return Verdict(found.move, None if found.score is None else chess.engine.PovScore(found.score, board.turn))
-
-
-def after_best(score: chess.engine.PovScore | None) -> chess.engine.PovScore | None:
-    """The evaluation after the best move: the same, but for a mate that is a move nearer now."""
-    mate = None if score is None else score.relative.mate()
-    if score is None or mate is None or mate <= 0:
-        return score
-    return chess.engine.PovScore(chess.engine.Mate(mate - 1), score.turn) if mate > 1 else None

@@ -23,9 +23,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from dejavu.engine.annotation.games import to_text
 from dejavu.engine.annotation.judgements import Judgement, Judgements, whole_lines
-from dejavu.engine.annotation.teacher import Teacher, TeacherSettings, after_best
+from dejavu.engine.annotation.lessons import add_judged, to_text
+from dejavu.engine.annotation.teacher import Teacher, TeacherSettings
 from dejavu.engine.match.batch import SharedPlayer, play_together
 from dejavu.engine.match.pace import Pace
 from dejavu.engine.match.players import PlayerSettings
@@ -126,8 +126,7 @@ def as_game(board: chess.Board, judgement: Judgement, teacher: str) -> chess.pgn
     game = chess.pgn.Game()
     game.headers.update({"Event": "Visited by searches", "White": teacher, "Black": teacher, "Result": "*"})
     game.setup(board)
-    game.set_eval(judgement.score)
-    game.add_main_variation(judgement.best).set_eval(after_best(judgement.score))
+    add_judged(game, judgement.best, judgement.score, None)
     return game
 
 
