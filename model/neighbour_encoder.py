@@ -60,7 +60,7 @@ class NeighbourEncoder(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         width = config.neighbour_width
-        self.board = BoardEmbedding("ranks", width)
+        self.board = BoardEmbedding(RANKS, width)
         self.source = nn.Embedding(MOVE_SQUARES, width)
         self.destination = nn.Embedding(MOVE_SQUARES, width)
         self.ply = nn.Parameter(torch.randn(CONTINUATION_PLIES, width) * 0.02)

@@ -81,7 +81,7 @@ def test_a_perfect_forecast_costs_nothing_and_nothing_known_costs_nothing(data: 
     dataset = Dataset.open(data)
     rows = dataset.rows(TRAIN)[:32]
     torch.manual_seed(0)
-    for config in (PRESETS["tiny"], replace(PRESETS["tiny"], layout="ranks", attack_width=0)):
+    for config in (PRESETS["tiny"], replace(PRESETS["tiny"], attack_width=0)):
         _, foreseen = Foresight(Network(config, retrieval=False))(make_batch(dataset, rows).inputs)
         truth = continuation(dataset, rows, none_mirrored(rows))
         assert foresight_loss(foreseen, truth) > 1
