@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from dejavu.model.chess.features import ATTACKER_COUNT_SCALE, CLOCK_FEATURES, SQUARE_FEATURES, Features
-from dejavu.model.config import Layout, NetworkConfig, token_squares
+from dejavu.model.config import TOKENS, NetworkConfig
 from dejavu.model.shapes import BOARD_DESCRIPTION, BOARD_NUMBERS
 
 
@@ -124,30 +124,24 @@ class Layer(nn.Module):
 
 
 class BoardEmbedding(nn.Module):
-    """Square features -> tokens: the squares of a token side by side, one linear map, a place bias."""
+    """Square features -> tokens of s squares in a row, a1 first: these side by side, one linear map, a place bias."""
 
-    token_squares: Tensor
     feature_scale: Tensor
 
-    def __init__(self, layout: Layout, width: int) -> None:
+    def __init__(self, tokens: int, width: int) -> None:
         super().__init__()
-        squares = torch.tensor(token_squares(layout))  # [n, s]
         scale = torch.ones(SQUARE_FEATURES, 1)
         scale[-2:] = ATTACKER_COUNT_SCALE
-        self.register_buffer("token_squares", squares.flatten(), persistent=False)
         self.register_buffer("feature_scale", scale, persistent=False)
-        self.in_order = squares.shape[1] == 1  # then there is nothing to rearrange
-        self.tokens = len(squares)
-        self.squares = nn.Linear(SQUARE_FEATURES * squares.shape[1], width)
+        self.tokens = tokens
+        self.squares = nn.Linear(SQUARE_FEATURES * 64 // tokens, width)
         self.clocks = nn.Linear(CLOCK_FEATURES, width, bias=False)
-        self.place = nn.Parameter(torch.randn(len(squares), width) * 0.02)
+        self.place = nn.Parameter(torch.randn(tokens, width) * 0.02)
 
     def forward(self, squares: Tensor, clocks: Tensor) -> Tensor:
         """squares [B, F, 64] uint8, clocks [B, G] -> [B, n, d]"""
         dtype = self.place.dtype
         x = squares.to(dtype) * self.feature_scale.to(dtype)
-        if not self.in_order:
-            x = x[:, :, self.token_squares]
         x = x.view(x.shape[0], SQUARE_FEATURES, self.tokens, -1)  # [B, F, n, s]
         x = x.transpose(1, 2).reshape(x.shape[0], self.tokens, -1)  # [B, n, F * s]
         out: Tensor = self.squares(x) + self.clocks(clocks.to(dtype))[:, None] + self.place
@@ -159,19 +153,19 @@ class Backbone(nn.Module):
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        self.embedding = BoardEmbedding(config.layout, config.width)
+        self.embedding = BoardEmbedding(TOKENS, config.width)
         self.layers = nn.ModuleList(
             Layer(
                 config.width,
                 config.heads,
-                config.tokens,
+                TOKENS,
                 config.feed_forward_ratio,
                 config.attack_width,
                 config.dynamic_bias,
             )
             for _ in range(config.layers)
         )
-        self.maps = nn.Parameter(torch.zeros(config.dynamic_bias, config.tokens**2)) if config.dynamic_bias else None
+        self.maps = nn.Parameter(torch.zeros(config.dynamic_bias, TOKENS**2)) if config.dynamic_bias else None
         self.uses_attacks = config.attack_width > 0
 
     def forward(self, inputs: Inputs) -> Tensor:

@@ -11,10 +11,8 @@ MEMORY_REACH = 5_000
 """Squared distance in key units up to which a remembered position is near enough to be asked. Farther ones have been
 measured to say nothing (docs/history/retrieval.md), and most positions of a search have no nearer one."""
 
-Layout = Literal["squares", "patches", "ranks"]
-
-# layout -> (files, ranks) that one token covers
-TOKEN_SHAPE: dict[str, tuple[int, int]] = {"squares": (1, 1), "patches": (2, 2), "ranks": (8, 1)}
+TOKENS = 64
+"""n: tokens a board, one a square; from a1 along the ranks."""
 
 # field -> (least, most): far above what was ever tried, and no more than a machine can hold
 _BOUNDS = {
@@ -34,16 +32,6 @@ _BOUNDS = {
 }
 
 
-def token_squares(layout: Layout) -> list[list[int]]:
-    """[n][64 / n] the squares of every token; tokens and squares run from a1 along the ranks."""
-    files, ranks = TOKEN_SHAPE[layout]
-    return [
-        [(rank + r) * 8 + file + f for r in range(ranks) for f in range(files)]
-        for rank in range(0, 8, ranks)
-        for file in range(0, 8, files)
-    ]
-
-
 def squares_name(squares: Sequence[int]) -> str:
     """What a person calls the rectangle of squares that a chunk covers: "rank 3", "ranks 3-4", "a1-d2", "e4"."""
     first, last = min(squares), max(squares)
@@ -58,8 +46,8 @@ def squares_name(squares: Sequence[int]) -> str:
 class NetworkConfig:
     """Every number that decides a tensor's shape."""
 
-    layout: Layout = "squares"
-    """How the board is cut into tokens: 64 squares, 16 patches of 2x2, or 8 ranks."""
+    layout: Literal["squares"] = "squares"
+    """How the board is cut into tokens: a square each. Patches and ranks have been measured to play worse."""
     width: int = 128
     """d: numbers a token."""
     layers: int = 6
@@ -68,7 +56,7 @@ class NetworkConfig:
     """Attention heads of the backbone and of the chunked cross-attention."""
     attack_width: int = 32
     """Numbers a square sends along the board's attacks in every layer, to the squares it attacks and to those
-    that attack it; 0 for none. Needs the layout of squares."""
+    that attack it; 0 for none."""
     dynamic_bias: int = 0
     """g: numbers a head from which the backbone makes the part of its attention bias that depends on the position;
     0 for the static bias alone."""
@@ -110,26 +98,17 @@ class NetworkConfig:
                 least, most = _BOUNDS[name]
                 if type(value) is not int or not least <= value <= most:
                     raise ValueError(f"{name} is {value!r}, not a whole number from {least} to {most}")
-        if self.tokens % self.chunks or self.width % self.heads or self.neighbour_width % self.neighbour_heads:
-            raise ValueError(f"chunks must divide the {self.tokens} tokens, and heads their width")
-        if self.attack_width and self.layout != "squares":
-            raise ValueError("attack_width needs the layout of squares")
-
-    @property
-    def tokens(self) -> int:
-        """n: tokens a board."""
-        files, ranks = TOKEN_SHAPE[self.layout]
-        return 64 // (files * ranks)
+        if TOKENS % self.chunks or self.width % self.heads or self.neighbour_width % self.neighbour_heads:
+            raise ValueError(f"chunks must divide the {TOKENS} tokens, and heads their width")
 
     @property
     def chunk_size(self) -> int:
         """m: tokens a chunk."""
-        return self.tokens // self.chunks
+        return TOKENS // self.chunks
 
     def chunk_squares(self, chunk: int) -> tuple[int, ...]:
         """The squares of chunk 0 .. l - 1 as the mover sees them: a rectangle, as tokens run along the ranks."""
-        tokens = token_squares(self.layout)[chunk * self.chunk_size : (chunk + 1) * self.chunk_size]
-        return tuple(sorted(square for token in tokens for square in token))
+        return tuple(range(chunk * self.chunk_size, (chunk + 1) * self.chunk_size))
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), sort_keys=True)
@@ -149,11 +128,6 @@ class NetworkConfig:
 PRESETS: dict[str, NetworkConfig] = {
     # Made to be trained and to play on a CPU.
     "small": NetworkConfig(dynamic_bias=16),
-    # The other layouts at about the same cost a position, to compare with.
-    "small-patches": NetworkConfig(
-        layout="patches", width=256, attack_width=0, feed_forward_ratio=2, policy_width=32, chunks=4
-    ),
-    "small-ranks": NetworkConfig(layout="ranks", width=512, heads=8, attack_width=0, policy_width=64, chunks=4),
     # For a GPU.
     "base": NetworkConfig(width=256, layers=8, heads=8, dynamic_bias=16, policy_width=128, neighbour_width=128),
     # For tests.

@@ -8,39 +8,30 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from dejavu.model.config import NetworkConfig, token_squares
+from dejavu.model.config import TOKENS, NetworkConfig
 from dejavu.model.shapes import BOARD_NUMBERS
 
 
 class PolicyHead(nn.Module):
     """Source-destination attention (Lc0): a move's logit is the product of its two squares' vectors."""
 
-    squares: Tensor
     queen_of: Tensor
     change_of: Tensor
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.policy_width = config.policy_width
-        squares_per_token = 64 // config.tokens
-        self.source = nn.Linear(config.width, squares_per_token * config.policy_width)
-        self.destination = nn.Linear(config.width, squares_per_token * config.policy_width)
+        self.source = nn.Linear(config.width, config.policy_width)
+        self.destination = nn.Linear(config.width, config.policy_width)
         self.promotion = nn.Linear(config.policy_width, 3)  # knight, bishop, rook against the queen's logit
-        order = torch.tensor(token_squares(config.layout)).flatten()
-        self.in_order = squares_per_token == 1  # then there is nothing to rearrange
-        self.register_buffer("squares", torch.argsort(order), persistent=False)
         queen_of, change_of = _underpromotions()
         self.register_buffer("queen_of", queen_of, persistent=False)
         self.register_buffer("change_of", change_of, persistent=False)
 
-    def _by_square(self, x: Tensor) -> Tensor:
-        x = x.view(x.shape[0], 64, self.policy_width)
-        return x if self.in_order else x[:, self.squares]  # [B, 64, p], a1 first
-
     def forward(self, x: Tensor) -> Tensor:
         """x [B, n, d] -> logits [B, POLICY_SIZE] of all moves, legal or not."""
-        source = self._by_square(self.source(x)) * self.policy_width**-0.5
-        destination = self._by_square(self.destination(x))
+        source = self.source(x) * self.policy_width**-0.5  # [B, 64, p], a1 first
+        destination = self.destination(x)
         moves = source @ destination.transpose(1, 2)  # [B, from, to]
         queens = moves[:, 48:56, 56:64].flatten(1)  # [B, from-file and to-file]
         changes = self.promotion(destination[:, 56:64]).flatten(1)  # [B, to-file and piece]
@@ -64,7 +55,7 @@ class ValueHead(nn.Module):
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        self.token = nn.Linear(config.width, BOARD_NUMBERS // config.tokens)
+        self.token = nn.Linear(config.width, BOARD_NUMBERS // TOKENS)
         self.hidden = nn.Linear(BOARD_NUMBERS, config.value_width)
         self.wdl = nn.Linear(config.value_width, 3)
 

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from dejavu.model.backends import AUTO, make_backend
 from dejavu.model.backends.protocol import Backend, Logits
 from dejavu.model.chess.attacks import Planes, attacks, legal_mask
-from dejavu.model.chess.encoding import POLICY_SIZE
 from dejavu.model.chess.features import Features, features
 from dejavu.model.chess.mates import mating_moves
 from dejavu.model.config import MEMORY_REACH
@@ -22,6 +21,7 @@ from dejavu.model.evaluations import Evaluations
 from dejavu.model.neighbours import EncodingCache, Retriever
 from dejavu.model.weights import Weights, net_name, read_weights
 from dejavu.retrieval.memory import Memory, MemoryFileError
+from dejavu.retrieval.moves import POLICY_SIZE
 
 if TYPE_CHECKING:
     import chess

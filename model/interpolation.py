@@ -16,10 +16,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dejavu.model.chess.encoding import NO_MOVE, POLICY_SIZE
 from dejavu.model.chunked_cross_attention import EncodedNeighbours
 from dejavu.model.config import NetworkConfig
 from dejavu.model.neighbour_encoder import FIRST_PLY
+from dejavu.retrieval.moves import NO_MOVE, POLICY_SIZE
 
 _TEMPERATURE = 1000.0
 """Squared distance in key units that takes a neighbour's word down to 1 / e. The same position with another half-move

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from dejavu.model.backbone import BoardEmbedding, Layer
-from dejavu.model.chess.encoding import NO_MOVE, POLICY_SIZE, UNDERPROMOTION_OFFSET
+from dejavu.model.chess.encoding import UNDERPROMOTION_OFFSET
 from dejavu.model.config import NetworkConfig
 from dejavu.model.shapes import MOVE_SQUARES, RANKS, RECORD_TOKENS
-from dejavu.retrieval.memory import CONTINUATION_PLIES
+from dejavu.retrieval.moves import CONTINUATION_PLIES, NO_MOVE, POLICY_SIZE
 
 FIRST_PLY = RANKS
 """The token of the first ply, behind those of the ranks."""
@@ -60,7 +60,7 @@ class NeighbourEncoder(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         width = config.neighbour_width
-        self.board = BoardEmbedding("ranks", width)
+        self.board = BoardEmbedding(RANKS, width)
         self.source = nn.Embedding(MOVE_SQUARES, width)
         self.destination = nn.Embedding(MOVE_SQUARES, width)
         self.ply = nn.Parameter(torch.randn(CONTINUATION_PLIES, width) * 0.02)

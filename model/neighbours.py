@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from dejavu.model.chess.features import features
 from dejavu.model.config import MEMORY_REACH, NetworkConfig
 from dejavu.retrieval.knn import ClusteredIndex, Index, chunk_indexes, position_index
-from dejavu.retrieval.memory import NO_MOVE, Memory, MemoryFileError
+from dejavu.retrieval.memory import Memory, MemoryFileError
+from dejavu.retrieval.moves import NO_MOVE
 
 if TYPE_CHECKING:
     from torch import Tensor

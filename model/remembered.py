@@ -8,8 +8,9 @@ from typing import Any
 
 import chess
 
-from dejavu.model.chess.encoding import NO_MOVE, Packed, index_to_move, unpack
+from dejavu.model.chess.encoding import Packed, index_to_move, unpack
 from dejavu.retrieval.memory import Memory
+from dejavu.retrieval.moves import NO_MOVE
 
 Chances = tuple[float, float, float]
 """Win, draw, loss for the side to move."""

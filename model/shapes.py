@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from dejavu.model.chess.features import CLOCK_FEATURES, SQUARE_FEATURES
-from dejavu.model.config import NetworkConfig
-from dejavu.retrieval.memory import CONTINUATION_PLIES
+from dejavu.model.config import TOKENS, NetworkConfig
+from dejavu.retrieval.moves import CONTINUATION_PLIES
 
 BOARD_NUMBERS = 512
 """Numbers that all tokens together tell of a board: to the value head, and to the dynamic bias."""
@@ -44,13 +44,13 @@ def misfit(config: NetworkConfig, has_retrieval: bool, found: Mapping[str, Shape
 
 
 def _network(config: NetworkConfig, has_retrieval: bool) -> _Shapes:
-    width, squares = config.width, 64 // config.tokens
+    width = config.width
     yield from _backbone(config)
     yield from _norm("norm", width)
-    yield from _linear("policy.source", width, squares * config.policy_width)
-    yield from _linear("policy.destination", width, squares * config.policy_width)
+    yield from _linear("policy.source", width, config.policy_width)
+    yield from _linear("policy.destination", width, config.policy_width)
     yield from _linear("policy.promotion", config.policy_width, 3)
-    yield from _linear("value.token", width, BOARD_NUMBERS // config.tokens)
+    yield from _linear("value.token", width, BOARD_NUMBERS // TOKENS)
     yield from _linear("value.hidden", BOARD_NUMBERS, config.value_width)
     yield from _linear("value.wdl", config.value_width, 3)
     if has_retrieval:
@@ -62,16 +62,15 @@ def _network(config: NetworkConfig, has_retrieval: bool) -> _Shapes:
 
 
 def _backbone(config: NetworkConfig) -> _Shapes:
-    tokens = config.tokens
-    yield from _board("backbone.embedding", tokens, config.width)
+    yield from _board("backbone.embedding", TOKENS, config.width)
     if config.dynamic_bias:
-        yield "backbone.maps", (config.dynamic_bias, tokens**2)
+        yield "backbone.maps", (config.dynamic_bias, TOKENS**2)
     for number in range(config.layers):
         layer = f"backbone.layers.{number}"
-        yield from _layer(layer, config.width, config.heads, tokens, config.feed_forward_ratio, config.attack_width)
+        yield from _layer(layer, config.width, config.heads, TOKENS, config.feed_forward_ratio, config.attack_width)
         if config.dynamic_bias:
             bias = f"{layer}.attention.dynamic_bias"
-            yield from _linear(f"{bias}.token", config.width, BOARD_NUMBERS // tokens)
+            yield from _linear(f"{bias}.token", config.width, BOARD_NUMBERS // TOKENS)
             yield from _linear(f"{bias}.board", BOARD_NUMBERS, BOARD_DESCRIPTION)
             yield from _norm(f"{bias}.norm", BOARD_DESCRIPTION)
             yield from _linear(f"{bias}.weights", BOARD_DESCRIPTION, config.heads * config.dynamic_bias)

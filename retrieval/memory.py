@@ -37,12 +37,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavu.retrieval.atomic import atomic_write
+from dejavu.retrieval.moves import POLICY_SIZE
 from dejavu.retrieval.text import plain
 
 FORMAT = "dejavu-memory-1"
-NO_MOVE = 65535
-POLICY_SIZE = 4168
-CONTINUATION_PLIES = 8
 KEY_LIMIT = 127
 
 VERIFY_AT_OPEN_BYTES = 256 * 2**20

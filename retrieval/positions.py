@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavu.retrieval.memory import NO_MOVE
+from dejavu.retrieval.moves import NO_MOVE
 
 
 @dataclass(frozen=True)

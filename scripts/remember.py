@@ -20,13 +20,14 @@ import time
 from pathlib import Path
 
 import numpy as np
+from command_line.arguments import game_file
 from command_line.ending import one_sentence
-from command_line.game_files import GameFileError, game_file, name_broken, read_games
 from tqdm import tqdm
 
 from dejavu.engine.options import Config
 from dejavu.engine.uci.loader import wanted
 from dejavu.model.data.dataset import MEMORY
+from dejavu.model.data.game_files import GameFileError, name_broken, read_games
 from dejavu.model.data.games import BrokenGameError, GamePositions, read_game
 from dejavu.model.data.records import join, positions
 from dejavu.model.inference import Embedder, load_backbone

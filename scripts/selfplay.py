@@ -15,190 +15,56 @@ it is over: the same command goes on after a kill, and with more --games. `--spe
 faster many games at once are.
 """
 
-from __future__ import annotations
-
 import argparse
-import datetime
-import hashlib
-import math
 import signal
-import sys
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from command_line.arguments import add_self_play_arguments, many, share
 from command_line.ending import GOES_ON, one_sentence
-from command_line.run_folder import RunFolderError, claim
-from tqdm import tqdm
+from command_line.talk import complain_as, tell
 
-from dejavu.engine.match.batch import FULL_BATCHES, SharedPlayer
-from dejavu.engine.match.openings import OpeningError, read_openings
-from dejavu.engine.match.players import PlayerError, PlayerSettings, parse_player
-from dejavu.engine.selfplay.cluster import Cluster, ClusterError
-from dejavu.engine.selfplay.game import Conditions
-from dejavu.engine.selfplay.resignation import Resignation
+from dejavu.engine.match.openings import OpeningError
+from dejavu.engine.match.players import PlayerError
+from dejavu.engine.selfplay.run import OPTIONS, SelfPlayRun, play_games
+from dejavu.engine.selfplay.run_folder import RunFolderError
 from dejavu.engine.selfplay.speed import measure_speed
-from dejavu.engine.selfplay.summary import summarise
-from dejavu.engine.selfplay.work import SelfPlayWork
-from dejavu.engine.uci.loader import EvaluatorFactory, load_network, wanted
-from dejavu.model.data.dataset import HELD_OUT, MEMORY, TRAIN, DatasetError
-from dejavu.model.data.games import GamePositions
-from dejavu.model.data.records import join
-from dejavu.model.data.shards import Shards
+from dejavu.model.data.dataset import DatasetError
+from dejavu.retrieval.cluster import ClusterError
 
-SOURCE = "self-play"
-"""What the games' source is called in a data set."""
-OPTIONS = {
-    "DirichletNoiseEpsilon": "0.25",
-    "Temperature": "1",
-    "TempDecayMoves": "30",
-    **FULL_BATCHES,
-}
-"""Options that differ from those of play."""
-NOT_SETTINGS = ("weightsfile", "memoryfile", "threads", "backend")
-"""Options that do not decide what is played; of the files, the contents do."""
-BUNDLE = 4
-"""A worker of a cluster gets so many times the games that it plays at once."""
-_GOLDEN_RATIO = 0.6180339887498949
+ERRORS = (RunFolderError, PlayerError, OpeningError, DatasetError, ClusterError, OSError)
 
 
-def split_of(number: int, memory: float, held_out: float) -> int:
-    """Which split a game belongs to: evenly spread, so that even few games have some of each."""
-    place = number * _GOLDEN_RATIO % 1
-    if place < held_out:
-        return HELD_OUT
-    return MEMORY if place < held_out + memory else TRAIN
-
-
-def player_settings(arguments: argparse.Namespace) -> PlayerSettings:
-    """The player: options of self-play, and those given. Raises PlayerError."""
-    words = [f"option.{word}" for word in arguments.options]
-    defaults = [f"option.{name}={value}" for name, value in OPTIONS.items()]
-    return parse_player(["name=self-play", f"nodes={arguments.nodes}", *words], defaults)
-
-
-def conditions(arguments: argparse.Namespace) -> Conditions:
-    """How games begin and end. Raises OpeningError."""
-    rule = Resignation(arguments.resign, arguments.resign_moves, arguments.play_on) if arguments.resign else None
-    openings = read_openings(arguments.openings) if arguments.openings is not None else ()
-    given = max((len(opening.moves) for opening in openings), default=0) + arguments.random_plies
-    if given >= arguments.max_plies:
-        raise OpeningError(f"games of {arguments.max_plies} plies may be over before the {given} they begin with are")
-    return Conditions(arguments.random_plies, arguments.max_plies, rule, openings)
-
-
-def file_digest(path: Path) -> str:
-    """What identifies a network or a memory, wherever it lies."""
-    digest = hashlib.blake2b(digest_size=16)
-    with path.open("rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def describe(
-    arguments: argparse.Namespace, player: SharedPlayer, settings: PlayerSettings, rules: Conditions
-) -> dict[str, str]:
-    """Everything that the games in a folder have in common."""
-    files = wanted(player.config)
-    openings = f" from openings {file_digest(arguments.openings)}" if arguments.openings is not None else ""
-    options = {name: value for name, value in settings.options.items() if name.lower() not in NOT_SETTINGS}
-    return {
-        "weights": file_digest(files.weights),
-        "memory": file_digest(files.memory) if files.memory is not None else "none",
-        "player": str(replace(settings, options=options)),
-        "conditions": f"{rules}{openings}",
-        "splits": f"memory {arguments.memory:g}, held-out {arguments.held_out:g}",
-        "seed": str(arguments.seed),
-    }
-
-
-def play(arguments: argparse.Namespace, player: SharedPlayer, work: SelfPlayWork, shards: Shards) -> None:
-    """Play the missing games, here or on a cluster."""
-    missing = [number for number in range(arguments.games) if number not in shards.done]
-    print(f"{len(missing)} games to play, {arguments.games - len(missing)} in {arguments.out}", flush=True)
-    threads = player.config.threads
-    games = play_on_cluster(arguments, threads, work, missing) if arguments.cluster else work.play(player, missing)
-    bar = tqdm(total=arguments.games, initial=arguments.games - len(missing), unit="game", smoothing=0.05)
-    start, samples = time.monotonic(), 0
-    for number, positions in games:
-        split = split_of(number, arguments.memory, arguments.held_out)
-        shards.add(number, join([positions], [split], [0], [SOURCE]))
-        samples += len(positions.planes)
-        bar.update()
-        bar.set_postfix_str(f"{samples / (time.monotonic() - start):.0f} samples/s")
-    bar.close()
-    if missing:
-        seconds = time.monotonic() - start
-        print(f"{samples:,} positions in {seconds:.0f} s, {samples / seconds:.1f} a second")
-
-
-def play_on_cluster(
-    arguments: argparse.Namespace, threads: int, work: SelfPlayWork, missing: Sequence[int]
-) -> Iterator[tuple[int, GamePositions]]:
-    """Play the missing games on the workers of a cluster, so many at once on each."""
-    cluster = Cluster(arguments.cluster, threads, complain)
-    # At the end of a bundle its last games are judged in small batches, so it holds some more than are played at once;
-    # but every worker should have its share.
-    bundle = min(BUNDLE * arguments.at_once, math.ceil(len(missing) / cluster.workers()))
-    yield from cluster.run(work, dict.fromkeys(missing), max(bundle, 1))
-    cluster.close()
-
-
-def parse_arguments(words: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("runs/selfplay"), help="folder of the games (runs/selfplay)")
+def parse_arguments() -> tuple[SelfPlayRun, bool]:
+    """What to play, and whether only to measure."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,  # what is not given is as SelfPlayRun has it
+    )
+    add = parser.add_argument
+    add("--out", type=Path, default=Path("runs/selfplay"), help="folder of the games (runs/selfplay)")
     add_self_play_arguments(parser, OPTIONS, games=1000, max_plies=400)
-    parser.add_argument(
-        "--openings",
-        type=Path,
-        metavar="FILE",
-        help="begin with one of these, then with random moves: EPD, PGN, or TSV (ECO, name, moves)",
-    )
-    parser.add_argument("--resign-moves", type=many, default=3, help="... on so many moves running (3)")
-    parser.add_argument(
-        "--play-on", type=share, default=0.2, help="share of games without resignation, to see how often it is wrong"
-    )
-    parser.add_argument("--memory", type=share, default=0.18, help="share of the games kept for the memory")
-    parser.add_argument("--held-out", type=share, default=0.05, help="share of the games kept for evaluation")
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument(
-        "--cluster", metavar="ADDRESS", help="play on a Ray cluster (HOST:PORT, auto, or local: this machine)"
-    )
-    parser.add_argument("--speed", action="store_true", help="measure many games at once against one by one")
-    return parser.parse_args(words)
+    openings = "begin with one of these, then with random moves: EPD, PGN, or TSV (ECO, name, moves)"
+    add("--openings", type=Path, metavar="FILE", help=openings)
+    add("--resign-moves", type=many, help="... on so many moves running (3)")
+    add("--play-on", type=share, help="share of games without resignation, to see how often it is wrong (0.2)")
+    add("--memory", type=share, help="share of the games kept for the memory (0.18)")
+    add("--held-out", type=share, help="share of the games kept for evaluation (0.05)")
+    add("--seed", type=int, help="1")
+    add("--cluster", metavar="ADDRESS", help="play on a Ray cluster (HOST:PORT, auto, or local: this machine)")
+    add("--speed", action="store_true", default=False, help="measure many games at once against one by one")
+    arguments = vars(parser.parse_args())
+    speed = arguments.pop("speed")
+    return SelfPlayRun(**arguments), speed
 
 
-def tell(text: str) -> None:
-    """Say how the measurement goes."""
-    print(text, flush=True)
-
-
-def complain(text: str) -> None:
-    """Pass on what the engine says."""
-    print(f"selfplay: {text}", file=sys.stderr, flush=True)
-
-
-def main(words: Sequence[str] | None = None, load: EvaluatorFactory = load_network) -> None:
-    """Run the command line `words`, or that of the process."""
-    arguments = parse_arguments(words)
-    errors = (RunFolderError, PlayerError, OpeningError, DatasetError, ClusterError, OSError)
-    with one_sentence("selfplay", *errors, stopped=GOES_ON):
-        settings, rules = player_settings(arguments), conditions(arguments)
-        player = SharedPlayer(settings, complain, load)
-        if arguments.speed:
-            measure_speed(player, rules, arguments.at_once, arguments.seed, tell)
-            return
-        claim(arguments.out, describe(arguments, player, settings, rules))
-        shards = Shards(arguments.out)
-        shards.tidy()
-        year = datetime.date.today().year
-        work = SelfPlayWork(settings, rules, arguments.seed, arguments.at_once, year, load)
-        play(arguments, player, work, shards)
-        print(summarise(arguments.out, rules.resignation, arguments.out / "games.png"))
+def main() -> None:
+    run, speed = parse_arguments()
+    with one_sentence("selfplay", *ERRORS, stopped=GOES_ON):
+        if speed:
+            measure_speed(run, tell, complain_as("selfplay"))
+        else:
+            print(play_games(run, complain_as("selfplay")))
 
 
 if __name__ == "__main__":

@@ -51,10 +51,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def backbone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a finished run of stage 1."""
-    from training import TINY, train
+    from training import run_backbone
 
     run = tmp_path_factory.mktemp("stage1")
-    train("backbone", "--data", data, "--run", run, "--steps", 12, *TINY)
+    run_backbone(data, run, 12)
     return run
 
 
@@ -73,8 +73,8 @@ def memory(data: Path, backbone: Path) -> Path:
 @pytest.fixture(scope="session")
 def retrieval(data: Path, backbone: Path, memory: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a finished run of stage 2."""
-    from training import train_retrieval
+    from training import run_retrieval
 
     run = tmp_path_factory.mktemp("stage2")
-    train_retrieval(data, backbone, memory, run, "--steps", 12)
+    run_retrieval(data, backbone, memory, run, 12)
     return run

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from dejavu.engine.search.evaluator import Evaluator
 from dejavu.engine.uci.protocol import UciLoop
-from dejavu.model.chess.encoding import NO_MOVE, move_to_index, unpack
+from dejavu.model.chess.encoding import move_to_index, unpack
 from dejavu.model.evaluations import Evaluations
+from dejavu.retrieval.moves import NO_MOVE
 
 PIECE_VALUES = {chess.PAWN: 1, chess.KNIGHT: 3, chess.BISHOP: 3, chess.ROOK: 5, chess.QUEEN: 9}
 

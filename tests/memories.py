@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavu.retrieval.knn import train_clusters
-from dejavu.retrieval.memory import NO_MOVE, Memory, Provenance, encode_names
+from dejavu.retrieval.memory import Memory, Provenance, encode_names
+from dejavu.retrieval.moves import NO_MOVE
 
 PLIES_A_GAME = 20
 

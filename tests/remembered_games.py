@@ -9,8 +9,9 @@ import numpy as np
 from memories import small_memory
 from numpy.typing import NDArray
 
-from dejavu.model.chess.encoding import NO_MOVE, move_to_index, pack, stack
+from dejavu.model.chess.encoding import move_to_index, pack, stack
 from dejavu.retrieval.memory import Memory, encode_names
+from dejavu.retrieval.moves import NO_MOVE
 
 
 def board_of(*moves: str, fen: str = chess.STARTING_FEN) -> chess.Board:

@@ -274,7 +274,8 @@ def test_a_signal_ends_the_run_with_whole_games(tmp_path: Path, number: signal.S
     process = subprocess.Popen(
         arguments(tmp_path, "--games", "500", "--plies", "8", habit="slow"), stderr=subprocess.PIPE, text=True
     )
-    while not (tmp_path / "out.pgn").exists() or not (tmp_path / "out.pgn").stat().st_size:
+    # Once the second game is being written, the first is on the disk for good.
+    while not (tmp_path / "out.pgn").exists() or (tmp_path / "out.pgn").read_text().count("[Event ") < 2:
         time.sleep(0.01)
     process.send_signal(number)
     _, errors = process.communicate(timeout=10)
@@ -289,7 +290,7 @@ def test_a_signal_ends_the_run_with_whole_games(tmp_path: Path, number: signal.S
     [
         (["--engine", "no-such-program"], "well", "the program no-such-program was not found"),
         ([], "dumb", "the teacher does not start"),
-        (["--option", "Colour=red"], "well", "engine does not support option Colour"),
+        (["--option", "Colour=red"], "well", "the teacher has no option Colour"),
         (["--openings", "bad.epd"], "well", "bad.epd, line 1"),
         (["--out", "other.pgn"], "well", "other.pgn, game 1 is not by 'Sage, 5 nodes'"),
         (["--out", "bad.epd"], "well", "bad.epd, game 1 is not by 'Sage, 5 nodes'"),

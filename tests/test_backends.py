@@ -32,7 +32,7 @@ CONFIGS = {
     "interpolation": replace(PRESETS["tiny"], interpolation=True),
     "dynamic bias": replace(PRESETS["tiny"], dynamic_bias=2),
     "chunk": NetworkConfig(
-        layout="patches", width=32, layers=1, heads=2, attack_width=0, policy_width=8, value_width=16,
+        width=32, layers=1, heads=2, attack_width=0, policy_width=8, value_width=16,
         neighbour_width=16, neighbour_heads=2, chunks=4, retrieve_by="chunk",
     ),
 }  # fmt: skip

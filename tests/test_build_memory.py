@@ -25,7 +25,8 @@ from dejavu.model.weights import save_weights
 from dejavu.retrieval import build as build_module
 from dejavu.retrieval.build import BuildError, BuildOptions, BuildReport, build_memory
 from dejavu.retrieval.knn import ExactIndex, position_index
-from dejavu.retrieval.memory import NO_MOVE, Memory, Provenance, project
+from dejavu.retrieval.memory import Memory, Provenance, project
+from dejavu.retrieval.moves import NO_MOVE
 from dejavu.retrieval.positions import Positions, merge_equal
 
 ROOT = Path(__file__).resolve().parent.parent

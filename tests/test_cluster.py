@@ -19,12 +19,12 @@ from test_build_memory import PROVENANCE, embed, some_positions
 
 from dejavu.engine.match.pace import Pace
 from dejavu.engine.match.players import PlayerSettings
-from dejavu.engine.selfplay.cluster import Cluster, ClusterError
 from dejavu.engine.selfplay.game import Conditions
 from dejavu.engine.selfplay.work import SelfPlayWork
 from dejavu.model.evaluations import Evaluations
 from dejavu.retrieval import build
 from dejavu.retrieval.build import BuildOptions, build_memory, embed_here
+from dejavu.retrieval.cluster import Cluster, ClusterError
 from dejavu.retrieval.positions import Positions
 
 

@@ -10,17 +10,9 @@ import numpy as np
 import pytest
 
 from dejavu.model.chess.attacks import attacks, checkers, king_squares, legal_mask
-from dejavu.model.chess.encoding import (
-    NO_MOVE,
-    POLICY_SIZE,
-    clock_byte,
-    index_to_move,
-    move_to_index,
-    pack,
-    stack,
-    unpack,
-)
+from dejavu.model.chess.encoding import clock_byte, index_to_move, move_to_index, pack, stack, unpack
 from dejavu.model.chess.mates import mating_moves
+from dejavu.retrieval.moves import NO_MOVE, POLICY_SIZE
 
 PERFT_FENS = [
     "r3k2r/p1ppqpb1/bn2pnp1/3PN3/1p2P3/2N2Q1p/PPPBBPPP/R3K2R w KQkq - 0 1",

@@ -159,11 +159,11 @@ def test_phases_go_by_the_pieces_left() -> None:
 
 def memory_and_queries() -> tuple[NetworkConfig, Memory, NDArray[np.float32]]:
     """A memory whose keys spread, the config it fits, and the chunk embeddings [16, l, m * d] of 16 positions."""
-    config = NetworkConfig(layout="ranks", width=2, heads=1, attack_width=0, chunks=2)
+    config = NetworkConfig(width=1, heads=1, attack_width=0, chunks=2)
     generator = np.random.default_rng(0)
-    projection = generator.normal(scale=10, size=(2, 8, 4)).astype(np.float32)
-    memory = replace(small_memory(), key_mean=np.zeros((2, 8), np.float32), key_projection=projection)
-    embeddings = generator.normal(size=(16, 2, 8)).astype(np.float32)
+    projection = generator.normal(scale=10, size=(2, 32, 4)).astype(np.float32)
+    memory = replace(small_memory(), key_mean=np.zeros((2, 32), np.float32), key_projection=projection)
+    embeddings = generator.normal(size=(16, 2, 32)).astype(np.float32)
     return config, memory, embeddings
 
 

@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 from dejavu.engine.options import Config
 from dejavu.engine.pages.explanation import page
 from dejavu.engine.uci.loader import wanted
-from dejavu.model.chess.encoding import NO_MOVE, clock_byte, move_to_index, pack, stack
+from dejavu.model.chess.encoding import clock_byte, move_to_index, pack, stack
 from dejavu.model.config import PRESETS
 from dejavu.model.explanation import Explanation, NeighbourDescription
 from dejavu.model.inference import NetworkEvaluator, load_backbone
 from dejavu.model.network import Network
 from dejavu.model.weights import save_weights
+from dejavu.retrieval.moves import NO_MOVE
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "explain.py"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

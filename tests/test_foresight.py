@@ -9,7 +9,7 @@ import chess
 import numpy as np
 import torch
 from safetensors import safe_open
-from training import TINY, curve, train
+from training import curve, run_backbone
 
 from dejavu.model.chess.attacks import piece_codes
 from dejavu.model.chess.encoding import index_to_move, unpack
@@ -81,7 +81,7 @@ def test_a_perfect_forecast_costs_nothing_and_nothing_known_costs_nothing(data: 
     dataset = Dataset.open(data)
     rows = dataset.rows(TRAIN)[:32]
     torch.manual_seed(0)
-    for config in (PRESETS["tiny"], replace(PRESETS["tiny"], layout="ranks", attack_width=0)):
+    for config in (PRESETS["tiny"], replace(PRESETS["tiny"], attack_width=0)):
         _, foreseen = Foresight(Network(config, retrieval=False))(make_batch(dataset, rows).inputs)
         truth = continuation(dataset, rows, none_mirrored(rows))
         assert foresight_loss(foreseen, truth) > 1
@@ -97,7 +97,7 @@ def test_a_perfect_forecast_costs_nothing_and_nothing_known_costs_nothing(data: 
 def test_foresight_changes_the_training_and_is_no_part_of_the_weights(
     data: Path, backbone: Path, tmp_path: Path
 ) -> None:
-    train("backbone", "--data", data, "--run", tmp_path, "--steps", 12, "--no-foresight", *TINY)
+    run_backbone(data, tmp_path, 12, foresight=False)
     assert curve(tmp_path) != curve(backbone)
     with safe_open(backbone / "weights.safetensors", "np") as file:
         assert set(file.keys()) == set(Network(PRESETS["tiny"], retrieval=False).state_dict())
@@ -107,9 +107,8 @@ def test_a_trained_net_is_given_a_dynamic_bias_and_begins_where_it_was(
     data: Path, backbone: Path, tmp_path: Path
 ) -> None:
     earlier = backbone / "weights.safetensors"
-    common = ["--data", data, "--start-from", earlier, "--steps", 1, *TINY[2:], "--learning-rate", 0]
-    train("backbone", "--run", tmp_path / "plain", *common)
-    train("backbone", "--run", tmp_path / "grown", "--dynamic-bias", 4, *common)
+    run_backbone(data, tmp_path / "plain", 1, start_from=earlier, learning_rate=0)
+    run_backbone(data, tmp_path / "grown", 1, start_from=earlier, learning_rate=0, dynamic_bias=4)
     assert curve(tmp_path / "grown") == curve(tmp_path / "plain")
     with safe_open(tmp_path / "grown" / "weights.safetensors", "np") as file:
         assert file.get_slice("backbone.maps").get_shape() == [4, 64 * 64]

@@ -15,10 +15,7 @@ import pytest
 import zstandard
 from training import SCRIPTS
 
-sys.path.insert(0, str(SCRIPTS))
-import build_memory
-import remember
-from command_line.game_files import GameFileError, read_games
+from dejavu.model.data.game_files import GameFileError, read_games
 
 ENGINE = Path(__file__).parent / "scripted_engine.py"
 GAMES = [f'[Event "{number}"]\n\n1. e4 e5 2. Nf3 {{remark {number**40}}} Nc6 *\n\n' for number in range(500)]
@@ -122,17 +119,18 @@ def test_annotate_names_a_damaged_file(damaged: Path, tmp_path: Path) -> None:
 
 
 def test_build_memory_names_a_damaged_file(damaged: Path, earlier: Path) -> None:
-    with pytest.raises(SystemExit) as exit:
-        build_memory.main(["--games", str(damaged), "--out", str(earlier), "--threads", "1"])
-    assert str(exit.value.code).startswith(f"build_memory: game file {damaged} is damaged: ")
+    run = run_script(SCRIPTS / "build_memory.py", "--games", damaged, "--out", earlier, "--threads", 1)
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1].startswith(f"build_memory: game file {damaged} is damaged: ")
+    assert "Traceback" not in run.stderr
     assert earlier.read_bytes() == b"of an earlier run"
 
 
-def test_remember_names_a_damaged_file(damaged: Path, earlier: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["remember.py", str(damaged), "--out", str(earlier)])
-    with pytest.raises(SystemExit) as exit:
-        remember.main()
-    assert str(exit.value.code).startswith(f"remember: game file {damaged} is damaged: ")
+def test_remember_names_a_damaged_file(damaged: Path, earlier: Path) -> None:
+    run = run_script(SCRIPTS / "remember.py", damaged, "--out", earlier)
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1].startswith(f"remember: game file {damaged} is damaged: ")
+    assert "Traceback" not in run.stderr
     assert earlier.read_bytes() == b"of an earlier run"
 
 

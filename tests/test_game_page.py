@@ -92,8 +92,9 @@ def test_a_game_is_new_from_the_move_that_leaves_the_memory_for_good(
     assert found.new_from == new
     told = summary(found)
     if new:
-        number = f"{(new - 1) // 2 + 1}{'.' if new % 2 else '...'}"
-        assert told.startswith(f"New from {number}{found.moments[new - 1].board.san(found.moments[new - 1].played)}:")
+        number, first = f"{(new - 1) // 2 + 1}{'.' if new % 2 else '...'}", found.moments[new - 1]
+        assert first.played is not None
+        assert told.startswith(f"New from {number}{first.board.san(first.played)}:")
     else:
         assert told.startswith("The game does not begin" if new == 0 else "Every position")
 

@@ -5,39 +5,39 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import chess
 import numpy as np
 import pytest
 from fake_evaluator import FakeEvaluator, even, scattered, scattered_preference
+from training import run_script
 
 from dejavu.engine.match.adjudication import Rules
 from dejavu.engine.match.record import read_games
-from dejavu.engine.selfplay import gate, summary
+from dejavu.engine.match.statistics import Sprt
+from dejavu.engine.selfplay import gate, improve, summary
 from dejavu.engine.selfplay.generations import Generation, GenerationError, best_of, draw, read_generations
-from dejavu.engine.uci.loader import EvaluatorFactory
+from dejavu.engine.selfplay.improve import ImproveRun
+from dejavu.engine.selfplay.run_folder import RunFolderError
 from dejavu.model.chess.encoding import unpack
 from dejavu.model.config import PRESETS
 from dejavu.model.data.shards import Shards, open_data
 from dejavu.model.network import Network
+from dejavu.model.training import run as training_run
+from dejavu.model.training.backbone_run import BackboneRun
+from dejavu.model.training.retrieval_run import RetrievalRun
 from dejavu.model.weights import fingerprint, load_weights, save_weights
 from dejavu.retrieval.memory import Memory
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
-
-import improve
-import selfplay
-import train
-from improvement import loop
-
 MATES = [f"6k1/5ppp/8/8/8/8/5PPP/{rook}5K1 w - - 0 1" for rook in ("R", "Q")] + ["7k/8/6K1/8/8/8/8/R7 w - - 0 1"]
-SHORT = ["--games", "4", "--nodes", "4", "--max-plies", "10", "--at-once", "4", "--steps", "2", "--batch", "8"]
-GATE = ["--gate-games", "40", "--sprt", "0,200", "--gate-nodes", "1", "--threads", "1"]
-RETRIEVAL = ["--retrieval-steps", "2", "--entries", "50"]
+SHORT: dict[str, Any] = {"games": 4, "nodes": 4, "max_plies": 10, "at_once": 4, "steps": 2, "batch": 8}
+GATE: dict[str, Any] = {"gate_games": 40, "sprt": Sprt(0, 200), "gate_nodes": 1, "threads": 1}
+RETRIEVAL = {"retrieval_steps": 2, "entries": 50}
+ALONE = {"has_memory": False}
 STAGES = ("play", "train", "remember", "retrieve", "gate")
 
 
@@ -62,9 +62,9 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The network of the start; gates begin with a mate in one and are soon over."""
     (tmp_path / "mates.epd").write_text("".join(f"{fen}\n" for fen in MATES))
     monkeypatch.setattr(gate, "RULES", Rules(maxmoves=2))
-    for module in (improve, loop, summary):  # pictures take longer than all the rest
+    for module in (improve, summary):  # pictures take longer than all the rest
         monkeypatch.setattr(module, "draw", lambda *_: None)
-    monkeypatch.setattr(train, "plot_run", lambda folder: folder)
+    monkeypatch.setattr(training_run, "plot_run", lambda folder: folder)
     network = Network(PRESETS["tiny"], retrieval=False)
     save_weights(tmp_path / "start.safetensors", network, network.config, {"held_out": "nothing"})
     return tmp_path / "start.safetensors"
@@ -72,30 +72,33 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def calls(start: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What was trained and built, by scripts that only copy the start."""
+    """From which generations backbones were trained, by a training that only copies the start."""
     made: list[str] = []
 
-    def fake(words: Sequence[str]) -> None:
-        run = Path(words[words.index("--run") + 1])
-        run.mkdir(parents=True)
-        shutil.copy(start, run / "weights.safetensors")
-        made.append(f"{words[0]} from {Path(words[words.index('--start-from') + 1]).parent.parent.name}")
+    def fake(run: BackboneRun) -> None:
+        run.folder.mkdir(parents=True)
+        shutil.copy(start, run.folder / "weights.safetensors")
+        assert run.start_from is not None
+        made.append(run.start_from.parent.parent.name)
 
-    monkeypatch.setattr(train, "main", fake)
+    monkeypatch.setattr(improve, "train_backbone", fake)
     return made
 
 
-def run(start: Path, generations: int, networks: Networks, *words: str) -> list[Generation]:
-    folder = start.parent / "run"
-    openings = start.parent / "mates.epd"
-    command = ["--run", folder, "--start", start, "--generations", generations, "--openings", openings]
-    improve.main([*map(str, command), *SHORT, *GATE, *words], networks.load)
-    return read_generations(folder / "generations.jsonl")
+def configured(start: Path, generations: int, **options: Any) -> ImproveRun:
+    files: dict[str, Any] = {"folder": start.parent / "run", "start": start, "openings": start.parent / "mates.epd"}
+    return ImproveRun(**files, generations=generations, command="improve.py", **{**SHORT, **GATE, **options})
+
+
+def run(start: Path, generations: int, networks: Networks, **options: Any) -> list[Generation]:
+    config = configured(start, generations, **options)
+    improve.improve(config, pytest.fail, networks.load)
+    return read_generations(config.folder / "generations.jsonl")
 
 
 def test_better_networks_are_promoted_and_worse_ones_rejected(start: Path, calls: list[str]) -> None:
     networks = Networks(lambda path: "generation-001" in path)
-    first, second = run(start, 2, networks, "--no-memory")
+    first, second = run(start, 2, networks, **ALONE)
     assert (first.opponent, first.promoted) == (0, True)
     assert first.wins > 0 == first.losses
     assert (second.opponent, second.promoted) == (1, False)
@@ -103,15 +106,16 @@ def test_better_networks_are_promoted_and_worse_ones_rejected(start: Path, calls
     assert second.llr < 0
     assert best_of([first, second]) == 1
     # The second was trained from the first, and so would be the third.
-    run(start, 3, networks, "--no-memory")
-    assert [call.split()[-1] for call in calls[1:]] == ["generation-001"] * 2
+    run(start, 3, networks, **ALONE)
+    assert calls[1:] == ["generation-001"] * 2
     games = read_games(start.parent / "run" / "generation-001" / "gate.pgn")
     assert 2 <= len(games) < 40  # the sequential test has ended it
 
 
 def test_the_last_best_meets_the_start(start: Path, calls: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     networks = Networks(lambda path: "generation" in path)
-    run(start, 1, networks, "--no-memory", "--final-games", "6")
+    run(start, 1, networks, **ALONE)
+    improve.meet_the_start(configured(start, 1, **ALONE, final_games=6), pytest.fail, networks.load)
     assert "Results of generation-001 vs generation-000" in capsys.readouterr().out
     assert len(read_games(start.parent / "run" / "generation-001-against-start.pgn")) == 6
 
@@ -121,20 +125,20 @@ def test_a_run_goes_on_from_every_stage(
     start: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch, after: bool
 ) -> None:
     networks = Networks(lambda path: "generation-002" in path)
-    run(start, 1, networks, "--no-memory")
+    run(start, 1, networks, **ALONE)
     for name in STAGES:
         with monkeypatch.context() as patch:
-            stage = getattr(loop.Loop, name)
+            stage = getattr(improve.Loop, name)
 
-            def killed(run: loop.Loop, number: int, stage: Callable[..., None] = stage) -> None:
+            def killed(run: improve.Loop, number: int, stage: Callable[..., None] = stage) -> None:
                 if after:
                     stage(run, number)
                 raise KeyboardInterrupt
 
-            patch.setattr(loop.Loop, name, killed)
-            with pytest.raises(SystemExit, match="130"):
-                run(start, 2, networks, "--no-memory")
-    found = run(start, 2, networks, "--no-memory", "--threads", "2", "--backend", "torch")
+            patch.setattr(improve.Loop, name, killed)
+            with pytest.raises(KeyboardInterrupt):
+                run(start, 2, networks, **ALONE)
+    found = run(start, 2, networks, **ALONE, threads=2, backend="torch")
     assert [item.number for item in found] == [1, 2]
     assert [item.promoted for item in found] == [False, True]
     assert len(calls) == 2
@@ -150,12 +154,11 @@ def test_a_generation_with_memory_from_games_to_gate(start: Path) -> None:
         return FakeEvaluator(scattered, scattered_preference)
 
     folder = start.parent / "run"
-    words = ["--run", folder, "--start", start, "--generations", 1, "--openings", start.parent / "mates.epd"]
-    improve.main([*map(str, words), *SHORT, *GATE, *RETRIEVAL, "--games", "24", "--gate-games", "2"], load)
+    improve.improve(configured(start, 1, **RETRIEVAL, games=24, gate_games=2), pytest.fail, load)
     (found,) = read_generations(folder / "generations.jsonl")
     network, metadata = load_weights(folder / "generation-001" / "retrieval" / "weights.safetensors")
     assert network.retrieval is not None
-    assert metadata["training.command"].startswith("train.py retrieval --run")
+    assert metadata["training.command"] == "improve.py, generation 1"
     memory = Memory.open(folder / "generation-001" / "memory.safetensors", fingerprint(network))
     assert len(memory) == found.memory_entries > 0
     assert "self-play game" in memory.game_name(int(memory.game[0]))
@@ -165,58 +168,45 @@ def test_a_generation_with_memory_from_games_to_gate(start: Path) -> None:
 
 @pytest.mark.parametrize(
     ("retrieval", "interpolation", "expected"),
-    [(False, False, []), (True, True, ["--start-from"]), (True, False, ["--start-from", "--attention-alone"])],
+    [(False, False, True), (True, True, True), (True, False, False)],
 )
 def test_the_retrieval_part_goes_on_from_that_of_the_best(
-    start: Path, monkeypatch: pytest.MonkeyPatch, retrieval: bool, interpolation: bool, expected: list[str]
+    start: Path, monkeypatch: pytest.MonkeyPatch, retrieval: bool, interpolation: bool, expected: bool
 ) -> None:
     network = Network(replace(PRESETS["tiny"], interpolation=interpolation), retrieval)
     save_weights(start, network, network.config, {})
-    commands: list[Sequence[str]] = []
-    monkeypatch.setattr(train, "main", commands.append)
-    arguments = improve.parse_arguments(["--run", str(start.parent / "run"), "--start", str(start)])
-    loop.Loop(arguments, Networks(lambda path: False).load).retrieve(1)
-    (command,) = commands
+    runs: list[RetrievalRun] = []
+    monkeypatch.setattr(improve, "train_retrieval", runs.append)
+    config = configured(start, 1)
+    improve.Loop(config, pytest.fail, Networks(lambda path: False).load).retrieve(1)
     # The retrieval part learns the same values as the backbone, or it would take back what that has learnt.
-    assert command[command.index("--result-weight") + 1] == str(arguments.result_weight)
-    assert [word for word in command if word in ("--start-from", "--attention-alone")] == expected
-    if retrieval:
-        assert command[command.index("--start-from") + 1] == str(start)
+    assert runs[0].result_weight == config.result_weight
+    assert runs[0].start_from == (start if retrieval else None)
+    assert runs[0].interpolation == expected
 
 
-def test_how_games_of_self_play_begin_is_a_setting_of_the_run(
-    start: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    commands: list[Sequence[str]] = []
-    real = selfplay.main
-
-    def recorded(words: Sequence[str], load: EvaluatorFactory) -> None:
-        commands.append(words)
-        real(words, load)
-
-    monkeypatch.setattr(selfplay, "main", recorded)
-    networks, openings = Networks(lambda path: False), str(start.parent / "mates.epd")
-    run(start, 1, networks, "--no-memory", "--random-plies", "0", "--self-play-openings", openings)
-    found = selfplay.parse_arguments(commands[0])
-    assert (found.random_plies, str(found.openings)) == (0, openings)
+def test_how_games_of_self_play_begin_is_a_setting_of_the_run(start: Path, calls: list[str]) -> None:
+    networks, openings = Networks(lambda path: False), start.parent / "mates.epd"
+    run(start, 1, networks, **ALONE, random_plies=0, self_play_openings=openings)
     games = open_data([start.parent / "run" / "generation-001" / "games"])
     begun = {chess.Board(fen).board_fen() for fen in MATES}
     first = np.flatnonzero(np.diff(games.game, prepend=-1))
     assert len(first) == 4
     assert all(unpack(games.planes[row], 0).board_fen() in begun for row in first)
-    with pytest.raises(SystemExit, match="was begun with random_plies 0, not 8"):
-        run(start, 1, networks, "--no-memory", "--self-play-openings", openings)
-    with pytest.raises(SystemExit, match=r"was begun with self_play_openings .*mates\.epd, not None"):
-        run(start, 1, networks, "--no-memory", "--random-plies", "0")
+    with pytest.raises(RunFolderError, match="was begun with random_plies 0, not 8"):
+        run(start, 1, networks, **ALONE, self_play_openings=openings)
+    with pytest.raises(RunFolderError, match=r"was begun with self_play_openings .*mates\.epd, not None"):
+        run(start, 1, networks, **ALONE, random_plies=0)
 
 
 def test_other_settings_and_bad_files_are_refused_in_a_sentence(start: Path, calls: list[str]) -> None:
     networks = Networks(lambda path: False)
-    run(start, 1, networks, "--no-memory")
-    with pytest.raises(SystemExit, match="was begun with window 5, not 6"):
-        run(start, 1, networks, "--no-memory", "--window", "6")
-    with pytest.raises(SystemExit, match=r"improve: .*nowhere\.safetensors"):
-        run(start.with_name("nowhere.safetensors"), 1, networks)
+    run(start, 1, networks, **ALONE)
+    with pytest.raises(RunFolderError, match="was begun with window 5, not 6"):
+        run(start, 1, networks, **ALONE, window=6)
+    nowhere = start.with_name("nowhere.safetensors")
+    done = run_script("improve.py", "--run", start.parent / "run", "--start", nowhere)
+    assert (done.returncode, done.stderr) == (1, f"improve: weights file {nowhere} does not exist\n")
     record = start.parent / "run" / "generations.jsonl"
     record.write_text(json.dumps({"number": 1}) + "\n")
     with pytest.raises(GenerationError, match="line 1 is no generation"):

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from memories import small_memory
 
-from dejavu.model.chess import encoding
 from dejavu.retrieval import memory as memory_module
-from dejavu.retrieval.memory import NO_MOVE, POLICY_SIZE, Memory, MemoryFileError, encode_names
+from dejavu.retrieval.memory import Memory, MemoryFileError, encode_names
+from dejavu.retrieval.moves import POLICY_SIZE
 
 MEMORY = small_memory()
 
@@ -90,11 +90,6 @@ def test_is_a_safetensors_file(path: Path) -> None:
 def test_the_same_memory_makes_the_same_bytes(path: Path, tmp_path: Path) -> None:
     Memory.open(path).write(tmp_path / "again")
     assert (tmp_path / "again").read_bytes() == path.read_bytes()
-
-
-def test_moves_are_counted_as_the_encoding_counts_them() -> None:
-    assert POLICY_SIZE == encoding.POLICY_SIZE
-    assert NO_MOVE == encoding.NO_MOVE
 
 
 def test_an_entry_finds_its_own_key(path: Path) -> None:

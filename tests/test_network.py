@@ -11,21 +11,18 @@ import torch
 from torch import Tensor
 
 from dejavu.model.backbone import Inputs, as_inputs
-from dejavu.model.chess.encoding import NO_MOVE, POLICY_SIZE, pack, stack
+from dejavu.model.chess.encoding import pack, stack
 from dejavu.model.chess.features import features
 from dejavu.model.chunked_cross_attention import ChunkedCrossAttention, EncodedNeighbours
-from dejavu.model.config import PRESETS, Layout, NetworkConfig, squares_name
+from dejavu.model.config import PRESETS, TOKENS, NetworkConfig, squares_name
 from dejavu.model.interpolation import Interpolation
 from dejavu.model.neighbour_encoder import FIRST_PLY
 from dejavu.model.network import Network
+from dejavu.retrieval.moves import NO_MOVE, POLICY_SIZE
 
 TINY = replace(PRESETS["tiny"], interpolation=True)
-LAYOUTS = [
-    TINY,
-    replace(TINY, layout="patches", attack_width=0),
-    replace(TINY, layout="ranks", attack_width=0),
-]
-LAYOUT_NAMES = [config.layout for config in LAYOUTS]
+CONFIGS = [TINY, replace(TINY, chunks=16, attack_width=0)]
+CONFIG_NAMES = ["attacks", "many chunks"]
 
 
 def boards() -> Inputs:
@@ -99,25 +96,25 @@ def slow_chunked_cross_attention(
 
 
 @pytest.mark.parametrize("shared", [False, True])
-@pytest.mark.parametrize("config", LAYOUTS, ids=LAYOUT_NAMES)
+@pytest.mark.parametrize("config", CONFIGS, ids=CONFIG_NAMES)
 def test_chunked_cross_attention_is_what_the_definition_says(config: NetworkConfig, shared: bool) -> None:
     torch.manual_seed(0)
     layer = ChunkedCrossAttention(config)
     randomised(layer)
-    x = torch.randn(2, config.tokens, config.width)
+    x = torch.randn(2, TOKENS, config.width)
     neighbours = random_neighbours(config, 2, shared)
     expected = slow_chunked_cross_attention(config, layer, x, neighbours)
     assert torch.allclose(layer(x, neighbours), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("config", LAYOUTS, ids=LAYOUT_NAMES)
+@pytest.mark.parametrize("config", CONFIGS, ids=CONFIG_NAMES)
 def test_the_neighbours_of_a_chunk_move_only_the_tokens_they_may(config: NetworkConfig) -> None:
     torch.manual_seed(0)
     network = Network(config, retrieval=True)
     assert network.retrieval is not None
     randomised(network.retrieval)
     m = config.chunk_size
-    x = torch.randn(1, config.tokens, config.width)
+    x = torch.randn(1, TOKENS, config.width)
     given = random_neighbours(config, 1)._replace(present=torch.ones(1, config.chunks, config.neighbours).bool())
     before = network.retrieval.layer(x, given)
     for u in range(config.chunks):
@@ -125,19 +122,19 @@ def test_the_neighbours_of_a_chunk_move_only_the_tokens_they_may(config: Network
         tokens[:, u] += 1
         moved = (network.retrieval.layer(x, given._replace(tokens=tokens)) != before).any(dim=-1)[0]
         first = u * m + m - 1
-        last = min(first + m - 1, config.tokens - 1)
-        expected = torch.zeros(config.tokens, dtype=torch.bool)
+        last = min(first + m - 1, TOKENS - 1)
+        expected = torch.zeros(TOKENS, dtype=torch.bool)
         expected[first : last + 1] = True
         assert torch.equal(moved, expected)
 
 
-@pytest.mark.parametrize("config", LAYOUTS, ids=LAYOUT_NAMES)
+@pytest.mark.parametrize("config", CONFIGS, ids=CONFIG_NAMES)
 def test_a_masked_neighbour_has_no_influence_and_none_at_all_is_fine(config: NetworkConfig) -> None:
     torch.manual_seed(0)
     network = Network(config, retrieval=True)
     assert network.retrieval is not None
     randomised(network.retrieval)
-    x = torch.randn(2, config.tokens, config.width)
+    x = torch.randn(2, TOKENS, config.width)
     given = random_neighbours(config, 2)
     noise = torch.where(given.present[..., None, None], given.tokens, torch.full_like(given.tokens, 7.0))
     moves, wdl = (given.moves + 1) % POLICY_SIZE, given.wdl.flip(-1)
@@ -154,7 +151,7 @@ def test_a_masked_neighbour_has_no_influence_and_none_at_all_is_fine(config: Net
     assert torch.isfinite(outputs.wdl).all()
 
 
-@pytest.mark.parametrize("config", LAYOUTS, ids=LAYOUT_NAMES)
+@pytest.mark.parametrize("config", CONFIGS, ids=CONFIG_NAMES)
 def test_without_memory_stage_two_equals_stage_one_bit_for_bit(config: NetworkConfig) -> None:
     torch.manual_seed(0)
     stage1 = Network(config, retrieval=False).to(torch.bfloat16)
@@ -171,14 +168,14 @@ def test_without_memory_stage_two_equals_stage_one_bit_for_bit(config: NetworkCo
     assert not torch.equal(stage2.heads(hidden, given).policy, first.policy)
 
 
-@pytest.mark.parametrize("config", LAYOUTS, ids=LAYOUT_NAMES)
+@pytest.mark.parametrize("config", CONFIGS, ids=CONFIG_NAMES)
 def test_retrieval_starts_as_no_change(config: NetworkConfig) -> None:
     network = Network(config, retrieval=True)
     hidden = network.backbone(boards())
     assert torch.equal(network.heads(hidden, random_neighbours(config, 3)).policy, network.heads(hidden).policy)
 
 
-@pytest.mark.parametrize("config", LAYOUTS, ids=LAYOUT_NAMES)
+@pytest.mark.parametrize("config", CONFIGS, ids=CONFIG_NAMES)
 def test_every_square_feeds_the_output_and_every_move_has_a_logit(config: NetworkConfig) -> None:
     torch.manual_seed(0)
     network = Network(config, retrieval=False)
@@ -195,7 +192,7 @@ def test_every_square_feeds_the_output_and_every_move_has_a_logit(config: Networ
 
 def test_the_source_destination_product_is_square_by_square() -> None:
     """A change of one square's token moves only the moves from and to that square."""
-    config = LAYOUTS[0]
+    config = TINY
     network = Network(config, retrieval=False)
     x = torch.randn(1, 64, config.width)
     before = network.policy(x)[0, :4096].view(64, 64)
@@ -230,18 +227,15 @@ def test_interpolation_raises_what_the_neighbours_played_and_how_they_stood() ->
 
 
 @pytest.mark.parametrize(
-    ("layout", "chunks", "names"),
+    ("chunks", "names"),
     [
-        ("squares", 8, [f"rank {number}" for number in range(1, 9)]),
-        ("squares", 16, [f"{files[0]}{rank}-{files[1]}{rank}" for rank in range(1, 9) for files in ("ad", "eh")]),
-        ("squares", 64, list(chess.SQUARE_NAMES)),
-        ("patches", 4, ["ranks 1-2", "ranks 3-4", "ranks 5-6", "ranks 7-8"]),
-        ("patches", 8, [f"{a}{rank}-{b}{rank + 1}" for rank in (1, 3, 5, 7) for a, b in ("ad", "eh")]),
-        ("ranks", 2, ["ranks 1-4", "ranks 5-8"]),
+        (8, [f"rank {number}" for number in range(1, 9)]),
+        (16, [f"{files[0]}{rank}-{files[1]}{rank}" for rank in range(1, 9) for files in ("ad", "eh")]),
+        (64, list(chess.SQUARE_NAMES)),
     ],
 )
-def test_chunks_have_names_and_cover_the_board_once(layout: Layout, chunks: int, names: list[str]) -> None:
-    config = replace(PRESETS["tiny"], layout=layout, attack_width=0, chunks=chunks)
+def test_chunks_have_names_and_cover_the_board_once(chunks: int, names: list[str]) -> None:
+    config = replace(PRESETS["tiny"], chunks=chunks)
     squares = [config.chunk_squares(chunk) for chunk in range(chunks)]
     assert [squares_name(covered) for covered in squares] == names
     assert sorted(square for covered in squares for square in covered) == list(range(64))

@@ -13,9 +13,10 @@ import pytest
 from memories import small_memory
 from numpy.typing import NDArray
 
-from dejavu.model.chess.encoding import NO_MOVE, move_to_index, pack, stack
+from dejavu.model.chess.encoding import move_to_index, pack, stack
 from dejavu.retrieval.knn import ClusteredIndex, ExactIndex
 from dejavu.retrieval.memory import Memory, MemoryFileError
+from dejavu.retrieval.moves import NO_MOVE
 from dejavu.retrieval.positions import Positions
 from dejavu.retrieval.remember import UnknownSourceError, add, forget
 

@@ -54,8 +54,8 @@ def test_after_a_failure_only_what_is_missing_is_measured(tmp_path: Path) -> Non
     # What the interrupted match had summed up is no result.
     assert again[0] == "match.py"
     assert sorted(before[:-1] + again) == ["bench.py", "evaluate.py", "evaluate.py"] + ["match.py"] * 2 + [
-        "suite.py",
-        "suite.py",
+        "solve.py",
+        "solve.py",
         "teach.py",
     ]
     assert list(card["results"]) == [

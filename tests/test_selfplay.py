@@ -9,15 +9,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import chess
 import numpy as np
 import pytest
 import torch
 from fake_evaluator import FakeEvaluator, material, scattered, scattered_preference
+from training import run_script
 
 from dejavu.engine.match.batch import SharedPlayer, play_together
-from dejavu.engine.match.openings import Opening
+from dejavu.engine.match.openings import Opening, OpeningError
 from dejavu.engine.match.pace import Pace
 from dejavu.engine.match.players import PlayerSettings
 from dejavu.engine.options import Config
@@ -26,6 +28,8 @@ from dejavu.engine.search.search import Search
 from dejavu.engine.selfplay import speed
 from dejavu.engine.selfplay.game import Conditions, SelfPlayGame
 from dejavu.engine.selfplay.resignation import Resignation, SearchedGame, check, gives_up, searched_games
+from dejavu.engine.selfplay.run import SelfPlayRun, play_games, split_of
+from dejavu.engine.selfplay.run_folder import RunFolderError
 from dejavu.engine.uci.session import Session
 from dejavu.model.chess.encoding import MIRRORED_MOVES, index_to_move, pack, stack, unpack
 from dejavu.model.data.dataset import HELD_OUT, MEMORY, TRAIN, Dataset, DatasetError
@@ -36,12 +40,7 @@ from dejavu.model.network import Outputs
 from dejavu.model.training.batches import make_batch
 from dejavu.model.training.losses import losses
 
-SCRIPTS = Path(__file__).resolve().parent.parent / "scripts"
-sys.path.insert(0, str(SCRIPTS))
-
-import selfplay  # noqa: E402 - a script
-
-SHORT = ["--nodes", "8", "--max-plies", "12", "--random-plies", "4", "--at-once", "4", "--resign", "0"]
+SHORT: dict[str, Any] = {"nodes": 8, "max_plies": 12, "random_plies": 4, "at_once": 4, "resign": 0}
 MATE = read_game('[Result "1-0"]\n\n1. e4 e5 2. Qh5 Ke7 3. Qxe5# 1-0\n')
 NOISY = {"DirichletNoiseEpsilon": "0.5", "Temperature": "1", "MinibatchSize": "1"}
 
@@ -302,26 +301,25 @@ def test_games_end_by_resignation_unless_they_are_played_on() -> None:
 
 
 def test_even_few_games_fall_on_every_side() -> None:
-    splits = [selfplay.split_of(number, 0.2, 0.05) for number in range(40)]
+    splits = [split_of(number, 0.2, 0.05) for number in range(40)]
     assert [splits.count(split) for split in (TRAIN, MEMORY, HELD_OUT)] == pytest.approx([30, 8, 2], abs=2)
 
 
-def run(folder: Path, games: int, *words: str) -> None:
-    selfplay.main(["--out", str(folder), "--games", str(games), *SHORT, *words], fake)
+def run(folder: Path, games: int, **options: Any) -> None:
+    play_games(SelfPlayRun(folder, games, **{**SHORT, **options}), pytest.fail, fake)
 
 
 def test_a_killed_run_goes_on_and_every_game_counts_once(tmp_path: Path) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     run(whole, 12)
     code = (
-        "import sys; sys.path[:0] = sys.argv[1:3]; import selfplay, fake_evaluator as f\n"
+        "import sys, pathlib, fake_evaluator as f\n"
+        "from dejavu.engine.selfplay.run import SelfPlayRun, play_games\n"
         "slow = lambda *_: f.FakeEvaluator(f.scattered, f.scattered_preference, 0.005)\n"
-        "selfplay.main(sys.argv[3:], slow)"
+        f"play_games(SelfPlayRun(pathlib.Path(sys.argv[1]), 12, **{SHORT}), print, slow)"
     )
-    tests = str(Path(__file__).parent)
-    words = ["--out", str(killed), "--games", "12", *SHORT]
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(SCRIPTS), tests, *words],
+        [sys.executable, "-c", code, str(killed)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -373,45 +371,45 @@ def test_more_games_are_added_and_other_settings_refused(tmp_path: Path, capsys:
     assert len(open_data([tmp_path]).split) == 4
     assert all((tmp_path / name).read_bytes() == content for name, content in before.items())
     assert (tmp_path / "games.png").stat().st_size > 1000
-    with pytest.raises(SystemExit, match=r"was begun with player 8 nodes.*another folder"):
-        run(tmp_path, 4, "--nodes", "9")
+    with pytest.raises(RunFolderError, match=r"was begun with player 8 nodes.*another folder"):
+        run(tmp_path, 4, nodes=9)
 
 
 def test_games_from_other_openings_are_refused(tmp_path: Path) -> None:
     book, games = tmp_path / "book.epd", tmp_path / "games"
     book.write_text("4k3/8/8/8/8/8/4P3/4K3 w - - 0 1\n")
-    run(games, 2, "--openings", str(book))
+    run(games, 2, openings=book)
     assert all(chess.popcount(board.occupied) <= 3 for board in map(unpack, open_data([games]).planes, [0] * 99))
-    run(games, 2, "--openings", str(book))
-    with pytest.raises(SystemExit, match=r"was begun with conditions .* from openings .*another folder"):
+    run(games, 2, openings=book)
+    with pytest.raises(RunFolderError, match=r"was begun with conditions .* from openings .*another folder"):
         run(games, 2)
     book.write_text("4k3/8/8/8/8/8/3P4/4K3 w - - 0 1\n")
-    with pytest.raises(SystemExit, match=r"was begun with conditions .* from openings .*another folder"):
-        run(games, 2, "--openings", str(book))
+    with pytest.raises(RunFolderError, match=r"was begun with conditions .* from openings .*another folder"):
+        run(games, 2, openings=book)
     book.write_text("4k3/8/8/8/8/8/3P4/4R3 w - - 0 1\n")
-    with pytest.raises(SystemExit, match=r"selfplay: .*book\.epd, line 1 is not a legal position"):
-        run(games, 2, "--openings", str(book))
+    with pytest.raises(OpeningError, match=r"book\.epd, line 1 is not a legal position"):
+        run(games, 2, openings=book)
 
 
 def test_games_that_would_be_all_opening_are_refused(tmp_path: Path) -> None:
     book = tmp_path / "book.pgn"
     book.write_text('[Result "*"]\n\n1. e4 e5 2. Nf3 Nc6 *\n')
-    words = ["--openings", str(book), "--random-plies", "1"]
-    with pytest.raises(SystemExit, match="selfplay: games of 5 plies may be over before the 5 they begin with are"):
-        run(tmp_path / "games", 2, *words, "--max-plies", "5")
-    run(tmp_path / "games", 2, *words, "--max-plies", "6")
+    begun = {"openings": book, "random_plies": 1}
+    with pytest.raises(OpeningError, match="games of 5 plies may be over before the 5 they begin with are"):
+        run(tmp_path / "games", 2, **begun, max_plies=5)
+    run(tmp_path / "games", 2, **begun, max_plies=6)
     assert len(open_data([tmp_path / "games"])) >= 2
 
 
 def test_bad_input_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="there is no option 'Colour'"):
-        run(tmp_path, 2, "--options", "Colour=red")
+    done = run_script("selfplay.py", "--out", tmp_path, "--games", 2, "--options", "Colour=red")
+    assert (done.returncode, done.stderr) == (1, "selfplay: self-play: there is no option 'Colour'\n")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match="holds no games"):
         open_data([tmp_path / "empty"])
 
 
 def test_many_games_at_once_and_one_by_one_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--speed", "--nodes", "2", "--at-once", "2", "--random-plies", "4"]
-    selfplay.main(words, lambda *_: FakeEvaluator(material))
+    games = SelfPlayRun(Path(), nodes=2, at_once=2, random_plies=4)
+    speed.measure_speed(games, print, pytest.fail, lambda *_: FakeEvaluator(material))
     assert capsys.readouterr().out.count("times as fast") == speed.ROUNDS + 1

@@ -1,8 +1,6 @@
 """UCI_Elo: a monotone table of ways to play, and that the search keeps to it."""
 
 import itertools
-import logging
-import signal
 import sys
 from pathlib import Path
 
@@ -10,11 +8,12 @@ import chess
 import pytest
 from fake_evaluator import Client, FakeEvaluator, best_move, even, field, last_info, scattered_preference
 
+from dejavu.engine.match.anchors import AnchorsRun, opponent_elo, row
+from dejavu.engine.match.openings import read_openings
 from dejavu.engine.match.statistics import Results
-from dejavu.engine.match.tournament import Tournament
 from dejavu.engine.search.strength import ANCHORS, STRONGEST, WEAKEST, strength
 
-SCRIPTS = Path(__file__).parent.parent / "scripts"
+OPENINGS = Path(__file__).parent / "positions" / "openings.epd"
 
 
 def test_more_elo_is_never_a_weaker_way_to_play() -> None:
@@ -60,31 +59,15 @@ def test_the_weakest_play_varies_and_is_legal() -> None:
     client.close()
 
 
-def test_the_calibration_asks_for_each_anchor_and_sums_it_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.syspath_prepend(str(SCRIPTS))
-    import calibrate
-
+def test_the_calibration_asks_for_each_anchor_and_sums_it_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stockfish = tmp_path / ("stockfish.bat" if sys.platform == "win32" else "stockfish")
     stockfish.touch(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    asked: list[Tournament] = []
-    files: list[Path] = []
-
-    def play(tournament: Tournament, pgn: Path) -> Results:
-        asked.append(tournament)
-        files.append(pgn)
-        return Results(1, 2, 1)
-
-    monkeypatch.setattr(calibrate, "play", play)
-    monkeypatch.setattr(logging, "disable", lambda: None)
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-    monkeypatch.setattr(sys, "argv", ["calibrate.py", "--games", "4", "--out", str(tmp_path), "--option", "Hash=64"])
-    calibrate.main()
-    rows = capsys.readouterr().out.splitlines()[-len(ANCHORS) - 1 : -1]
-    assert len(set(files)) == len(asked) == len(ANCHORS)
-    for anchor, tournament, line in zip(ANCHORS, asked, rows, strict=True):
+    run = AnchorsRun(OPENINGS, tmp_path, games=4, options={"Hash": "64"})
+    openings = read_openings(OPENINGS)
+    assert len({run.pgn(anchor) for anchor in ANCHORS}) == len(ANCHORS)
+    for anchor in ANCHORS:
+        tournament = run.tournament(anchor, openings)
         own, opponent = tournament.players.values()
         assert own.pace.nodes == anchor.nodes
         assert own.options == {"Threads": "1", "Temperature": f"{anchor.temperature:g}", "Hash": "64"}
@@ -92,6 +75,6 @@ def test_the_calibration_asks_for_each_anchor_and_sums_it_up(
         assert opponent.pace.nodes == 30000
         assert opponent.options == {"UCI_LimitStrength": "true", "UCI_Elo": str(max(anchor.elo, 1350))}
         assert len(tournament.games) == 4
-        cells = line.split("|")
+        cells = row(anchor, Results(1, 2, 1)).split("|")
         assert cells[4:6] == [" 1-2-1 ", " 50 % "]
-        assert cells[6].startswith(f" {calibrate.opponent_elo(anchor)} (")
+        assert cells[6].startswith(f" {opponent_elo(anchor)} (")

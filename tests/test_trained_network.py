@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from training import TINY, run_script, train
+from training import run_backbone, run_script
 
 from dejavu.model.chess.encoding import move_to_index, pack, stack
 from dejavu.model.evaluations import Evaluations
@@ -117,7 +117,7 @@ def test_neighbours_are_described_by_their_games(retrieval: Path, memory: Path) 
 
 
 def test_a_memory_of_other_weights_is_refused(data: Path, memory: Path, tmp_path: Path) -> None:
-    train("backbone", "--data", data, "--run", tmp_path, "--steps", 2, "--seed", 9, *TINY)
+    run_backbone(data, tmp_path, 2, seed=9)
     with pytest.raises(MemoryFileError, match="other weights"):
         NetworkEvaluator.load(tmp_path / "weights.safetensors", memory, threads=1)
 

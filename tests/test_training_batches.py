@@ -9,7 +9,7 @@ import chess
 import numpy as np
 import torch
 
-from dejavu.model.chess.encoding import MIRRORED_MOVES, NO_MOVE, index_to_move, mirror, pack, stack, unpack
+from dejavu.model.chess.encoding import MIRRORED_MOVES, index_to_move, mirror, pack, stack, unpack
 from dejavu.model.config import PRESETS
 from dejavu.model.data.dataset import MEMORY, TRAIN, Dataset
 from dejavu.model.inference import load_backbone
@@ -20,6 +20,7 @@ from dejavu.model.training.losses import losses
 from dejavu.model.training.replicas import Replicas
 from dejavu.model.weights import load_weights
 from dejavu.retrieval.memory import Memory
+from dejavu.retrieval.moves import NO_MOVE
 
 
 def test_rows_depend_on_seed_and_step_alone_and_every_epoch_sees_every_row_once() -> None:

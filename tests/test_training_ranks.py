@@ -9,17 +9,17 @@ import socket
 import subprocess
 import sys
 import time
-from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import train
 from safetensors.torch import load_file
-from training import SCRIPTS, TINY, curve
+from training import SCRIPTS, TINY_WORDS, curve
 
 from dejavu.model.training.ranks import Ranks
+from dejavu.model.training.run import TrainingRun
 
 ONE_THREAD = ["--threads", 1]
 
@@ -65,7 +65,19 @@ def assert_same_training(run: Path, alone: Path) -> None:
 def test_two_ranks_train_what_one_process_trains_even_if_one_is_killed(
     data: Path, backbone: Path, tmp_path: Path
 ) -> None:
-    command = ["backbone", "--data", data, "--run", tmp_path, "--steps", 12, *TINY, *ONE_THREAD]
+    command = [
+        "backbone",
+        "--data",
+        data,
+        "--run",
+        tmp_path,
+        "--steps",
+        12,
+        "--preset",
+        "tiny",
+        *TINY_WORDS,
+        *ONE_THREAD,
+    ]
     first, second = start_ranks(*command)
     deadline = time.monotonic() + 120
     while not (tmp_path / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
@@ -89,7 +101,7 @@ def test_stage_two_divides_the_search_for_neighbours(
     data: Path, backbone: Path, memory: Path, retrieval: Path, tmp_path: Path
 ) -> None:
     files = ["--weights", backbone / "weights.safetensors", "--memory", memory]
-    done = torchrun("retrieval", "--data", data, "--run", tmp_path, *files, "--steps", 12, *TINY[2:], *ONE_THREAD)
+    done = torchrun("retrieval", "--data", data, "--run", tmp_path, *files, "--steps", 12, *TINY_WORDS, *ONE_THREAD)
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "neighbours").iterdir())) == len(list((retrieval / "neighbours").iterdir()))
     assert_same_training(tmp_path, retrieval)
@@ -97,9 +109,9 @@ def test_stage_two_divides_the_search_for_neighbours(
 
 def test_ranks_share_a_batch_and_refuse_one_too_small() -> None:
     rows, parts = np.arange(16), []
+    run = TrainingRun(data=[], folder=Path(), steps=1, part=6, device="cpu")
     for number in range(2):
-        arguments = Namespace(device="cpu", part=6, ranks=Ranks(number, 2))
-        parts += [part.tolist() for part in train.cut(arguments, rows)]
+        parts += [part.tolist() for part in run.cut(rows, Ranks(number, 2))]
     assert sorted(parts) == [list(range(6)), list(range(6, 12)), list(range(12, 16))]
     with pytest.raises(ValueError, match="16 samples in parts of 16 are too few for 2 ranks"):
-        train.cut(Namespace(device="cpu", part=16, ranks=Ranks(0, 2)), rows)
+        replace(run, part=16).cut(rows, Ranks(0, 2))

@@ -13,22 +13,22 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from training import SCRIPTS, TINY, curve, train, train_retrieval
+from training import SCRIPTS, TINY_WORDS, curve, run_backbone, run_retrieval, run_script
 
 from dejavu.model.inference import NetworkEvaluator
+from dejavu.model.training.checkpoint import CheckpointError
 from dejavu.model.training.loop import Log
 
 
 def test_a_run_starts_from_the_weights_of_an_earlier_one(data: Path, backbone: Path, tmp_path: Path) -> None:
     earlier = backbone / "weights.safetensors"
-    options = [*TINY[2:-1], "1e-9", "--start-from", earlier]
-    train("backbone", "--data", data, "--run", tmp_path, "--steps", 1, *options)
+    run_backbone(data, tmp_path, 1, start_from=earlier, learning_rate=1e-9)
     expected, found = load_file(earlier), load_file(tmp_path / "weights.safetensors")
     assert all(torch.allclose(found[name].float(), value.float(), atol=1e-3) for name, value in expected.items())
 
 
 def test_a_net_is_shown_by_the_name_and_date_of_its_run(data: Path, backbone: Path, tmp_path: Path) -> None:
-    train("backbone", "--data", data, "--run", tmp_path, "--steps", 1, "--name", "rook-7", *TINY)
+    run_backbone(data, tmp_path, 1, name="rook-7")
     shown = NetworkEvaluator.load(tmp_path / "weights.safetensors", None, threads=1).describe()
     assert re.match(r"network rook-7 of 20\d\d-\d\d-\d\d \(", shown)
     assert "weights.safetensors" in NetworkEvaluator.load(backbone / "weights.safetensors", None, threads=1).describe()
@@ -45,7 +45,9 @@ def test_a_killed_run_resumes_to_the_same_curve_and_weights(data: Path, backbone
         str(tmp_path),
         "--steps",
         "12",
-        *TINY,
+        "--preset",
+        "tiny",
+        *TINY_WORDS,
     ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
@@ -63,8 +65,7 @@ def test_a_killed_run_resumes_to_the_same_curve_and_weights(data: Path, backbone
 
 
 def test_a_run_keeps_the_weights_of_before_its_rate_fell(data: Path, backbone: Path, tmp_path: Path) -> None:
-    never_falls = ["--steps", 6, "--decay", 1e-9, *TINY]
-    train("backbone", "--data", data, "--run", tmp_path, *never_falls)
+    run_backbone(data, tmp_path, 6, decay=1e-9)  # never falls
     expected, found = load_file(tmp_path / "weights.safetensors"), load_file(backbone / "undecayed.safetensors")
     assert all(torch.equal(found[name], value) for name, value in expected.items())
 
@@ -81,20 +82,7 @@ def test_a_run_killed_right_after_it_went_on_loses_nothing_of_its_log(tmp_path: 
 
 
 def test_training_learns(data: Path, tmp_path: Path) -> None:
-    train(
-        "backbone",
-        "--data",
-        data,
-        "--run",
-        tmp_path,
-        "--steps",
-        150,
-        *TINY[:-4],
-        "--evaluate-every",
-        "150",
-        "--learning-rate",
-        "0.003",
-    )
+    run_backbone(data, tmp_path, 150, evaluate_every=150)
     with (tmp_path / "train.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["50", "100", "150"]
@@ -103,8 +91,8 @@ def test_training_learns(data: Path, tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_of_another_run_is_refused(data: Path, backbone: Path) -> None:
-    with pytest.raises(SystemExit, match="schedule"):
-        train("backbone", "--data", data, "--run", backbone, "--steps", 13, *TINY)
+    with pytest.raises(CheckpointError, match="schedule"):
+        run_backbone(data, backbone, 13)
 
 
 def test_stage_two_keeps_the_backbone_and_resumes(retrieval: Path, backbone: Path, data: Path, memory: Path) -> None:
@@ -112,7 +100,7 @@ def test_stage_two_keeps_the_backbone_and_resumes(retrieval: Path, backbone: Pat
     assert all(torch.equal(stage2[name], value) for name, value in stage1.items())
     assert stage2["retrieval.layer.attention.out.weight"].abs().sum() > 0
     (retrieval / "weights.safetensors").unlink()
-    train_retrieval(data, backbone, memory, retrieval, "--steps", 12)
+    run_retrieval(data, backbone, memory, retrieval, 12)
     again = load_file(retrieval / "weights.safetensors")
     assert all(torch.equal(again[name], value) for name, value in stage2.items())
 
@@ -120,10 +108,9 @@ def test_stage_two_keeps_the_backbone_and_resumes(retrieval: Path, backbone: Pat
 def test_the_retrieval_part_goes_on_from_that_of_an_earlier_net(
     retrieval: Path, backbone: Path, data: Path, memory: Path, tmp_path: Path
 ) -> None:
-    standing_still = ["--steps", 1, "--learning-rate", 1e-12]
-    on, anew = tmp_path / "on", tmp_path / "anew"
-    train_retrieval(data, backbone, memory, on, *standing_still, "--start-from", retrieval / "weights.safetensors")
-    train_retrieval(data, backbone, memory, anew, *standing_still)
+    on, anew, earlier_net = tmp_path / "on", tmp_path / "anew", retrieval / "weights.safetensors"
+    run_retrieval(data, backbone, memory, on, 1, learning_rate=1e-12, start_from=earlier_net)
+    run_retrieval(data, backbone, memory, anew, 1, learning_rate=1e-12)
     assert curve(on)[-1][1:] == curve(retrieval)[-1][1:] != curve(anew)[-1][1:]
     earlier, found = load_file(retrieval / "weights.safetensors"), load_file(on / "weights.safetensors")
     assert all(torch.equal(found[name], value) for name, value in earlier.items())
@@ -132,9 +119,9 @@ def test_the_retrieval_part_goes_on_from_that_of_an_earlier_net(
 @pytest.mark.parametrize(
     ("net", "options", "complaint"),
     [
-        ("stage2", ["--neighbour-width", 32], "the retrieval part of .*weights.safetensors has another shape"),
-        ("stage1", [], "weights.safetensors has no retrieval part to go on from"),
-        ("nowhere", [], "weights.safetensors does not exist"),
+        ("stage2", {"neighbour_width": 32}, "the retrieval part of .*weights.safetensors has another shape"),
+        ("stage1", {}, "weights.safetensors has no retrieval part to go on from"),
+        ("nowhere", {}, "weights.safetensors does not exist"),
     ],
 )
 def test_a_net_without_such_a_retrieval_part_is_refused(
@@ -144,10 +131,15 @@ def test_a_net_without_such_a_retrieval_part_is_refused(
     memory: Path,
     tmp_path: Path,
     net: str,
-    options: list[object],
+    options: dict[str, int],
     complaint: str,
 ) -> None:
     earlier = {"stage1": backbone, "stage2": retrieval}.get(net, tmp_path) / "weights.safetensors"
-    with pytest.raises(SystemExit, match=f"^train: .*{complaint}") as exit:
-        train_retrieval(data, backbone, memory, tmp_path, "--steps", 1, "--start-from", earlier, *options)
-    assert "\n" not in str(exit.value)
+    with pytest.raises(ValueError, match=complaint) as error:
+        run_retrieval(data, backbone, memory, tmp_path, 1, start_from=earlier, **options)
+    assert "\n" not in str(error.value)
+
+
+def test_what_cannot_be_trained_ends_the_script_with_a_sentence(backbone: Path, tmp_path: Path) -> None:
+    done = run_script("train.py", "backbone", "--data", tmp_path / "nowhere", "--run", tmp_path, "--steps", 1)
+    assert (done.returncode, done.stderr) == (1, f"train: data set {tmp_path / 'nowhere'} does not exist\n")

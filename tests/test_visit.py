@@ -7,19 +7,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import chess
 import pytest
 from training import SCRIPTS
 
+from dejavu.engine.annotation.output import OutputError
+from dejavu.engine.annotation.teacher import TeacherSettings
+from dejavu.engine.annotation.visit import VisitRun, visit
 from dejavu.model.chess.encoding import Packed, move_to_index, pack, unpack
 from dejavu.model.data.dataset import MEMORY, TRAIN, Dataset
 from dejavu.model.data.games import read_game
+from dejavu.model.data.prepare import PrepareRun, prepare
 from dejavu.model.data.records import join
-
-sys.path.insert(0, str(SCRIPTS))
-import prepare_data
-import visit as script
 
 ENGINE = Path(__file__).parent / "scripted_engine.py"
 BACK_RANK = "6k1/5ppp/8/8/8/8/8/K2R4 b - - 0 1"
@@ -27,6 +28,7 @@ BACK_RANK = "6k1/5ppp/8/8/8/8/8/K2R4 b - - 0 1"
 FORTRESS = "4k3/8/1p1p1p1p/1P1P1P1P/8/8/8/4K3 w - - 0 1"
 NOT_TO_TRAIN_ON = "7k/8/p1p1p1p1/P1P1P1P1/8/8/8/K7 w - - 0 1"
 DEEPEST = 4
+SIZES: dict[str, Any] = {"search_nodes": 60, "draw": 1000, "positions": 70, "at_once": 1, "processes": 1}
 
 
 @pytest.fixture(scope="module")
@@ -43,22 +45,22 @@ def arguments(folder: Path, data: Path, weights: Path, *engine: str) -> list[str
     """Command line that writes `folder`/visited.pgn; the teacher finds every position 30 centipawns good."""
     teacher = " ".join([sys.executable, str(ENGINE), "score=30", *engine])
     files = ["--data", data, "--weights", weights, "--out", folder / "visited.pgn"]
-    sizes = ["--search-nodes", 60, "--draw", 1000, "--positions", 70, "--at-once", 1, "--processes", 1]
+    sizes = [word for name, value in SIZES.items() for word in (f"--{name.replace('_', '-')}", value)]
     return list(map(str, [*files, "--engine", teacher, "--nodes", 1, *sizes]))
 
 
-def visit(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
-    """Run the script in this process; raises SystemExit where it fails."""
-    monkeypatch.setattr(sys, "argv", ["visit.py", *words])
-    script.main()
+def run(folder: Path, data: Path, weights: Path, *engine: str) -> None:
+    """The same in this process."""
+    command = (sys.executable, str(ENGINE), "score=30", *engine)
+    teacher = TeacherSettings(command, {}, nodes=1, movetime=None, patience=60)
+    visit(VisitRun(data, teacher, folder / "visited.pgn", weights=str(weights), **SIZES))
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory, data: Path, weights: Path) -> Path:
     """Folder of a run that nothing has disturbed."""
     folder = tmp_path_factory.mktemp("whole")
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        visit(monkeypatch, *arguments(folder, data, weights, f"log={folder / 'asked'}"))
+    run(folder, data, weights, f"log={folder / 'asked'}")
     return folder
 
 
@@ -89,7 +91,7 @@ def mates_at_once(board: chess.Board) -> bool:
 
 def drawn(out: Path, scratch: Path) -> Dataset:
     """The output as prepare_data.py reads it."""
-    return prepare_data.prepare([out], scratch / "visited.safetensors", memory=0, held_out=0, processes=1)
+    return prepare(PrepareRun([out], scratch / "visited.safetensors", memory=0, held_out=0, processes=1)).dataset
 
 
 def asked(log: Path) -> int:
@@ -133,18 +135,18 @@ def test_what_the_search_has_proven_needs_no_judgement(whole: Path, tmp_path: Pa
 
 
 def test_a_kill_in_the_middle_of_drawing_changes_nothing(
-    whole: Path, tmp_path: Path, data: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+    whole: Path, tmp_path: Path, data: Path, weights: Path
 ) -> None:
     lines = (whole / "visited.pgn.drawn").read_bytes()
     first, second = lines.splitlines(keepends=True)
     (tmp_path / "visited.pgn.drawn").write_bytes(first + second[: len(second) // 2])
-    visit(monkeypatch, *arguments(tmp_path, data, weights))
+    run(tmp_path, data, weights)
     for name in ("visited.pgn", "visited.pgn.drawn", "visited.pgn.judged"):
         assert (tmp_path / name).read_bytes() == (whole / name).read_bytes()
 
 
 def test_a_kill_in_the_middle_of_judging_changes_nothing(
-    whole: Path, tmp_path: Path, data: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+    whole: Path, tmp_path: Path, data: Path, weights: Path
 ) -> None:
     shutil.copy(whole / "visited.pgn.drawn", tmp_path)
     words = arguments(tmp_path, data, weights, "late=1")  # half a second a position: time to be killed in
@@ -160,7 +162,7 @@ def test_a_kill_in_the_middle_of_judging_changes_nothing(
     assert not (tmp_path / "visited.pgn").exists()
     judged.write_bytes(judged.read_bytes()[:-5])
     known = judged.read_bytes().count(b"\n")
-    visit(monkeypatch, *arguments(tmp_path, data, weights, f"log={tmp_path / 'asked'}"))
+    run(tmp_path, data, weights, f"log={tmp_path / 'asked'}")
     assert (tmp_path / "visited.pgn").read_bytes() == (whole / "visited.pgn").read_bytes()
     assert asked(tmp_path / "asked") == asked(whole / "asked") - known
 
@@ -172,7 +174,6 @@ def test_a_damaged_file_gets_one_sentence(
     tmp_path: Path,
     data: Path,
     weights: Path,
-    monkeypatch: pytest.MonkeyPatch,
     name: str,
     damage: bytes,
 ) -> None:
@@ -182,7 +183,7 @@ def test_a_damaged_file_gets_one_sentence(
     first, *others = damaged.read_bytes().splitlines(keepends=True)
     damaged.write_bytes(first + damage + b"".join(others))
     before = {path.name: path.read_bytes() for path in tmp_path.glob("visited.*")}
-    with pytest.raises(SystemExit) as exit:
-        visit(monkeypatch, *arguments(tmp_path, data, weights))
-    assert exit.value.code == (f"visit: {damaged} is damaged after byte {len(first)}: cut it there or remove it")
+    with pytest.raises(OutputError) as error:
+        run(tmp_path, data, weights)
+    assert str(error.value) == f"{damaged} is damaged after byte {len(first)}: cut it there or remove it"
     assert {path.name: path.read_bytes() for path in tmp_path.glob("visited.*")} == before

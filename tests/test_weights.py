@@ -93,9 +93,7 @@ def test_a_flipped_bit_of_a_tensor_is_refused(saved: Path, tmp_path: Path) -> No
 
 
 def test_every_flipped_bit_of_the_header_is_refused(tmp_path: Path) -> None:
-    config = NetworkConfig(
-        layout="ranks", width=1, layers=1, heads=1, attack_width=0, policy_width=1, value_width=1, chunks=1
-    )
+    config = NetworkConfig(width=1, layers=1, heads=1, attack_width=0, policy_width=1, value_width=1, chunks=1)
     path = tmp_path / "net.safetensors"
     save_weights(path, Network(config, retrieval=False), config, {"command": "a test"})
     data = path.read_bytes()

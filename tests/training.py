@@ -7,33 +7,27 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import chess
 import chess.pgn
 
-SCRIPTS = Path(__file__).parent.parent / "scripts"
-sys.path.insert(0, str(SCRIPTS))
-import train as train_script  # noqa: E402
+from dejavu.model.training.backbone_run import BackboneRun, train_backbone
+from dejavu.model.training.retrieval_run import RetrievalRun, train_retrieval
 
-TINY = [
-    "--preset",
-    "tiny",
-    "--batch",
-    "16",
-    "--held-out",
-    "64",
-    "--part",
-    "6",
-    "--threads",
-    "2",
-    "--checkpoint-every",
-    "4",
-    "--evaluate-every",
-    "4",
-    "--learning-rate",
-    "0.003",
-]
-"""Arguments of a run of train.py; stage 2 takes all but the preset."""
+SCRIPTS = Path(__file__).parent.parent / "scripts"
+TINY: dict[str, Any] = {
+    "batch": 16,
+    "held_out": 64,
+    "part": 6,
+    "threads": 2,
+    "checkpoint_every": 4,
+    "evaluate_every": 4,
+    "learning_rate": 0.003,
+}
+"""A small run of either stage."""
+TINY_WORDS = [word for name, value in TINY.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+"""The same as arguments of train.py."""
 
 
 def run_script(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -42,15 +36,16 @@ def run_script(name: str, *arguments: object) -> subprocess.CompletedProcess[str
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def train(*arguments: object) -> None:
-    """Run train.py in this process, which saves seconds of imports; raises SystemExit where it fails."""
-    train_script.main([str(argument) for argument in arguments])
+def run_backbone(data: Path, run: Path, steps: int, **options: Any) -> None:
+    """Stage 1 in this process, which saves seconds of imports."""
+    train_backbone(BackboneRun(data=[data], folder=run, steps=steps, **{"preset": "tiny", **TINY, **options}))
 
 
-def train_retrieval(data: Path, backbone: Path, memory: Path, run: Path, *options: object) -> None:
+def run_retrieval(data: Path, backbone: Path, memory: Path, run: Path, steps: int, **options: Any) -> None:
     """Stage 2 in this process, on the backbone of the run in the folder `backbone`."""
-    files = ["--data", data, "--weights", backbone / "weights.safetensors", "--memory", memory, "--run", run]
-    train("retrieval", *files, "--neighbours", 4, *TINY[2:], *options)
+    files: dict[str, Any] = {"data": [data], "memory": memory, "folder": run}
+    files["weights"] = backbone / "weights.safetensors"
+    train_retrieval(RetrievalRun(**files, steps=steps, **{"neighbours": 4, **TINY, **options}))
 
 
 def curve(run: Path) -> list[tuple[str, ...]]:

@@ -52,29 +52,20 @@ class Verdict:
     reason: str
 
 
-class Adjudicator:
-    """Watches one game."""
+class Resigning:
+    """Counts for how long each side has been lost."""
 
-    def __init__(self, rules: Rules) -> None:
-        self._rules = rules
-        self._plies = 0
-        self._drawn_plies = 0
+    def __init__(self, rule: ResignRule) -> None:
+        self._rule = rule
         self._lost_moves = {chess.WHITE: 0, chess.BLACK: 0}
         """Moves running at which White (Black) was lost in its own opinion."""
         self._won_moves = {chess.WHITE: 0, chess.BLACK: 0}
 
-    def after(self, board: chess.Board, score: chess.engine.Score | None) -> Verdict | None:
-        """A move led to `board`; `score` is the mover's opinion of it, None if it gave none."""
-        mover = not board.turn
-        self._plies += 1
+    def after(self, mover: chess.Color, score: chess.engine.Score | None) -> chess.Color | None:
+        """Who has been lost for long enough, now that `mover` has given its `score` (None: it gave none)."""
+        rule = self._rule
         centipawns = None if score is None else score.score()
         mate = None if score is None else score.mate()
-        return self._resigns(mover, centipawns, mate) or self._draw(board, centipawns)
-
-    def _resigns(self, mover: chess.Color, centipawns: int | None, mate: int | None) -> Verdict | None:
-        rule = self._rules.resign
-        if rule is None:
-            return None
         lost = mate <= 0 if mate is not None else centipawns is not None and centipawns <= -rule.score
         won = mate > 0 if mate is not None else centipawns is not None and centipawns >= rule.score
         self._lost_moves[mover] = self._lost_moves[mover] + 1 if lost else 0
@@ -82,10 +73,28 @@ class Adjudicator:
         for loser in (mover, not mover) if rule.twosided else (mover,):
             agreed = not rule.twosided or self._won_moves[not loser] >= rule.movecount
             if agreed and self._lost_moves[loser] >= rule.movecount:
-                winner = not loser
-                result = "1-0" if winner == chess.WHITE else "0-1"
-                return Verdict(result, f"{chess.COLOR_NAMES[winner].capitalize()} wins by adjudication")
+                return loser
         return None
+
+
+class Adjudicator:
+    """Watches one game."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._plies = 0
+        self._drawn_plies = 0
+        self._resigning = None if rules.resign is None else Resigning(rules.resign)
+
+    def after(self, board: chess.Board, score: chess.engine.Score | None) -> Verdict | None:
+        """A move led to `board`; `score` is the mover's opinion of it, None if it gave none."""
+        mover = not board.turn
+        self._plies += 1
+        loser = None if self._resigning is None else self._resigning.after(mover, score)
+        if loser is not None:
+            result, winner = ("0-1", "Black") if loser == chess.WHITE else ("1-0", "White")
+            return Verdict(result, f"{winner} wins by adjudication")
+        return self._draw(board, None if score is None else score.score())
 
     def _draw(self, board: chess.Board, centipawns: int | None) -> Verdict | None:
         rule = self._rules.draw

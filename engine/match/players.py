@@ -54,6 +54,8 @@ class PlayerSettings:
     """Empty for this Dejavu."""
     pace: Pace
     options: Mapping[str, str] = field(default_factory=dict)
+    options_if_offered: Mapping[str, str] = field(default_factory=dict)
+    """Set where the engine has them, and `options` says nothing else."""
 
     def __str__(self) -> str:
         """Pace and options, which games that are counted together have in common."""
@@ -230,6 +232,8 @@ class Player:
         self._said: set[str] = set()
         self._neighbours = neighbours
         self._protocol: _Protocol | None = None
+        self.id_name = settings.name
+        """What the engine calls itself, once it has been started."""
 
     async def start(self) -> None:
         """Start the process if there is none, and set its options. Raises PlayerError."""
@@ -242,8 +246,10 @@ class Player:
             _, protocol = await asyncio.wait_for(_Protocol.popen(list(command), setpgrp=True), START_SECONDS)
             self._protocol = protocol
             await self._wait(protocol.initialize())
+            self.id_name = protocol.id.get("name", name)
             options = {}
-            for key, value in self.settings.options.items():
+            usual = {key: value for key, value in self.settings.options_if_offered.items() if key in protocol.options}
+            for key, value in {**usual, **self.settings.options}.items():
                 if key not in protocol.options:
                     raise PlayerError(f"{name} has no option {key}")
                 options[key] = _option_value(name, protocol.options[key], value)

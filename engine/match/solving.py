@@ -7,38 +7,27 @@ of a stronger engine need not win more games: a match has the last word.
 
 from __future__ import annotations
 
-import math
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
-import chess
+import chess.engine
 import numpy as np
 from numpy.typing import NDArray
 
 from dejavu.engine.match.batch import SearchingGame, SharedPlayer, play_together
-from dejavu.engine.match.players import PlayerSettings
+from dejavu.engine.match.external import ExternalEngine
+from dejavu.engine.match.players import FailureError, PlayerSettings
+from dejavu.engine.match.suites import Problem, Solution, SuiteError, score_text
 from dejavu.engine.search.evaluator import Evaluator
 from dejavu.engine.search.lines import Info
 from dejavu.engine.search.search import Search
-from dejavu.engine.uci.loader import EvaluatorFactory
+from dejavu.engine.uci.loader import EvaluatorFactory, load_network
 from dejavu.model.evaluations import Evaluations, join
 
+MOVE_SECONDS = 300.0
+"""How long an engine may take over one position, beyond its time to think."""
 _EVALUATOR_OPTIONS = ("WeightsFile", "MemoryFile", "UseMemory", "MemoryReach", "Backend", "Threads")
 """Players who agree in these get the same answers from their evaluators, and share one."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A position and the moves to find, any of which counts, or else to avoid."""
-
-    fen: str
-    wanted: frozenset[str]
-    """UCI notation; empty: any move that is not unwanted."""
-    unwanted: frozenset[str] = frozenset()
-
-    def is_solved_by(self, move: str) -> bool:
-        """Whether a move in UCI notation is one to play."""
-        return move not in self.unwanted and (not self.wanted or move in self.wanted)
 
 
 class AnswerKeeper:
@@ -105,39 +94,67 @@ class _Solving(SearchingGame):
         self._player = player
         self.place = place
         """Of the problem and the player."""
-        self.is_solved: bool | None = None
+        self.solution: Solution | None = None
         self._problem = problem
+        self._info: Info | None = None
 
     @property
     def player(self) -> SharedPlayer:
         return self._player
 
     def _start(self) -> Search | None:
-        if self.is_solved is not None:
+        if self.solution is not None:
             return None
         session = self._player.session()
-        session.set_position(self._problem.fen, [])
-        return session.search(self._player.limits, _ignore)
+        session.set_position(self._problem.board.fen(), [])
+        return session.search(self._player.limits, self._report)
+
+    def _report(self, info: Info) -> None:
+        self._info = info
 
     def _move(self, search: Search, reason: str) -> None:
-        move = search.answer(reason).move
-        self.is_solved = move is not None and self._problem.is_solved_by(move)
+        found, info = search.answer(reason).move, self._info
+        move = None if found is None else self._problem.board.parse_uci(found)
+        score = None
+        if info is not None:
+            line = info.lines[0]
+            score = chess.engine.Mate(line.mate) if line.mate is not None else chess.engine.Cp(line.score)
+        self.solution = Solution(self._problem, move, 0 if info is None else info.nodes, score_text(score))
 
 
-def _ignore(info: Info) -> None:
-    pass
+def solve_by_engines(
+    problems: Sequence[Problem], settings: Sequence[PlayerSettings], say: Callable[[str], None]
+) -> Iterator[list[Solution]]:
+    """Each problem put to every engine, in processes of their own, as a game of its own.
+
+    Raises SuiteError for an engine that does not start, or fails.
+    """
+    with contextlib.ExitStack() as stack:
+        engines = [stack.enter_context(ExternalEngine(player, MOVE_SECONDS, say)) for player in settings]
+        for engine in engines:
+            engine.start()
+        for problem in problems:
+            row = []
+            for engine in engines:
+                try:
+                    found = engine.play(problem.board)
+                except FailureError as error:
+                    raise SuiteError(f"{engine.settings.name} failed at {problem.name}: {error}") from error
+                row.append(Solution(problem, found.move, found.nodes or 0, score_text(found.score)))
+            yield row
 
 
-def solve(
+def solve_batched(
     problems: Sequence[Problem],
     settings: Sequence[PlayerSettings],
     at_once: int,
     say: Callable[[str], None],
-    load: EvaluatorFactory,
-) -> Iterator[NDArray[np.bool_]]:
-    """Rows of bundles of problems [at most `at_once`, players], in order: which player has solved which.
+    load: EvaluatorFactory = load_network,
+) -> Iterator[list[Solution]]:
+    """Each problem put to every player, all of which are this Dejavu, here, `at_once` problems at a time.
 
-    Raises PlayerError, before anything is searched, for a player that cannot play so.
+    Players who agree in their evaluators share the answers. Raises PlayerError, before anything is searched, for a
+    player that cannot play so.
     """
     keepers: dict[tuple[str | None, ...], AnswerKeeper] = {}
 
@@ -156,38 +173,19 @@ def solve(
 
 def _solve(
     problems: Sequence[Problem], players: Sequence[SharedPlayer], keepers: Sequence[AnswerKeeper], at_once: int
-) -> Iterator[NDArray[np.bool_]]:
+) -> Iterator[list[Solution]]:
     for start in range(0, len(problems), at_once):
         bundle = problems[start : start + at_once]
-        solved = np.zeros((len(bundle), len(players)), dtype=np.bool_)
+        found: dict[tuple[int, int], Solution] = {}
         searches = (
             _Solving(player, (row, column), problem)
             for row, problem in enumerate(bundle)
             for column, player in enumerate(players)
         )
         for search in play_together(searches, at_once * len(players)):
-            solved[search.place] = bool(search.is_solved)
+            assert search.solution is not None
+            found[search.place] = search.solution
         for keeper in keepers:
             keeper.forget()
-        yield solved
-
-
-@dataclass(frozen=True)
-class Share:
-    """A share of solved problems, or a difference of two, with its standard error."""
-
-    mean: float
-    error: float
-
-    @classmethod
-    def of(cls, values: NDArray[np.float64]) -> Share:
-        """The mean of values [B] of independent problems."""
-        return cls(float(values.mean()), float(values.std()) / math.sqrt(max(1, len(values) - 1)))
-
-    def __str__(self) -> str:
-        return f"{100 * self.mean:.2f} +- {100 * self.error:.2f} %"
-
-
-def legal_problem(board: chess.Board, best: chess.Move) -> Problem:
-    """The problem of finding one move."""
-    return Problem(board.fen(), frozenset([best.uci()]))
+        for row in range(len(bundle)):
+            yield [found[row, column] for column in range(len(players))]

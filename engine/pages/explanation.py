@@ -7,9 +7,10 @@ from html import escape
 import chess
 import chess.svg
 
-from dejavu.model.chess.encoding import NO_MOVE, index_to_move
+from dejavu.model.chess.encoding import index_to_move
 from dejavu.model.explanation import Explanation, NeighbourDescription
 from dejavu.model.remembered import Chances
+from dejavu.retrieval.moves import NO_MOVE
 
 WITH_MEMORY, WITHOUT_MEMORY, PLAYED = "#15803d", "#2563eb", "#b45309"
 TOP_MOVES = 6

@@ -64,14 +64,14 @@ def commands(request: Request, folder: Path) -> dict[str, list[str]]:
     memory = ["--engine", f"name={ON}", "--engine", f"name={OFF}", "option.UseMemory=false"]
     found = {
         "speed": ["bench.py", "engine"],
-        "mates": ["suite.py", "--nodes", str(MATE_NODES)],
+        "mates": ["solve.py", "--each", f"nodes={MATE_NODES}"],
         "memory": [
             *["match.py", *memory, "--each", f"nodes={MEMORY_NODES}", "--games", str(request.memory_games)],
             *["--batched", "64", "--seed", "5", "--pgn", str(folder / "memory.pgn")],
         ],
     }
     for suite in request.suites:
-        found[f"suite {suite.stem}"] = ["suite.py", str(suite), "--nodes", str(SUITE_NODES)]
+        found[f"suite {suite.stem}"] = ["solve.py", str(suite), "--each", f"nodes={SUITE_NODES}"]
     if request.data is not None:
         data = ["--data", str(request.data)]
         for source in request.sources:
@@ -158,8 +158,10 @@ def measure(
     return {**pair, **where, "sizes": _sizes(request), "results": results}
 
 
-def _without_answers(figures: dict[str, Any]) -> dict[str, Any]:
-    """Figures but for the long lists of single positions."""
+def _without_answers(figures: dict[str, Any] | list[dict[str, Any]]) -> dict[str, Any]:
+    """Figures but for the long lists of single positions; of solve.py's list of engines the only one."""
+    if isinstance(figures, list):
+        (figures,) = figures
     return {key: value for key, value in figures.items() if key not in ("answers", "calibration")}
 
 

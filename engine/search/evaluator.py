@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavu.model.chess.attacks import attacks, legal_mask
-from dejavu.model.chess.encoding import NO_MOVE, POLICY_SIZE, Packed
+from dejavu.model.chess.encoding import Packed
 from dejavu.model.chess.mates import mating_moves
 from dejavu.model.evaluations import Evaluations
+from dejavu.retrieval.moves import NO_MOVE, POLICY_SIZE
 
 if TYPE_CHECKING:
     import chess

@@ -10,6 +10,8 @@ import numpy as np
 
 from dejavu.engine.match.batch import SharedPlayer, play_together
 from dejavu.engine.selfplay.game import Conditions, SelfPlayGame
+from dejavu.engine.selfplay.run import SelfPlayRun
+from dejavu.engine.uci.loader import EvaluatorFactory, load_network
 
 PLIES = 24
 """Only the first plies of games are played."""
@@ -19,10 +21,17 @@ SHARE = 16
 
 
 def measure_speed(
-    player: SharedPlayer, conditions: Conditions, at_once: int, seed: int, say: Callable[[str], None]
+    run: SelfPlayRun,
+    say: Callable[[str], None],
+    complain: Callable[[str], None],
+    load: EvaluatorFactory = load_network,
 ) -> None:
-    """Tell samples a second of `at_once` games at once and of games one by one, in turns. Raises PlayerError."""
-    rules = replace(conditions, max_plies=PLIES, resignation=None)
+    """Tell samples a second of as many games at once as `run` says, and of games one by one, in turns.
+
+    Raises PlayerError and OpeningError.
+    """
+    rules = replace(run.conditions(), max_plies=PLIES, resignation=None)
+    player, at_once, seed = SharedPlayer(run.player, complain, load), run.at_once, run.seed
     together, alone = range(at_once), range(max(1, at_once // SHARE))
     ratios = []
     say(f"games of {PLIES} plies, {player.evaluator.describe()}")

@@ -10,7 +10,7 @@ from dejavu.model.chess.encoding import pack, stack
 from dejavu.model.chess.features import Features, features
 from dejavu.model.config import NetworkConfig
 from dejavu.model.neighbours import EncodedArrays, RecordArrays
-from dejavu.retrieval.memory import CONTINUATION_PLIES
+from dejavu.retrieval.moves import CONTINUATION_PLIES
 
 
 def example_features(count: int) -> Features:

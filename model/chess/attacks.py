@@ -17,7 +17,8 @@ import chess
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavu.model.chess.encoding import POLICY_SIZE, UNDERPROMOTION_OFFSET
+from dejavu.model.chess.encoding import UNDERPROMOTION_OFFSET
+from dejavu.retrieval.moves import POLICY_SIZE
 
 Bitboards = NDArray[np.uint64]
 Planes = NDArray[np.uint64]

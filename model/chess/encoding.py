@@ -25,9 +25,9 @@ import chess
 import numpy as np
 from numpy.typing import NDArray
 
-POLICY_SIZE = 4168
+from dejavu.retrieval.moves import POLICY_SIZE
+
 UNDERPROMOTION_OFFSET = 4096
-NO_MOVE = 65535
 REPEATED = 128
 MAX_HALFMOVE_CLOCK = 100
 

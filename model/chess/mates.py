@@ -20,7 +20,8 @@ from dejavu.model.chess.attacks import (
     king_squares,
     legal_mask,
 )
-from dejavu.model.chess.encoding import NO_MOVE, UNDERPROMOTION_OFFSET
+from dejavu.model.chess.encoding import UNDERPROMOTION_OFFSET
+from dejavu.retrieval.moves import NO_MOVE
 
 _PAWN, _KNIGHT, _BISHOP, _ROOK, _QUEEN, _KING, _CASTLING_ROOK, _EN_PASSANT = range(1, 9)
 _OPPOSING_KING = 14

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from dejavu.model.chess.encoding import POLICY_SIZE
 from dejavu.retrieval.atomic import atomic_write
+from dejavu.retrieval.moves import POLICY_SIZE
 
 FORMAT = "dejavu-dataset-2"
 TRAIN, MEMORY, HELD_OUT = 0, 1, 2

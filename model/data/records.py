@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from dejavu.model.data.dataset import Dataset, Searches
 from dejavu.model.data.games import GamePositions
-from dejavu.retrieval.memory import CONTINUATION_PLIES, NO_MOVE
+from dejavu.retrieval.moves import CONTINUATION_PLIES, NO_MOVE
 from dejavu.retrieval.positions import Positions
 
 

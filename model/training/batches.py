@@ -17,13 +17,14 @@ from torch import Tensor
 
 from dejavu.model.backbone import Inputs, as_inputs
 from dejavu.model.chess.attacks import attacks, legal_mask
-from dejavu.model.chess.encoding import MIRRORED_MOVES, NO_MOVE, POLICY_SIZE, mirror
+from dejavu.model.chess.encoding import MIRRORED_MOVES, mirror
 from dejavu.model.chess.features import features
 from dejavu.model.data.dataset import Dataset
 from dejavu.model.neighbour_encoder import Records
 from dejavu.model.neighbours import Neighbours, read_records
 from dejavu.model.training.foresight import Continuation
-from dejavu.retrieval.memory import CONTINUATION_PLIES, Memory
+from dejavu.retrieval.memory import Memory
+from dejavu.retrieval.moves import CONTINUATION_PLIES, NO_MOVE, POLICY_SIZE
 
 T = TypeVar("T")
 _PREFETCHED = 4

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from dejavu.model.backbone import Inputs
 from dejavu.model.chess.attacks import piece_codes
 from dejavu.model.chess.encoding import MIRRORED_MOVES, UNDERPROMOTION_OFFSET, mirror
-from dejavu.model.config import token_squares
 from dejavu.model.data.dataset import Dataset
 from dejavu.model.heads import PolicyHead
 from dejavu.model.network import Network, Outputs
@@ -81,23 +80,16 @@ class Foreseen(NamedTuple):
 class Foresight(nn.Module):
     """A network while it is trained, with the heads that foresee."""
 
-    squares: Tensor
-
     def __init__(self, network: Network) -> None:
         super().__init__()
         config = network.config
         self.network = network
         self.reply = PolicyHead(config)
-        self.in_order = config.tokens == 64  # then there is nothing to rearrange
-        self.codes = nn.Linear(config.width, 64 // config.tokens * PIECE_CODES)
-        self.register_buffer("squares", torch.argsort(torch.tensor(token_squares(config.layout)).flatten()))
+        self.codes = nn.Linear(config.width, PIECE_CODES)
 
     def forward(self, inputs: Inputs) -> tuple[Outputs, Foreseen]:
         x = self.network.norm(self.network.backbone(inputs))  # [B, n, d]
-        codes = self.codes(x).view(x.shape[0], 64, PIECE_CODES)
-        if not self.in_order:
-            codes = codes[:, self.squares]
-        return Outputs(self.network.policy(x), self.network.value(x)), Foreseen(self.reply(x), codes)
+        return Outputs(self.network.policy(x), self.network.value(x)), Foreseen(self.reply(x), self.codes(x))
 
 
 def foresight_loss(foreseen: Foreseen, truth: Continuation) -> Tensor:

@@ -6,6 +6,7 @@ import argparse
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 POSITIONS = Path(__file__).resolve().parent.parent.parent / "tests" / "positions"
 Arguments = argparse._ActionsContainer  # a parser, or a group of arguments
@@ -24,10 +25,25 @@ def options_of(texts: Iterable[str]) -> dict[str, str]:
     return dict(text.split("=", 1) for text in texts)
 
 
+def game_file(text: str) -> Path:
+    """An argument that names a game file which is there."""
+    path = Path(text)
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"game file {path} does not exist")
+    return path
+
+
 def positive(text: str) -> int:
     """Parse a whole number of at least 1."""
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number above 0")
+    return int(text)
+
+
+def natural(text: str) -> int:
+    """Parse a whole number from 0."""
+    if not text.isascii() or not text.isdigit():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number")
     return int(text)
 
 
@@ -49,6 +65,14 @@ def number_between(kind: type, low: float, high: float) -> Callable[[str], float
 many, share = number_between(int, 1, 999_999), number_between(float, 0, 1)
 
 
+def parse_sources(text: str) -> dict[str, float]:
+    """ "teacher=2,tcec=1" -> parts of game-file names and their weights in a batch."""
+    try:
+        return {name: float(weight) for name, weight in (part.split("=") for part in text.split(","))}
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=WEIGHT,NAME=WEIGHT,...") from None
+
+
 def seconds(text: str) -> float:
     """Parse a number above 0."""
     value = float(text)
@@ -65,28 +89,34 @@ def span(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2] or match[1])
 
 
+class Options(argparse.Action):
+    """NAME=VALUE arguments as a dictionary; the last of a name counts, and the option may be given again."""
+
+    def __call__(
+        self, parser: object, namespace: argparse.Namespace, values: Any, option_string: object = None
+    ) -> None:
+        given = values if isinstance(values, list) else [values]
+        setattr(namespace, self.dest, {**getattr(namespace, self.dest, {}), **options_of(given)})
+
+
 def add_self_play_arguments(parser: Arguments, options: Mapping[str, str], games: int, max_plies: int) -> None:
     """Add what decides about games of self-play: `options` are those that differ from play, the rest are defaults."""
-    parser.add_argument("--games", type=many, default=games, help=f"games, those there already included ({games})")
-    parser.add_argument("--nodes", type=many, default=100, help="nodes a move (100)")
-    parser.add_argument(
-        "--max-plies", type=many, default=max_plies, help=f"a game of so many plies is drawn ({max_plies})"
-    )
-    parser.add_argument("--resign", type=share, default=0.95, help="give up at Q <= -VALUE; 0 never (0.95)")
+    parser.add_argument("--games", type=many, help=f"games, those there already included ({games})")
+    parser.add_argument("--nodes", type=many, help="nodes a move (100)")
+    parser.add_argument("--max-plies", type=many, help=f"a game of so many plies is drawn ({max_plies})")
+    parser.add_argument("--resign", type=share, help="give up at Q <= -VALUE; 0 never (0.95)")
+    usual = ", ".join(f"{name}={value}" for name, value in options.items())
     parser.add_argument(
         "--options",
+        type=option,
         nargs="+",
-        default=[],
+        action=Options,
         metavar="NAME=VALUE",
-        help="UCI options; those of play but for " + ", ".join(f"{name}={value}" for name, value in options.items()),
+        help=f"UCI options; those of play but for {usual}",
     )
-    parser.add_argument("--at-once", type=many, default=64, help="games at the same time (64)")
-    parser.add_argument(
-        "--random-plies",
-        type=number_between(int, 0, 100),
-        default=8,
-        help="at most so many random moves at the start (8)",
-    )
+    parser.add_argument("--at-once", type=many, help="games at the same time (64)")
+    plies = number_between(int, 0, 100)
+    parser.add_argument("--random-plies", type=plies, help="at most so many random moves at the start (8)")
 
 
 def add_openings_argument(parser: Arguments) -> None:

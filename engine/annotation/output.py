@@ -9,9 +9,9 @@ from collections import Counter
 from pathlib import Path
 
 import chess.pgn
-from command_line.game_files import name_broken
 
-from annotation.games import RESULTS, SOURCE_TAG, Answer
+from dejavu.engine.annotation.games import RESULTS, SOURCE_TAG, Answer
+from dejavu.model.data.game_files import name_broken
 from dejavu.model.data.games import split_games
 
 

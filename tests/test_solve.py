@@ -1,4 +1,4 @@
-"""scripts/suite.py from the outside, and the set of mates itself."""
+"""scripts/solve.py from the outside, and the set of mates itself."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ for line in sys.stdin:
 """
 
 
-def suite(*arguments: str) -> subprocess.CompletedProcess[str]:
+def solve(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the script."""
-    command = [sys.executable, str(ROOT / "scripts" / "suite.py"), *arguments]
+    command = [sys.executable, str(ROOT / "scripts" / "solve.py"), *arguments]
     return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
 
 
 @pytest.fixture
-def greedy(tmp_path: Path) -> str:
-    """Command of an engine that sees one move deep."""
+def greedy(tmp_path: Path) -> list[str]:
+    """Words of an engine that sees one move deep."""
     program = tmp_path / "greedy.py"
     program.write_text(GREEDY, encoding="utf-8")
-    return f"{sys.executable} {program}"
+    return ["--engine", f"cmd={sys.executable} {program}"]
 
 
 def forces_mate(board: chess.Board, moves: int) -> bool:
@@ -90,23 +90,23 @@ def test_the_set_is_complete_and_its_mates_in_one_and_two_are_real() -> None:
         assert mates_at_once == (set(moves) if distance == 1 else set())
 
 
-def test_only_the_moves_that_mate_in_time_count_as_solved(tmp_path: Path, greedy: str) -> None:
+def test_only_the_moves_that_mate_in_time_count_as_solved(tmp_path: Path, greedy: list[str]) -> None:
     figures = tmp_path / "new" / "figures.json"
-    result = suite("--engine", greedy, "--option", "Style=bold", "--json", str(figures))
+    result = solve(*greedy, "option.Style=bold", "--json", str(figures))
     assert result.returncode == 0, result.stderr
-    found = json.loads(figures.read_text(encoding="utf-8"))
+    (found,) = json.loads(figures.read_text(encoding="utf-8"))["engines"]
     ones, twos, _ = found["groups"]
     assert (ones["mate_in"], ones["solved"], ones["positions"], ones["average_nodes"]) == (1, 20, 20, 7)
     assert twos["solved"] < 20
-    assert found["options"] == {"Style": "bold"}
+    assert found["settings"] == "800 nodes, Style=bold"
     solved = sum(answer["solved"] for answer in found["answers"])
     assert solved == found["solved"] == sum(row["solved"] for row in found["groups"])
     assert result.stdout.count("wanted") == 60 - solved
     assert "mate in 1: 20 of 20, 7 nodes on average" in result.stdout
-    assert result.stdout.endswith(f"solved {solved} of 60 ({100 * solved / 60:.1f} %) at 800 nodes\n")
+    assert result.stdout.endswith(f"solved {solved} of 60 ({100 * solved / 60:.1f} %) at 800 nodes, Style=bold\n")
 
 
-def test_moves_to_find_and_to_avoid(tmp_path: Path, greedy: str) -> None:
+def test_moves_to_find_and_to_avoid(tmp_path: Path, greedy: list[str]) -> None:
     epd = tmp_path / "tactics.epd"
     epd.write_text(
         # The greedy engine mates: by either move, against its orders, and not when another move is asked for.
@@ -116,17 +116,17 @@ def test_moves_to_find_and_to_avoid(tmp_path: Path, greedy: str) -> None:
         "6k1/5ppp/8/8/8/8/5PPP/3R2K1 w - - am h3 g3;\n",
         encoding="utf-8",
     )
-    result = suite(str(epd), "--engine", greedy, "--movetime", "5")
+    result = solve(str(epd), *greedy, "movetime=5")
     assert result.returncode == 0, result.stderr
     fen = "6k1/5ppp/8/8/8/8/5PPP/3R2K1 w - - 0 1"
     assert result.stdout.splitlines() == [
         f"stalling  {fen}  wanted not Rd8#; played Rd8# (+0.00)",
         f"making room  {fen}  wanted h3 or g3, not Kf1; played Rd8# (+0.00)",
-        "solved 2 of 4 (50.0 %) at 5 ms",
+        "solved 2 of 4 (50.0 %) at 0.005/move",
     ]
 
 
-def test_broken_lines_are_named_and_left_out(tmp_path: Path, greedy: str) -> None:
+def test_broken_lines_are_named_and_left_out(tmp_path: Path, greedy: list[str]) -> None:
     epd, figures = tmp_path / "broken.epd", tmp_path / "figures.json"
     start = chess.Board().epd()
     lines = [
@@ -139,16 +139,16 @@ def test_broken_lines_are_named_and_left_out(tmp_path: Path, greedy: str) -> Non
         "8/8/8/8/8/8/PPP5/1K6 w - - bm a3;",
     ]
     epd.write_text("\n".join(lines), encoding="latin-1")
-    result = suite(str(epd), "--engine", greedy, "--json", str(figures))
+    result = solve(str(epd), *greedy, "--json", str(figures))
     assert result.returncode == 0, result.stderr
     assert "of 1 (" in result.stdout
-    complaints = [line for line in result.stderr.splitlines() if line.startswith("suite: ")]
+    complaints = [line for line in result.stderr.splitlines() if line.startswith("solve: ")]
     assert [line.partition(":")[2].partition(": ")[0] for line in complaints] == [
         f" {epd}, line {number}" for number in (1, 2, 5, 6, 7)
     ]
     assert len(json.loads(figures.read_text(encoding="utf-8"))["left_out"]) == 5
     epd.write_text("hello\n", encoding="utf-8")
-    result = suite(str(epd), "--engine", greedy)
+    result = solve(str(epd), *greedy)
     assert result.returncode == 1
     assert f"{epd} holds no position that can be used" in result.stderr
 
@@ -157,14 +157,13 @@ def test_broken_lines_are_named_and_left_out(tmp_path: Path, greedy: str) -> Non
     ("arguments", "status", "complaint"),
     [
         (["absent.epd"], 1, "absent.epd"),
-        (["--nodes", "0"], 2, "'0' is not a whole number above 0"),
-        (["--nodes", "5", "--movetime", "5"], 2, "not allowed with"),
-        (["--option", "Style"], 2, "'Style' is not NAME=VALUE"),
-        (["--option", "Colour=red"], 1, "does not support option Colour"),
+        (["--each", "nodes=0"], 1, "'nodes=0' needs a number above 0"),
+        (["--batched", "0"], 2, "'0' is not a whole number above 0"),
+        (["--each", "option.Colour=red"], 1, "has no option Colour"),
     ],
 )
-def test_bad_input_gets_one_sentence(greedy: str, arguments: list[str], status: int, complaint: str) -> None:
-    result = suite("--engine", greedy, *arguments)
+def test_bad_input_gets_one_sentence(greedy: list[str], arguments: list[str], status: int, complaint: str) -> None:
+    result = solve(*greedy, *arguments)
     assert result.returncode == status
     assert complaint in result.stderr
     assert "Traceback" not in result.stderr

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple, TypeVar
 import chess
 import chess.engine
 
-from annotation.output import OutputError
-from annotation.teacher import Teacher
+from dejavu.engine.annotation.output import OutputError
+from dejavu.engine.annotation.teacher import Teacher
 from dejavu.retrieval.atomic import append
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import bz2
 import gzip
 import io
@@ -24,14 +23,6 @@ LARGEST_WINDOW = 2**31
 
 class GameFileError(ValueError):
     """A game file that cannot be used; the message is one sentence naming it and what is wrong."""
-
-
-def game_file(text: str) -> Path:
-    """An argument that names a game file which is there."""
-    path = Path(text)
-    if not path.is_file():
-        raise argparse.ArgumentTypeError(f"game file {path} does not exist")
-    return path
 
 
 def read_games(path: Path) -> Iterator[str]:

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 
-from annotation.games import Answer, OwnGames, Task, answer
-from annotation.teacher import TEACHER_ERRORS, Teacher, TeacherSettings
+from dejavu.engine.annotation.games import Answer, OwnGames, Task, answer
+from dejavu.engine.annotation.teacher import TEACHER_ERRORS, Teacher, TeacherSettings
 
 STOP_SECONDS = 5.0
 
@@ -34,8 +34,7 @@ def work(script: Connection, connection: Connection, settings: TeacherSettings, 
             teacher.start()
             connection.send(teacher.name)
         except TEACHER_ERRORS as error:
-            command = " ".join(settings.command)
-            connection.send(WorkerError(f"the teacher does not start as `{command}`: {error or 'no answer'}"))
+            connection.send(WorkerError(str(error)))
         while True:
             connection.send(answer(connection.recv(), teacher, own))
     except (KeyboardInterrupt, EOFError, ConnectionError):

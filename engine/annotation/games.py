@@ -13,13 +13,14 @@ import chess
 import chess.engine
 import chess.pgn
 
-from annotation.teacher import TEACHER_ERRORS, Teacher, Verdict, after_best
+from dejavu.engine.annotation.lessons import add_judged, to_text
+from dejavu.engine.annotation.teacher import TEACHER_ERRORS, Teacher, Verdict
+from dejavu.engine.match.adjudication import Resigning, ResignRule
 from dejavu.engine.match.openings import Opening
 from dejavu.model.data.games import BrokenGameError, read_game
 
-RESIGN_CENTIPAWNS = 1500
-RESIGN_PLIES = 10
-MATE_CENTIPAWNS = 100_000
+RESIGN = ResignRule(movecount=5, score=1500, twosided=True)
+"""What ends a game of the teacher's own, whose word is that of both sides."""
 RESULTS = ("1-0", "1/2-1/2", "0-1", "*")
 SOURCE_TAG = "LabelledFrom"
 """Header of a given game that says where it was found; a game of the teacher's own has its number as the Round."""
@@ -69,16 +70,17 @@ class OwnMoves:
         self.settings = settings
         self.random_plies = random.randint(*settings.random_plies)
         self.random_moves = 0
-        self.lost_side = 0
-        self.lost_plies = 0
+        self.resigning = Resigning(RESIGN)
         self.result, self.termination = "*", "unterminated"
 
     def __call__(self, board: chess.Board, verdict: Verdict) -> chess.Move | None:
         if verdict.outcome is not None:
             self.result, self.termination = verdict.outcome.result(), "normal"
             return None
-        if self._is_lost(verdict.score):
-            self.result, self.termination = "1-0" if self.lost_side > 0 else "0-1", "adjudication"
+        score = None if verdict.score is None else verdict.score.pov(board.turn)
+        loser = self.resigning.after(board.turn, score)
+        if loser is not None:
+            self.result, self.termination = "0-1" if loser == chess.WHITE else "1-0", "adjudication"
             return None
         ply = len(board.move_stack)
         if ply >= self.settings.plies:
@@ -87,14 +89,6 @@ class OwnMoves:
             self.random_moves += 1
             return self.random.choice(list(board.legal_moves))
         return verdict.best
-
-    def _is_lost(self, score: chess.engine.PovScore | None) -> bool:
-        """Whether one side has been lost for long enough; `lost_side` is 1 where that is Black, -1 for White."""
-        white = 0 if score is None else score.white().score(mate_score=MATE_CENTIPAWNS)
-        side = 0 if abs(white) < RESIGN_CENTIPAWNS else 1 if white > 0 else -1
-        self.lost_plies = self.lost_plies + 1 if side and side == self.lost_side else abs(side)
-        self.lost_side = side
-        return self.lost_plies >= RESIGN_PLIES
 
 
 NextMove = Callable[[chess.Board, Verdict], "chess.Move | None"]
@@ -106,20 +100,12 @@ def write_moves(game: chess.pgn.Game, teacher: Teacher, next_move: NextMove, cla
     node: chess.pgn.GameNode = game
     while True:
         verdict = teacher.judge(board, game, claim_draw)
-        node.set_eval(verdict.score)
         move = next_move(board, verdict)
         if move is None:
+            node.set_eval(verdict.score)
             return len(board.move_stack) + 1
-        following = node.add_main_variation(move)
-        if verdict.best is not None and verdict.best != move:
-            node.add_variation(verdict.best).set_eval(after_best(verdict.score))
-        node = following
+        node = add_judged(node, verdict.best, verdict.score, move)
         board.push(move)
-
-
-def to_text(game: chess.pgn.Game) -> str:
-    """PGN of a game: headers, an empty line, all moves in one line, an empty line."""
-    return game.accept(chess.pgn.StringExporter(columns=None)) + "\n\n"
 
 
 def own_game(number: str, teacher: Teacher, own: OwnGames) -> Answer:
@@ -162,7 +148,6 @@ def answer(task: Task, teacher: Teacher, own: OwnGames) -> Answer:
         except BrokenGameError as error:
             return Answer(problem=f"broken: {task.where}: {error}")
         except TEACHER_ERRORS as error:
-            teacher.close()
             where = task.where if task.text else f"game {task.where}"
             problem = f"lost: {where}: the teacher failed twice: {error or 'no answer'}"
     return Answer(problem=problem)

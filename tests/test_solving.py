@@ -1,4 +1,4 @@
-"""Settings compared on positions: engine/match/solving.py, and scripts/tune.py from the outside."""
+"""Settings compared on positions in one process."""
 
 from __future__ import annotations
 
@@ -14,16 +14,24 @@ from fake_evaluator import FakeEvaluator, material, scattered
 
 from dejavu.engine.match.pace import Pace
 from dejavu.engine.match.players import PlayerError, PlayerSettings
-from dejavu.engine.match.solving import AnswerKeeper, Problem, Share, solve
+from dejavu.engine.match.solve import Share
+from dejavu.engine.match.solving import AnswerKeeper, solve_batched
+from dejavu.engine.match.suites import Problem
 from dejavu.model.chess.encoding import clock_byte, pack, stack
 
 ROOT = Path(__file__).resolve().parent.parent
 MATES = ROOT / "tests" / "positions" / "mates.epd"
 
-MATES_TWICE = Problem("6k1/5ppp/8/8/8/8/3R1PPP/2R3K1 w - - 0 1", frozenset(["c1c8", "d2d8"]))
+
+def problem(fen: str, wanted: str = "", unwanted: str = "") -> Problem:
+    find, avoid = (tuple(map(chess.Move.from_uci, moves.split())) for moves in (wanted, unwanted))
+    return Problem("problem", chess.Board(fen), find, avoid)
+
+
+MATES_TWICE = problem("6k1/5ppp/8/8/8/8/3R1PPP/2R3K1 w - - 0 1", "c1c8 d2d8")
 # The queen can be taken, which only a search that looks a ply ahead finds out; moves are all alike to the evaluator.
-TAKES = Problem("6k1/5ppp/8/8/q3R3/8/5PPP/6K1 w - - 0 1", frozenset(["e4a4"]))
-AVOIDS = Problem("6k1/5ppp/8/8/8/8/q4PPP/3R2K1 w - - 0 1", frozenset(), frozenset(["g2g3"]))
+TAKES = problem("6k1/5ppp/8/8/q3R3/8/5PPP/6K1 w - - 0 1", "e4a4")
+AVOIDS = problem("6k1/5ppp/8/8/8/8/q4PPP/3R2K1 w - - 0 1", unwanted="g2g3")
 
 QUICK, SLOW = PlayerSettings("quick", (), Pace(nodes=1)), PlayerSettings("slow", (), Pace(nodes=200))
 
@@ -36,8 +44,10 @@ def solved(problems: list[Problem], *players: PlayerSettings, at_once: int = 8) 
         evaluators.append(FakeEvaluator(material))
         return evaluators[-1]
 
-    rows = list(solve(problems, players, at_once, lambda text: None, load))
-    return np.concatenate(rows).tolist(), sum(size for evaluator in evaluators for size in evaluator.batches)
+    rows = list(solve_batched(problems, players, at_once, pytest.fail, load))
+    return [[solution.solved for solution in row] for row in rows], sum(
+        size for evaluator in evaluators for size in evaluator.batches
+    )
 
 
 def test_more_nodes_solve_more() -> None:
@@ -61,7 +71,7 @@ def test_players_with_other_networks_do_not_share_answers() -> None:
 
 
 def test_a_keeper_asks_once_and_answers_alike() -> None:
-    boards = [chess.Board(), chess.Board(TAKES.fen), chess.Board(), chess.Board(AVOIDS.fen)]
+    boards = [chess.Board(), chess.Board(TAKES.board.fen()), chess.Board(), chess.Board(AVOIDS.board.fen())]
     planes = stack([pack(board) for board in boards])
     clocks = np.array([clock_byte(0, False)] * 4, np.uint8)
     evaluator = FakeEvaluator(scattered)
@@ -89,9 +99,9 @@ def test_the_error_of_a_share() -> None:
     assert share.error == pytest.approx(np.sqrt(0.25 * 0.75 / 99))
 
 
-def tune(*arguments: str) -> subprocess.CompletedProcess[str]:
+def solve(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the script."""
-    command = [sys.executable, str(ROOT / "scripts" / "tune.py"), *arguments]
+    command = [sys.executable, str(ROOT / "scripts" / "solve.py"), *arguments]
     return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
 
 
@@ -100,25 +110,25 @@ def test_the_shipped_net_is_compared_with_itself(tmp_path: Path) -> None:
     suite.write_text("".join(MATES.read_text().splitlines(keepends=True)[:6]) + "rubbish\n")
     figures = tmp_path / "figures.json"
     players = ["--engine", "name=one", "nodes=1", "--engine", "name=many", "nodes=60"]
-    done = tune("--suite", str(suite), "--each", "option.Threads=1", *players, "--json", str(figures))
+    done = solve(str(suite), "--batched", "8", "--each", "option.Threads=1", *players, "--json", str(figures))
     assert done.returncode == 0, done.stderr
     assert "line 7" in done.stderr
     assert "6 positions" in done.stdout
-    found = json.loads(figures.read_text())
-    assert found["many"]["solved"] >= found["one"]["solved"]
-    assert found["many"]["difference"] == pytest.approx(found["many"]["solved"] - found["one"]["solved"])
+    one, many = json.loads(figures.read_text())["engines"]
+    assert many["solved"] >= one["solved"]
+    assert many["difference"] == pytest.approx(many["share"] - one["share"])
 
 
 def test_a_bad_command_line_costs_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "empty.epd").write_text("")
     for words, sentence in (
-        (["--suite", str(tmp_path / "empty.epd"), "--engine", "nodes=1"], "holds no position"),
-        (["--suite", str(tmp_path / "none.epd"), "--engine", "nodes=1"], "none.epd"),
-        (["--suite", str(MATES), "--engine", "nodes=1", "option.Colour=red"], "there is no option 'Colour'"),
+        ([str(tmp_path / "empty.epd"), "--engine", "nodes=1"], "holds no position"),
+        ([str(tmp_path / "none.epd"), "--engine", "nodes=1"], "none.epd"),
+        (["--batched", "8", "--engine", "nodes=1", "option.Colour=red"], "there is no option 'Colour'"),
         (["--data", str(tmp_path / "none"), "--engine", "nodes=1"], "none"),
     ):
-        done = tune(*words)
+        done = solve(*words)
         assert done.returncode != 0
-        assert done.stderr.startswith("tune: ")
+        assert done.stderr.startswith("solve: ")
         assert sentence in done.stderr
         assert "Traceback" not in done.stderr

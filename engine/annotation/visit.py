@@ -1,0 +1,156 @@
+"""The positions that this engine's searches look at, judged by a stronger engine, to train on them.
+
+A search tries moves that nobody plays, and sees what no game holds; there the network is wrong more often than in
+games. Positions of training games are searched for a few nodes each, and some of every tree are drawn and judged.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import chess
+import chess.pgn
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from dejavu.engine.annotation.judgements import Judgement, Judgements, whole_lines
+from dejavu.engine.annotation.lessons import add_judged, to_text
+from dejavu.engine.annotation.teacher import Teacher, TeacherSettings
+from dejavu.engine.match.batch import SharedPlayer, play_together
+from dejavu.engine.match.pace import Pace
+from dejavu.engine.match.players import PlayerSettings
+from dejavu.engine.options import SHIPPED
+from dejavu.engine.selfplay.visited import VisitingSearch
+from dejavu.engine.uci.loader import load_network
+from dejavu.model.chess.encoding import REPEATED, unpack
+from dejavu.model.data.dataset import TRAIN, Dataset, DatasetError
+from dejavu.retrieval.atomic import append, write_text
+
+
+@dataclass(frozen=True)
+class VisitRun:
+    """What is searched and judged; the same run goes on after a kill."""
+
+    data: Path
+    """Data set whose training games are searched."""
+    teacher: TeacherSettings
+    out: Path
+    """PGN file to write."""
+    sources: Sequence[str] = ("",)
+    """Parts of the names of the game files, which have their turns."""
+    positions: int = 200_000
+    """To judge."""
+    search_nodes: int = 64
+    """Of each search."""
+    draw: int = 28
+    """Positions of each tree."""
+    at_once: int = 64
+    """Searches at the same time."""
+    seed: int = 1
+    weights: str = SHIPPED
+    """The option WeightsFile."""
+    processes: int = field(default_factory=lambda: os.cpu_count() or 1)
+    """Teachers."""
+
+
+@dataclass(frozen=True)
+class VisitReport:
+    """What was judged."""
+
+    judged: int
+    seconds: float
+    out: Path
+
+    def __str__(self) -> str:
+        return f"{self.judged:,} positions judged in {self.seconds:.0f} s, in {self.out}"
+
+
+def roots(dataset: Dataset, sources: Sequence[str], seed: int) -> Iterator[int]:
+    """Rows of training games in random order, of each source in turn; raises DatasetError."""
+    orders = []
+    for source in sources:
+        rows = dataset.rows(TRAIN, source)
+        rows = rows[dataset.clocks[rows] < REPEATED]  # a board alone does not say that it is repeated
+        if not len(rows):
+            raise DatasetError(f"the data set has no training positions from '{source}'")
+        orders.append(np.random.default_rng(seed).permutation(rows).tolist())
+    return (row for together in zip(*orders, strict=False) for row in together)
+
+
+def drawn(line: Any) -> tuple[int, list[str]]:
+    """A line of the file of drawn positions: the row that was searched, and what was drawn from its tree, as FEN."""
+    row, fens = line
+    for fen in fens:
+        chess.Board(fen)
+    return int(row), fens
+
+
+def draw(run: VisitRun, path: Path) -> list[chess.Board]:
+    """Search, and draw positions from the trees until there are enough; those of `path` need no search again."""
+    options = {"Threads": "1", "MemoryFile": "", "WeightsFile": run.weights}
+    settings = PlayerSettings("visitor", (), Pace(nodes=run.search_nodes), options)
+    player = SharedPlayer(settings, lambda text: tqdm.write(text, file=sys.stderr), load_network)
+    dataset = Dataset.open(run.data)
+    known = dict(whole_lines(path, drawn))
+    fens: dict[str, None] = {fen: None for found in known.values() for fen in found}
+    searches = (
+        VisitingSearch(row, unpack(dataset.planes[row], int(dataset.clocks[row])), player, run.draw, run.seed)
+        for row in roots(dataset, run.sources, run.seed)
+        if row not in known
+    )
+    with tqdm(total=run.positions, initial=len(fens), desc="drawn", unit="position", file=sys.stderr) as bar:
+        finished = play_together(searches, run.at_once)
+        while len(fens) < run.positions:
+            search = next(finished, None)
+            if search is None:
+                break
+            found = [board.fen() for board in search.found]
+            append(path, (json.dumps([search.number, found]) + "\n").encode(), sync=False)
+            fens |= dict.fromkeys(found)
+            bar.update(len(fens) - bar.n)
+    return [chess.Board(fen) for fen in islice(fens, run.positions)]
+
+
+def as_game(board: chess.Board, judgement: Judgement, teacher: str) -> chess.pgn.Game:
+    """A game of one move, the teacher's."""
+    game = chess.pgn.Game()
+    game.headers.update({"Event": "Visited by searches", "White": teacher, "Black": teacher, "Result": "*"})
+    game.setup(board)
+    add_judged(game, judgement.best, judgement.score, None)
+    return game
+
+
+def visit(run: VisitRun) -> VisitReport:
+    """Search, draw, judge and write.
+
+    Raises DatasetError, PlayerError, OutputError, WriteError and TEACHER_ERRORS.
+    """
+    torch.set_num_threads(1)
+    began = time.monotonic()
+    run.out.parent.mkdir(parents=True, exist_ok=True)
+    teachers = [Teacher(run.teacher) for _ in range(run.processes)]
+    judgements = Judgements(run.out.with_name(run.out.name + ".judged"), teachers)
+    games: list[str] = []
+    try:
+        teachers[0].start()
+        boards = draw(run, run.out.with_name(run.out.name + ".drawn"))
+        with ThreadPoolExecutor(run.processes) as pool:
+            found = pool.map(judgements.of, boards)
+            bar = tqdm(found, desc="judged", total=len(boards), unit="position", smoothing=0.02, file=sys.stderr)
+            for board, judgement in zip(boards, bar, strict=True):
+                if judgement is not None:
+                    games.append(to_text(as_game(board, judgement, teachers[0].name)))
+    finally:
+        judgements.close()
+    write_text(run.out, "".join(games))
+    return VisitReport(len(games), time.monotonic() - began, run.out)

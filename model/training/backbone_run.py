@@ -1,0 +1,76 @@
+"""Stage 1: backbone and heads from evaluated games."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dejavu.model.config import PRESETS
+from dejavu.model.data.shards import open_data
+from dejavu.model.network import Network
+from dejavu.model.training.batches import Batch, make_batch, mirrored_rows
+from dejavu.model.training.foresight import Foresight, continuation
+from dejavu.model.training.losses import losses_with_foresight
+from dejavu.model.training.run import TrainingReport, TrainingRun, started, train_and_save
+from dejavu.model.weights import load_weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneRun(TrainingRun):
+    """A run of stage 1."""
+
+    preset: str = "small"
+    """The network's config; not asked for where it starts from a trained one."""
+    start_from: Path | None = None
+    """Weights of an earlier run to go on from."""
+    dynamic_bias: int | None = None
+    """As NetworkConfig says; an earlier run's network may be given one so."""
+    foresight: bool = True
+    """Whether it learns of how the games go on, too."""
+    compile: bool = False
+    """Whether torch.compile is used, which wants a C++ compiler."""
+
+    def network(self) -> Network:
+        """The network before training. Raises WeightsError."""
+        trained = load_weights(self.start_from)[0] if self.start_from else None
+        config = trained.config if trained else PRESETS[self.preset]
+        if self.dynamic_bias is not None:
+            config = replace(config, dynamic_bias=self.dynamic_bias)
+        network = Network(config, retrieval=False)
+        if trained:
+            network.load_state_dict(trained.state_dict(), strict=False)
+        return network
+
+
+def train_backbone(run: BackboneRun) -> TrainingReport | None:
+    """Run stage 1 to its end; only the first rank has a report.
+
+    Raises DatasetError, WeightsError, CheckpointError, RanksError, ValueError and WriteError.
+    """
+    with started(run) as ranks:
+        dataset = open_data(run.data)
+        device = torch.device(run.device)
+        torch.manual_seed(run.seed)
+        network = run.network()
+        print(f"{sum(value.numel() for value in network.parameters()):,} parameters, {network.config}")
+        foresight = Foresight(network).to(device, torch.bfloat16)
+        order = run.rows(dataset)
+
+        def part_of(rows: NDArray[np.int64]) -> Batch:
+            mirrored = mirrored_rows(dataset, rows, run.seed)
+            batch = make_batch(dataset, rows, run.result_weight, mirrored)
+            return batch._replace(continuation=continuation(dataset, rows, mirrored)) if run.foresight else batch
+
+        return train_and_save(
+            run,
+            ranks,
+            network,
+            run.replicate(foresight, losses_with_foresight, run.compile),
+            lambda step: [part_of(rows) for rows in run.cut(order.rows(step), ranks)],
+            [batch.to(device) for batch in run.held_out_batches(dataset)],
+            {"foresight": str(run.foresight)},
+        )
