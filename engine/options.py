@@ -145,7 +145,11 @@ class Config:
         "SyzygyPath", "", "Folders with Syzygy endgame tables, separated as in PATH (`:`, or `;` on Windows)."
     )
     weights_file: str = _string("WeightsFile", SHIPPED, "The network's weights, a safetensors file.")
-    memory_file: str = _string("MemoryFile", SHIPPED, "The memory of games that the network retrieves from.")
+    memory_file: str = _string(
+        "MemoryFile",
+        SHIPPED,
+        "The memory of games that the network retrieves from; several, separated as in PATH, are asked together.",
+    )
     use_memory: bool = _check("UseMemory", True, "Retrieves from the memory; off, the backbone plays alone.")
     memory_reach: int = _spin(
         "MemoryReach",

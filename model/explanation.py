@@ -16,7 +16,7 @@ from dejavu.model.config import squares_name
 from dejavu.model.neighbours import Neighbours, Retriever, arrange, read_records
 from dejavu.model.network import Network
 from dejavu.model.remembered import Chances, Remembered, entry_fields
-from dejavu.retrieval.memory import Memory
+from dejavu.retrieval.segments import Entries
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def explain(
         places = np.argwhere(found.entries[0] >= 0)  # [N, 2] chunk and rank of every neighbour
         # One row with all neighbours, then one without each of them.
         rows = np.zeros(1 + len(places), dtype=np.int64)
-        records = read_records(retriever.memory, np.maximum(found.entries[0], 0).ravel())
+        records = read_records(retriever.entries, np.maximum(found.entries[0], 0).ravel())
         tokens = network.retrieval.encoder(records)
         where = torch.arange(found.entries[0].size).view(1, *found.entries.shape[1:])
         neighbours = found.take(rows)
@@ -106,7 +106,7 @@ def explain(
         without_memory=_chances(wdl[-1]),
         neighbours=tuple(
             _describe(
-                retriever.memory,
+                retriever.entries,
                 found,
                 chunk,
                 rank,
@@ -125,7 +125,7 @@ def _chances(wdl: NDArray[np.float32]) -> Chances:
 
 
 def _describe(
-    memory: Memory,
+    memory: Entries,
     found: Neighbours,
     chunk: int,
     rank: int,

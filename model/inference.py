@@ -19,6 +19,7 @@ from dejavu.model.chess.mates import mating_moves
 from dejavu.model.config import MEMORY_REACH
 from dejavu.model.evaluations import Evaluations
 from dejavu.model.neighbours import EncodingCache, Retriever
+from dejavu.model.segmented import EXACT_BESIDE, SegmentedRetriever
 from dejavu.model.weights import Weights, net_name, read_weights
 from dejavu.retrieval.memory import Memory, MemoryFileError
 from dejavu.retrieval.moves import POLICY_SIZE
@@ -92,12 +93,16 @@ class NetworkEvaluator:
             BackendError: the backend cannot be used.
         """
         self.retriever: Retriever | None = None
+        self._own: Retriever | None = None
+        """Of the memory that was loaded with the network."""
+        self._beside: list[Retriever] = []
+        """Of the memories put beside it."""
         self._similar: SimilarPositions | None = None
         self.encodings: EncodingCache | None = None
         if memory is not None:
             if not weights.has_retrieval:
                 raise MemoryFileError("the weights have no retrieval part, so a memory is of no use to them")
-            self.retriever = Retriever(weights.config, memory, threads=1)
+            self.retriever = self._own = Retriever(weights.config, memory, threads=1)
         self.weights = weights
         self.network_description = description
         self.use_backend(make_backend(backend, weights, threads))
@@ -109,8 +114,36 @@ class NetworkEvaluator:
         """Let another backend of the same network compute from now on."""
         self.backend = backend
         if self.retriever is not None:
-            self.encodings = EncodingCache(backend.encode, self.retriever.memory, CACHED_ENCODINGS)
+            self.encodings = EncodingCache(backend.encode, self.retriever.entries, CACHED_ENCODINGS)
         self._workers = ThreadPoolExecutor(backend.parts)
+
+    @property
+    def fingerprint(self) -> str:
+        """The name of the backbone that must have made the keys of a memory."""
+        return self.weights.fingerprint
+
+    @property
+    def memories(self) -> Sequence[Memory]:
+        """All memories that are asked, in order."""
+        return [part.memory for part in (self._own, *self._beside) if part is not None]
+
+    def put_beside(self, memories: Sequence[Memory]) -> None:
+        """Ask these memories, too, from now on, instead of those put there before; see `SegmentedRetriever`.
+
+        What is kept of evaluations is out of date then. Raises MemoryFileError if one does not fit the network.
+        """
+        if memories and not self.weights.has_retrieval:
+            raise MemoryFileError("the weights have no retrieval part, so a memory is of no use to them")
+        ready = {id(part.memory): part for part in self._beside}
+        self._beside = [
+            ready.get(id(memory)) or Retriever(self.weights.config, memory, 1, EXACT_BESIDE) for memory in memories
+        ]
+        parts = [part for part in (self._own, *self._beside) if part is not None]
+        self.retriever = SegmentedRetriever(self.weights.config, parts) if len(parts) > 1 else next(iter(parts), None)
+        self._similar = None
+        self.encodings = None
+        if self.retriever is not None:
+            self.encodings = EncodingCache(self.backend.encode, self.retriever.entries, CACHED_ENCODINGS)
 
     @classmethod
     def load(cls, weights: Path, memory: Path | None, threads: int, backend: str = AUTO) -> NetworkEvaluator:
@@ -130,7 +163,8 @@ class NetworkEvaluator:
 
     def describe(self) -> str:
         """One line naming the network, the memory and the backend."""
-        return f"{self.network_description}, computed by {self.backend.name} in {self.backend.precision}"
+        beside = "".join(f", beside it {len(part.memory):,} entries" for part in self._beside)
+        return f"{self.network_description}{beside}, computed by {self.backend.name} in {self.backend.precision}"
 
     def evaluate(self, planes: Planes, clocks: NDArray[np.uint8]) -> Evaluations:
         """Evaluate packed positions: planes [B, 4], clock bytes [B]."""
@@ -210,7 +244,7 @@ class NetworkEvaluator:
         if self._similar is None:
             from dejavu.model.similar import SimilarPositions
 
-            self._similar = SimilarPositions([self.retriever.memory], self.embeddings)
+            self._similar = SimilarPositions(self.memories, self.embeddings)
         return self._similar.find(board, clock, count)
 
 

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from dejavu.model.chess.features import features
 from dejavu.model.config import MEMORY_REACH, NetworkConfig
-from dejavu.retrieval.knn import ClusteredIndex, Index, chunk_indexes, position_index
+from dejavu.retrieval.knn import EXACT_LIMIT, ClusteredIndex, Index, chunk_indexes, position_index
 from dejavu.retrieval.memory import Memory, MemoryFileError
 from dejavu.retrieval.moves import NO_MOVE
+from dejavu.retrieval.segments import Entries
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from dejavu.model.neighbour_encoder import Records
 
 _ABSENT_DISTANCE = 0.0
+
+Found = tuple[NDArray[np.int64], NDArray[np.float32]]
+"""Entry numbers [B, L, k], nearest first, -1 where there is none; their squared distances."""
 
 
 class Neighbours(NamedTuple):
@@ -55,8 +59,10 @@ class Retriever:
     may_glance = True
     """Whether `search_within` may look into a few clusters instead of asking `search`, which a subclass may change."""
 
-    def __init__(self, config: NetworkConfig, memory: Memory, threads: int) -> None:
-        """Raises MemoryFileError if the memory's keys are not cut as the network's chunks are."""
+    def __init__(self, config: NetworkConfig, memory: Memory, threads: int, exact_limit: int = EXACT_LIMIT) -> None:
+        """A memory of more entries than `exact_limit` is searched by its clusters.
+
+        Raises MemoryFileError if the memory's keys are not cut as the network's chunks are."""
         chunks, embedding, _ = memory.key_projection.shape
         if (chunks, embedding) != (config.chunks, config.chunk_size * config.width):
             raise MemoryFileError(
@@ -64,38 +70,54 @@ class Retriever:
                 f"{config.chunk_size * config.width}"
             )
         self.memory = memory
+        self.entries: Entries = memory
+        """What the numbers of found entries mean."""
         self.k = config.neighbours
         self.by_chunk = config.retrieve_by == "chunk"
         self.indexes: list[Index] = (
-            chunk_indexes(memory, threads) if self.by_chunk else [position_index(memory, threads)]
+            chunk_indexes(memory, threads) if self.by_chunk else [position_index(memory, threads, exact_limit)]
         )
 
     def search(self, embeddings: NDArray[np.float32], exclude_game: NDArray[np.int32] | None = None) -> Neighbours:
         """Neighbours for chunk embeddings [B, l, m * d]; never from a position's own game `exclude_game` [B]."""
-        keys = self.memory.project(embeddings)  # [B, l, key size]
-        queries = keys.transpose(1, 0, 2) if self.by_chunk else self._joined(keys)[None]  # [L, B, D]
-        found = [
-            index.search(np.ascontiguousarray(query), self.k, exclude_game)
-            for index, query in zip(self.indexes, queries, strict=True)
-        ]
-        entries = np.stack([entry for _, entry in found], axis=1)
-        distances = np.stack([distance for distance, _ in found], axis=1)
-        return look_up(self.memory, entries, distances)
+        return look_up(self.entries, *self._find(embeddings, exclude_game))
 
     def search_within(self, embeddings: NDArray[np.float32], reach: float) -> tuple[NDArray[np.intp], Neighbours]:
         """Which of B positions have a neighbour within `reach` (squared distance), and the neighbours of those.
 
         Chunk embeddings [B, l, m * d] -> rows [N] in order, and the neighbours of these N positions.
         """
-        index = self.indexes[0]
-        if not self.may_glance or self.by_chunk or reach > MEMORY_REACH or not isinstance(index, ClusteredIndex):
+        if not self.may_glance:
             found = self.search(embeddings)
             near = np.flatnonzero(found.within(reach))
             return near, found.take(near)
+        entries, distances = self._glance(embeddings, reach)
+        near = np.flatnonzero(((entries >= 0) & (distances <= reach)).any(axis=(1, 2)))
+        return near, look_up(self.entries, entries[near], distances[near])
+
+    def _find(self, embeddings: NDArray[np.float32], exclude_game: NDArray[np.int32] | None) -> Found:
+        return self.find_keys(self.memory.project(embeddings), exclude_game)
+
+    def _glance(self, embeddings: NDArray[np.float32], reach: float) -> Found:
+        return self.glance_keys(self.memory.project(embeddings), reach)
+
+    def find_keys(self, keys: NDArray[np.float32], exclude_game: NDArray[np.int32] | None = None) -> Found:
+        """The nearest entries [B, L, k] of chunk keys [B, l, c], and their distances; see `search`."""
+        queries = keys.transpose(1, 0, 2) if self.by_chunk else self._joined(keys)[None]  # [L, B, D]
+        found = [
+            index.search(np.ascontiguousarray(query), self.k, exclude_game)
+            for index, query in zip(self.indexes, queries, strict=True)
+        ]
+        return np.stack([entry for _, entry in found], axis=1), np.stack([distance for distance, _ in found], axis=1)
+
+    def glance_keys(self, keys: NDArray[np.float32], reach: float) -> Found:
+        """The same, right where an entry lies within `reach`; elsewhere some may be missed."""
+        index = self.indexes[0]
+        if self.by_chunk or reach > MEMORY_REACH or not isinstance(index, ClusteredIndex):
+            return self.find_keys(keys)
         # Most positions have no near entry, and those beside a near one hardly count.
-        distances, entries = index.search_near(self._joined(self.memory.project(embeddings)), self.k)
-        near = np.flatnonzero(distances[:, 0] <= reach)
-        return near, look_up(self.memory, entries[near, None], distances[near, None])
+        distances, entries = index.search_near(self._joined(keys), self.k)
+        return entries[:, None], distances[:, None]
 
     @staticmethod
     def _joined(keys: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -103,13 +125,13 @@ class Retriever:
         return keys.reshape(len(keys), keys.shape[1] * keys.shape[2])
 
 
-def look_up(memory: Memory, entries: NDArray[np.int64], distances: NDArray[np.float32]) -> Neighbours:
+def look_up(memory: Entries, entries: NDArray[np.int64], distances: NDArray[np.float32]) -> Neighbours:
     """The neighbours that a search found: entries [B, L, k], -1 where there is none, and their distances."""
     absent, known = entries < 0, np.maximum(entries, 0)
     return Neighbours(
         entries,
         np.where(absent, _ABSENT_DISTANCE, distances).astype(np.float32),
-        np.where(absent, np.uint16(NO_MOVE), memory.continuations[known, 0]),
+        np.where(absent, np.uint16(NO_MOVE), memory.continuations[known][..., 0]),
         memory.wdl[known],
     )
 
@@ -142,7 +164,7 @@ class EncodedArrays(NamedTuple):
     """[B, L, k, 3]"""
 
 
-def record_arrays(memory: Memory, entries: NDArray[np.int64]) -> RecordArrays:
+def record_arrays(memory: Entries, entries: NDArray[np.int64]) -> RecordArrays:
     """The records of `entries` [N]."""
     inputs = features(memory.boards[entries], memory.clocks[entries])
     continuations = memory.continuations[entries].astype(np.int64)
@@ -165,7 +187,7 @@ def encoded_arrays(tokens: NDArray[np.float32], neighbours: Neighbours) -> Encod
 # The same as tensors, for training and explanations. Torch is imported there: playing may do without it.
 
 
-def read_records(memory: Memory, entries: NDArray[np.int64]) -> Records:
+def read_records(memory: Entries, entries: NDArray[np.int64]) -> Records:
     """The records of `entries` [N], as tensors."""
     import torch
 
@@ -191,7 +213,7 @@ class EncodingCache:
     Several threads may encode at once; an entry that two of them miss at the same time is encoded twice.
     """
 
-    def __init__(self, encoder: Callable[[RecordArrays], NDArray[np.float32]], memory: Memory, capacity: int) -> None:
+    def __init__(self, encoder: Callable[[RecordArrays], NDArray[np.float32]], memory: Entries, capacity: int) -> None:
         self.encoder = encoder
         self.memory = memory
         self.capacity = capacity

@@ -9,8 +9,8 @@ from typing import Any
 import chess
 
 from dejavu.model.chess.encoding import Packed, index_to_move, unpack
-from dejavu.retrieval.memory import Memory
 from dejavu.retrieval.moves import NO_MOVE
+from dejavu.retrieval.segments import Entries
 
 Chances = tuple[float, float, float]
 """Win, draw, loss for the side to move."""
@@ -76,7 +76,7 @@ class Remembered:
         return " ".join(words)
 
 
-def entry_fields(memory: Memory, entry: int, distance: float) -> dict[str, Any]:
+def entry_fields(memory: Entries, entry: int, distance: float) -> dict[str, Any]:
     """What `Remembered` says of an entry at this distance, by field."""
     win, draw, loss = (memory.wdl[entry] / 255).tolist()
     return {

@@ -59,7 +59,7 @@ class SharedPlayer:
         try:
             for option, value in settings.options.items():
                 self.config = set_option(self.config, option, value)
-            self.evaluator = load(*wanted(self.config))
+            self.evaluator = load(*wanted(self.config)[:4])
         except (OptionError, ValueError, OSError) as error:
             raise PlayerError(f"{name}: {' '.join(str(error).split())}") from error
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from dejavu.model.explanation import NeighbourDescription
     from dejavu.model.similar import Similar
+    from dejavu.retrieval.memory import Memory
 
 CacheKey = tuple[Packed, int]
 """Packed position and clock byte: everything an evaluation depends on."""
@@ -59,6 +60,25 @@ class Searchable(Protocol):
 
     def similar(self, board: chess.Board, clock: int, count: int) -> Sequence[Similar]:
         """The remembered positions most like `board` with its clock byte; none without a memory."""
+
+
+@runtime_checkable
+class Extensible(Protocol):
+    """An evaluator that asks several memories."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Name of the backbone that must have made a memory's keys."""
+
+    @property
+    def memories(self) -> Sequence[Memory]:
+        """The memories that are asked, in order."""
+
+    def put_beside(self, memories: Sequence[Memory]) -> None:
+        """Ask these, too, instead of those put there before; raises MemoryFileError if one does not fit."""
+
+    def embeddings(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Chunk embeddings [B, l, d] of packed positions: planes [B, 4], clocks [B]."""
 
 
 class UniformEvaluator:

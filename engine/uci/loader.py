@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import importlib.resources
 import logging
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from dejavu.engine.options import SHIPPED, Config, file_path
-from dejavu.engine.search.evaluator import Evaluator, UniformEvaluator, expansions
+from dejavu.engine.search.evaluator import Evaluator, Extensible, UniformEvaluator, expansions
 from dejavu.model.backends import AUTO
 from dejavu.model.backends.protocol import BackendError
 from dejavu.model.chess.encoding import clock_byte, pack, stack
+from dejavu.retrieval.memory import Memory, MemoryFileError
 
 EvaluatorFactory = Callable[[Path, "Path | None", int, str], Evaluator]
 """(weights, memory or None, threads, backend) -> evaluator; raises ValueError or OSError with one sentence, and
@@ -31,6 +33,8 @@ class Wanted(NamedTuple):
     memory: Path | None
     threads: int
     backend: str
+    beside: tuple[Path, ...] = ()
+    """Memories that are asked beside the first one."""
 
 
 def load_network(weights: Path, memory: Path | None, threads: int, backend: str) -> Evaluator:
@@ -47,19 +51,29 @@ def _path(value: str, package: str, shipped_name: str) -> Path:
 
 
 def wanted(config: Config) -> Wanted:
-    """The files, threads and backend of `config`; an empty MemoryFile means none."""
+    """The files, threads and backend of `config`; an empty MemoryFile means none, and it may be a list of files."""
+    names = _names(config.memory_file)
+    memories = [_path(name, "dejavu.retrieval", "memory.safetensors") for name in names]
     return Wanted(
         _path(config.weights_file, "dejavu.model", "dejavu.safetensors"),
-        _path(config.memory_file, "dejavu.retrieval", "memory.safetensors") if config.memory_file else None,
+        memories[0] if memories else None,
         config.threads,
         config.backend,
+        tuple(memories[1:]),
     )
+
+
+def _names(value: str) -> list[str]:
+    """The files of a list separated as in PATH; what is the name of a file is that file."""
+    if os.pathsep not in value or file_path(value).is_file():
+        return [value] if value else []
+    return list(dict.fromkeys(name for name in value.split(os.pathsep) if name))
 
 
 def _stamps(target: Wanted) -> list[tuple[int, int, int] | None]:
     """Something about the files that changes when they do."""
     stamps: list[tuple[int, int, int] | None] = []
-    for path in (target.weights, target.memory):
+    for path in (target.weights, target.memory, *target.beside):
         try:
             status = path.stat() if path is not None else None
         except OSError:
@@ -85,6 +99,9 @@ class Loader:
         self._tried: Wanted | None = None
         self._stamps: list[tuple[int, int, int] | None] = []
         self._good: Wanted | None = None
+        self._beside: dict[Path, Memory] = {}
+        """The last good state of every memory beside the first."""
+        self._learned: Memory | None = None
         self.evaluator: Evaluator = UniformEvaluator()
 
     @property
@@ -95,7 +112,9 @@ class Loader:
     @property
     def has_memory(self) -> bool:
         """Whether a memory is loaded, in use or not."""
-        return self._good is not None and self._good.memory is not None
+        return self._good is not None and (
+            self._good.memory is not None or bool(self._beside) or self._learned is not None
+        )
 
     def load(self, config: Config, look_again: bool = False) -> bool:
         """Load what `config` asks for, unless that was done; True if positions may now be judged otherwise.
@@ -121,6 +140,35 @@ class Loader:
             self.evaluator.memory_reach = config.memory_reach
             changed = True
         return changed
+
+    def put_learned(self, memory: Memory | None) -> None:
+        """Let this be the user's own memory, the last one that is asked. Positions may then be judged otherwise."""
+        if memory is not self._learned:
+            self._learned = memory
+            if isinstance(self.evaluator, Extensible):
+                self._put_beside(self.evaluator)
+
+    def _open_beside(self, evaluator: Extensible, paths: Sequence[Path]) -> None:
+        """Open the memories beside the first one; a bad file keeps the last good state of it, or is left out."""
+        opened: dict[Path, Memory] = {}
+        for path in paths:
+            try:
+                opened[path] = Memory.open(path, evaluator.fingerprint)
+                evaluator.put_beside([opened[path]])
+            except (MemoryFileError, OSError) as error:
+                opened.pop(path, None)
+                good = self._beside.get(path)
+                kept = "the others play on"
+                if good is not None and good.fingerprint == evaluator.fingerprint:
+                    opened[path], kept = good, "its last good state stays"
+                self._complain(f"cannot load the memory: {_sentence(error, path)}; {kept}")
+        self._beside = opened
+        self._put_beside(evaluator)
+
+    def _put_beside(self, evaluator: Extensible) -> None:
+        if self._learned is not None and self._learned.fingerprint != evaluator.fingerprint:
+            self._learned = None
+        evaluator.put_beside([*self._beside.values(), *([] if self._learned is None else [self._learned])])
 
     def _replace(self, target: Wanted) -> bool:
         try:
@@ -163,19 +211,21 @@ class Loader:
         if good is not None and good.memory is not None and good._replace(memory=None) == without:
             self._complain(f"cannot load the memory: {sentence}; the last good memory stays")
             return False
-        self._complain(f"cannot load the memory: {sentence}; playing without memory")
+        self._complain(f"cannot load the memory: {sentence}; playing without {'it' if without.beside else 'memory'}")
         self._accept(evaluator, without)
         return True
 
     def _accept(self, evaluator: Evaluator, source: Wanted) -> None:
         self.evaluator = evaluator
         self._good = source
+        if isinstance(evaluator, Extensible) and (source.beside or self._beside or self._learned is not None):
+            self._open_beside(evaluator, source.beside)
 
     def _checked(self, target: Wanted) -> Evaluator:
         """Load, and evaluate the starting position once: a damaged file shows, and torch warms up."""
         import chess
 
-        evaluator = self._factory(*target)
+        evaluator = self._factory(*target[:4])
         clocks = np.array([clock_byte(0, repeated=False)], np.uint8)
         expansions(evaluator.evaluate(stack([pack(chess.Board())]), clocks), 1.0)
         return evaluator
