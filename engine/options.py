@@ -167,6 +167,12 @@ class Config:
     experience_file: str = _string(
         "ExperienceFile", "", "PGN file that every game's deep searches are added to, for scripts/remember.py."
     )
+    learn: str = _combo(
+        "Learn",
+        "read",
+        ("off", "read", "on"),
+        "Uses what was learned in the user's own file; `on` also learns from every game and stopped analysis.",
+    )
     show_neighbours: bool = _check("ShowNeighbours", False, "Names the remembered positions behind the move it plays.")
     minibatch_size: int = _spin("MinibatchSize", 24, 1, 1024, "The most positions the network evaluates at once.")
     cpuct: float = _real("CPuct", 2.5, 0.0, 100.0, "Exploration: the larger, the wider the search.")

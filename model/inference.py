@@ -215,6 +215,10 @@ class NetworkEvaluator:
         """Chunk embeddings [B, l, m * d] of positions: planes [B, 4], clocks [B]."""
         return self.backend.chunk_embeddings(self.backend.embed(features(planes, clocks))).copy()
 
+    def another_embedder(self) -> Callable[[Planes, NDArray[np.uint8]], NDArray[np.float32]]:
+        """`embeddings` for another thread; takes a backend of its own."""
+        return Embedder(self.weights, 1).embed_chunks
+
     def explain(self, planes: Planes, clocks: NDArray[np.uint8]) -> Explanation | None:
         """What the memory does to one position (planes [1, 4], clocks [1]); None without a memory.
 

@@ -55,7 +55,7 @@ class SharedPlayer:
             raise PlayerError(f"{name} plays at {pace}; batched games need nodes and nothing else")
         self.limits = Limits(nodes=pace.nodes)
         self._endings = Endings()
-        self.config = Config()
+        self.config = Config(learn="off")
         try:
             for option, value in settings.options.items():
                 self.config = set_option(self.config, option, value)

@@ -114,7 +114,8 @@ class TaughtEngine:
 
     def __init__(self, weights: Path, memory: Path, threads: int) -> None:
         self.session = Session(load_network, lambda text: tqdm.write(text, file=sys.stderr))
-        self.session.configure(Config(threads=threads, weights_file=str(weights), memory_file=str(memory)))
+        config = Config(threads=threads, learn="off", weights_file=str(weights), memory_file=str(memory))
+        self.session.configure(config)
 
     def plays(self, dataset: Dataset, row: int, nodes: int) -> bool:
         """Whether the engine finds the best move of a position with so many nodes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -79,6 +79,9 @@ class Extensible(Protocol):
 
     def embeddings(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Chunk embeddings [B, l, d] of packed positions: planes [B, 4], clocks [B]."""
+
+    def another_embedder(self) -> Callable[[NDArray[np.uint64], NDArray[np.uint8]], NDArray[np.float32]]:
+        """The same for another thread."""
 
 
 class UniformEvaluator:

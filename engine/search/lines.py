@@ -10,7 +10,7 @@ from typing import NamedTuple
 import chess
 
 from dejavu.engine.options import Config
-from dejavu.engine.search.tree import LOST, TABLEBASE_PLIES, WON, Tree
+from dejavu.engine.search.tree import LOST, NO_NODE, TABLEBASE_PLIES, WON, Tree
 from dejavu.model.chess.encoding import index_to_move
 
 CENTIPAWN_SCALE, CENTIPAWN_SLOPE = 90.0, 1.5637541897
@@ -59,6 +59,17 @@ class BestMove(NamedTuple):
 def value(tree: Tree, node: int, draw_score: float = 0.0) -> float:
     """Q of a visited node for the player who moved into it, to whom a draw is worth `draw_score`."""
     return (tree.value_sum[node] + draw_score * tree.draw_sum[node]) / tree.visits[node]
+
+
+def root_values(tree: Tree, root: int) -> dict[int, tuple[float, float, int]]:
+    """Q, share of draws and visits of every visited root move, by policy index, for the side to move at the root."""
+    if not tree.visits[root] or tree.first_edge[root] < 0:
+        return {}
+    first, found = tree.first_edge[root], {}
+    for place, child in enumerate(tree.children[root]):
+        if child != NO_NODE and (visits := tree.visits[child]):
+            found[tree.edge_move[first + place]] = value(tree, child), tree.draw_sum[child] / visits, visits
+    return found
 
 
 def mate_in(tree: Tree, child: int) -> int | None:

@@ -101,7 +101,8 @@ class Loader:
         self._good: Wanted | None = None
         self._beside: dict[Path, Memory] = {}
         """The last good state of every memory beside the first."""
-        self._learned: Memory | None = None
+        self.learned: Memory | None = None
+        """The user's own memory, the last one that is asked."""
         self.evaluator: Evaluator = UniformEvaluator()
 
     @property
@@ -113,7 +114,7 @@ class Loader:
     def has_memory(self) -> bool:
         """Whether a memory is loaded, in use or not."""
         return self._good is not None and (
-            self._good.memory is not None or bool(self._beside) or self._learned is not None
+            self._good.memory is not None or bool(self._beside) or self.learned is not None
         )
 
     def load(self, config: Config, look_again: bool = False) -> bool:
@@ -141,10 +142,18 @@ class Loader:
             changed = True
         return changed
 
+    def memory_files(self) -> list[tuple[str, Memory]]:
+        """The memories that are asked, but for the user's own, with the names of their files."""
+        if not isinstance(self.evaluator, Extensible) or self._good is None:
+            return []
+        first = [] if self._good.memory is None else [self._good.memory]
+        paths = [str(path) for path in (*first, *self._beside)]
+        return list(zip(paths, self.evaluator.memories, strict=False))
+
     def put_learned(self, memory: Memory | None) -> None:
         """Let this be the user's own memory, the last one that is asked. Positions may then be judged otherwise."""
-        if memory is not self._learned:
-            self._learned = memory
+        if memory is not self.learned:
+            self.learned = memory
             if isinstance(self.evaluator, Extensible):
                 self._put_beside(self.evaluator)
 
@@ -166,9 +175,9 @@ class Loader:
         self._put_beside(evaluator)
 
     def _put_beside(self, evaluator: Extensible) -> None:
-        if self._learned is not None and self._learned.fingerprint != evaluator.fingerprint:
-            self._learned = None
-        evaluator.put_beside([*self._beside.values(), *([] if self._learned is None else [self._learned])])
+        if self.learned is not None and self.learned.fingerprint != evaluator.fingerprint:
+            self.learned = None
+        evaluator.put_beside([*self._beside.values(), *([] if self.learned is None else [self.learned])])
 
     def _replace(self, target: Wanted) -> bool:
         try:
@@ -218,7 +227,7 @@ class Loader:
     def _accept(self, evaluator: Evaluator, source: Wanted) -> None:
         self.evaluator = evaluator
         self._good = source
-        if isinstance(evaluator, Extensible) and (source.beside or self._beside or self._learned is not None):
+        if isinstance(evaluator, Extensible) and (source.beside or self._beside or self.learned is not None):
             self._open_beside(evaluator, source.beside)
 
     def _checked(self, target: Wanted) -> Evaluator:

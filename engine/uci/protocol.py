@@ -70,6 +70,9 @@ class UciLoop:
             "d": lambda _: self._say_all(self.session.board_lines()),
             "eval": self._eval,
             "similar": self._similar,
+            "teach": self._teach,
+            "forget": lambda _: self._tell("forget", lambda: [self.session.forget_position()]),
+            "memory": lambda _: self._tell("memory", lambda: self.session.memory_lines()),
             "bench": self._bench,
             "register": lambda _: None,
         }
@@ -227,6 +230,18 @@ class UciLoop:
             return
         count = int(rest) if rest.isdecimal() and 0 < len(rest) < 10 else SIMILAR_POSITIONS
         self._say_all(self.session.similar_lines(min(max(1, count), MOST_SIMILAR_POSITIONS)))
+
+    def _teach(self, rest: str) -> None:
+        if not rest:
+            self.say("teach needs a move in UCI notation: teach e2e4")
+            return
+        self._tell("teach", lambda: [self.session.teach(rest.split()[0])])
+
+    def _tell(self, command: str, lines: Callable[[], list[str]]) -> None:
+        if self.session.searching:
+            self.say(f"{command} has to wait until the search is stopped")
+            return
+        self._say_all(lines())
 
     def _bench(self, rest: str) -> None:
         from dejavu.engine.search.bench import POSITIONS

@@ -7,6 +7,7 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import chess
 
@@ -16,7 +17,7 @@ from dejavu.engine.search.endings import Endings
 from dejavu.engine.search.evaluator import EvaluationCache, EvaluationError
 from dejavu.engine.search.kept_tree import KeptTree, new_tree
 from dejavu.engine.search.limits import Limits
-from dejavu.engine.search.lines import BestMove, Info, Line, score
+from dejavu.engine.search.lines import BestMove, Info, Line, root_values, score
 from dejavu.engine.search.noise import RootNoise
 from dejavu.engine.search.search import Search
 from dejavu.engine.search.stoppers import (
@@ -41,6 +42,7 @@ from dejavu.engine.uci.inspection import (
     prepare_neighbours,
     similar_lines,
 )
+from dejavu.engine.uci.learning import Learning
 from dejavu.engine.uci.loader import EvaluatorFactory, Loader
 from dejavu.retrieval.atomic import WriteError
 
@@ -81,6 +83,7 @@ class Session:
         self._tablebases = Tablebases("", say)
         self._endings = endings or Endings()
         self._experience = Experience()
+        self._learning = Learning(self._loader, say)
         self._pace = Pace()
         self._signals = Signals()
         self._thread: threading.Thread | None = None
@@ -117,6 +120,8 @@ class Session:
             except WriteError as error:
                 self._say(f"the experience file {error}; the game is kept until the next one ends")
         self._experience.clear()
+        if self._learning.learn_game(game):
+            self._forget = True
 
     def forget(self) -> None:
         """Drop tree and cache before the next search."""
@@ -167,6 +172,7 @@ class Session:
         def work() -> Callable[[], None]:
             best = self._search(game, limits, config, signals, listen)
             self._experience.note(game.fen, game.moves, latest[0] if latest else None, best)
+            self._note(game, limits, config, latest, best)
             if config.show_neighbours and best.move is not None:
                 for line in neighbour_lines(self._loader.evaluator, game, best.move):
                     self._say(line)
@@ -207,7 +213,7 @@ class Session:
     def bench(self, fens: Sequence[str], nodes: int, answer: Callable[[int], None]) -> None:
         """Search positions one after the other, each from an empty tree and cache; answers with all nodes."""
         self.stop()
-        config, signals = self._config, Signals()
+        config, signals = replace(self._config, learn="off"), Signals()
 
         def work() -> Callable[[], None]:
             total = 0
@@ -241,6 +247,31 @@ class Session:
         self._thread = threading.Thread(target=run, name="search", daemon=True)
         self._thread.start()
 
+    # What the user may teach
+
+    def teach(self, move: str) -> str:
+        """Remember a move as the best one of the current position; what came of it. Only while no search runs."""
+        if self._refused:
+            return NO_POSITION
+        self._load(self._config)
+        told = self._learning.teach(self._game, move)
+        self._forget = True
+        return told
+
+    def forget_position(self) -> str:
+        """Forget what was learned of the current position; what came of it. Only while no search runs."""
+        if self._refused:
+            return NO_POSITION
+        self._load(self._config)
+        told = self._learning.forget(self._game)
+        self._forget = True
+        return told
+
+    def memory_lines(self) -> list[str]:
+        """One line for each memory that is asked. Only while no search runs."""
+        self._load(self._config)
+        return self._learning.lines()
+
     # What the user may ask to see
 
     def board_lines(self) -> list[str]:
@@ -268,6 +299,15 @@ class Session:
 
     # The search thread
 
+    def _note(self, game: Game, limits: Limits, config: Config, latest: Sequence[Info], best: BestMove) -> None:
+        """Let a finished search be learned: with its game, or at once if it was an analysis."""
+        if config.learn != "on" or not latest:
+            return
+        tree, root = self._kept_tree.root_of(game, keep_rest=True)
+        self._learning.note(game, latest[0], best, root_values(tree, root))
+        if limits.infinite and self._learning.learn_analysis(game):
+            self._forget = True
+
     def _search(
         self,
         game: Game,
@@ -285,6 +325,7 @@ class Session:
         search = None
         try:
             self._load(config)
+            self._learning.announce()
             if not self._loader.has_network:
                 self._say("no network is loaded: the moves are legal and little more")
             search = self._new_search(game, limits, config, signals, report, legal)
@@ -310,6 +351,7 @@ class Session:
         used = self._used
         look_again, self._look_again = self._look_again, False
         changed = self._loader.load(config, look_again)
+        changed |= self._learning.prepare(config.learn, changed or look_again)
         if changed:
             self._forget = True
         if config.show_neighbours and (changed or used is None or not used.show_neighbours):

@@ -1,0 +1,235 @@
+"""Learning in play, as a user of a GUI sees it: taught and learned, known at once and after a restart, forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import chess
+import pytest
+from fake_evaluator import Client, best_move
+
+from dejavu.engine.options import Config
+from dejavu.engine.uci.learning import FILE, Note, blamed, lessons_of
+from dejavu.engine.uci.loader import wanted
+from dejavu.model.chess.encoding import move_to_index
+from dejavu.model.inference import NetworkEvaluator
+from dejavu.retrieval.learned import LearnedMemory
+
+POSITION = "position startpos moves a2a4 h7h5 a1a3 h8h6"
+
+
+@cache
+def network() -> NetworkEvaluator:
+    files = wanted(Config())
+    return NetworkEvaluator.load(files.weights, files.memory, threads=1, backend="torch")
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DEJAVU_DATA", str(tmp_path))
+    return tmp_path / FILE
+
+
+@pytest.fixture
+def client(file: Path) -> Iterator[Client]:
+    client = started()
+    yield client
+    client.close()
+    network().put_beside([])
+
+
+def started() -> Client:
+    """An engine that begins anew."""
+    network().put_beside([])
+    return Client(network())
+
+
+def told(client: Client, *lines: str) -> list[str]:
+    """What is said to lines, without `info string`."""
+    client.send(*lines)
+    return [line.removeprefix("info string ") for line in client.ready()]
+
+
+def test_a_taught_move_is_known_at_once_and_after_a_restart(client: Client, file: Path) -> None:
+    before = told(client, POSITION, "eval")
+    [sentence] = told(client, "teach b1c3")
+    assert sentence.startswith("taught: Nc3 in ")
+    assert str(file) in sentence
+    for each in (client, started()):
+        shown = told(each, POSITION, "eval")
+        assert shown != before
+        assert any("distance 0 " in line and "Nc3" in line and "Taught by hand, taught 20" in line for line in shown)
+        assert best_move(each.go("go nodes 1")) == "b1c3"
+        memories = told(each, "memory")
+        assert len(memories) == 2
+        assert memories[0].startswith("memory 1: 150,000 entries, ")
+        assert memories[1].startswith(f"memory 2: 1 entries, {file}, 0 learned and 1 taught, the last 20")
+
+
+def test_what_is_forgotten_is_played_as_before(client: Client) -> None:
+    before = told(client, POSITION, "eval")
+    told(client, "teach b1c3")
+    [sentence] = told(client, "forget")
+    assert sentence.startswith("forgotten: ")
+    assert told(client, "eval") == before
+    assert told(client, "forget") == ["forget: nothing was learned of this position"]
+    assert len(told(client, "memory")) == 1
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [
+        (["teach"], "teach needs a move in UCI notation: teach e2e4"),
+        (["position startpos", "teach e2e5"], "teach: 'e2e5' is not legal in rnbqkbnr/"),
+        (["position fen nonsense", "teach e2e4"], "there is no position: the last one was refused"),
+        (["setoption name Learn value off", "teach e2e4"], "teach: the option Learn is off"),
+        (["setoption name Learn value off", "forget"], "forget: the option Learn is off"),
+    ],
+)
+def test_what_cannot_be_taught_is_one_sentence(client: Client, file: Path, lines: list[str], sentence: str) -> None:
+    assert told(client, *lines)[-1].startswith(sentence)
+    assert not file.exists()
+
+
+def test_teach_without_a_network_is_one_sentence(file: Path) -> None:
+    client = Client()
+    assert told(client, "position startpos", "teach e2e4") == [
+        "teach: nothing can be learned without a network and a memory file"
+    ]
+    client.close()
+
+
+def test_learn_off_does_not_ask_what_was_learned(client: Client) -> None:
+    before = told(client, POSITION, "eval")
+    told(client, "teach b1c3")
+    assert told(client, "setoption name Learn value off", "eval") == before
+    assert told(client, "setoption name Learn value read", "eval") != before
+
+
+def test_with_defaults_nothing_is_written_or_said(client: Client, file: Path) -> None:
+    lines = client.go("position startpos", "go nodes 250")
+    lines += client.go("ucinewgame", "position startpos", "go nodes 1")
+    assert not [line for line in lines if "learn" in line]
+    assert not list(file.parent.iterdir())
+
+
+def test_a_game_is_learned_and_known_after_a_restart(client: Client, file: Path) -> None:
+    lines = client.go("setoption name Learn value on", POSITION, "go nodes 250")
+    assert [line for line in lines if f"learning into {file}" in line]
+    played = best_move(lines)
+    assert not file.exists()
+    client.send("ucinewgame")
+    client.ready()
+    again = started()
+    shown = told(again, POSITION, "eval")
+    board = chess.Board()
+    for move in POSITION.split()[3:]:
+        board.push_uci(move)
+    san = board.san(board.parse_uci(played))
+    assert any("distance 0 " in line and san in line and "Dejavu's game, learned 20" in line for line in shown)
+    again.close()
+
+
+def test_the_end_of_input_ends_the_game_too(client: Client, file: Path) -> None:
+    other = started()
+    other.go("setoption name Learn value on", POSITION, "go nodes 250")
+    other.close()
+    learned = LearnedMemory(file)
+    learned.refresh()
+    assert len(learned) == 1
+
+
+def test_a_stopped_analysis_is_known_at_once(client: Client, file: Path) -> None:
+    client.send("setoption name Learn value on", POSITION, "go infinite")
+    while (
+        "nodes" not in (line := client.read_until("info depth")[-1]) or int(line.split(" nodes ")[1].split()[0]) < 250
+    ):
+        pass
+    client.send("stop")
+    client.read_until("bestmove")
+    assert file.exists()
+    assert any("distance 0 " in line and "Dejavu's analysis" in line for line in told(client, "eval"))
+
+
+def test_bench_asks_nothing_that_was_learned(client: Client) -> None:
+    told(client, "position startpos", "teach a2a3")
+    client.send("bench 1")
+    client.read_until("info string bench")
+    assert network().memories == [network().memories[0]]
+
+
+def test_a_file_of_something_else_costs_one_sentence(client: Client, file: Path) -> None:
+    file.write_bytes(b"something else")
+    lines = client.go("position startpos", "go nodes 1") + client.go("go nodes 1")
+    assert len([line for line in lines if "is not a file of learned positions" in line]) == 1
+    assert told(client, "teach e2e4")[-1] == f"teach: {file} cannot be used"
+    assert file.read_bytes() == b"something else"
+
+
+def test_a_file_of_another_network_is_made_ready_in_the_background(client: Client, file: Path) -> None:
+    told(client, POSITION, "teach b1c3")
+    learned = LearnedMemory(file)
+    learned.refresh()
+    assert learned.space is not None
+    learned.space = replace(learned.space, fingerprint="00ff")
+    learned._rewrite(learned.records, learned.space)
+    again = started()
+    lines = told(again, POSITION, "eval")
+    assert len([line for line in lines if "was learned with another network" in line]) == 1
+    for _ in range(100):
+        if any("Taught by hand" in line for line in told(again, "isready", "eval")):
+            break
+    else:
+        pytest.fail("it is never asked again")
+    again.close()
+
+
+# How the result of a game flows back
+
+BOARD = chess.Board()
+E4, D4, C4 = (move_to_index(BOARD.parse_uci(move), BOARD) for move in ("e2e4", "d2d4", "c2c4"))
+NOTE = Note((E4,), (0.4, 0.4, 0.2), 1000, {E4: (0.2, 0.4, 900), D4: (0.1, 0.4, 90), C4: (0.5, 0.4, 3)})
+
+
+def q(wdl: tuple[float, float, float]) -> float:
+    return wdl[0] - wdl[2]
+
+
+def test_a_move_that_lost_makes_way_for_the_next_best() -> None:
+    after = blamed(NOTE, E4, 1.0)
+    assert after.moves == (D4,)  # c4 was hardly looked at
+    assert q(after.wdl) == pytest.approx(0.1)
+
+
+def test_a_move_that_is_hardly_to_blame_stays_and_is_worth_less() -> None:
+    after = blamed(NOTE, E4, 0.01)
+    assert after.moves == (E4,)
+    assert q(after.wdl) == pytest.approx(0.2 * 0.99 - 0.01)
+    assert sum(after.wdl) == pytest.approx(1)
+
+
+def test_only_the_loser_is_taught_by_the_result_the_last_moves_most() -> None:
+    moves = ["f2f3", "e7e5", "g2g4", "d8h4"]  # fool's mate
+    notes: list[Note | None] = []
+    board = chess.Board()
+    for move in moves:
+        index = move_to_index(board.parse_uci(move), board)
+        notes.append(Note((index,), (0.3, 0.4, 0.3), 1000, {index: (0.0, 0.4, 1000)}))
+        board.push_uci(move)
+    lessons = lessons_of(chess.Board(), moves, [*notes, None])
+    values = [q(lesson.wdl) for lesson in lessons]
+    assert values[1] == values[3] == pytest.approx(0.0)
+    assert values[2] < values[0] < 0
+    assert {lesson.result for lesson in lessons} == {"0-1"}
+    assert [lesson.nodes for lesson in lessons] == [1900, 1000, 1000, 1000]
+
+
+def test_a_game_that_a_search_was_sure_of_has_a_result() -> None:
+    sure = Note((E4,), (0.97, 0.03, 0.0), 1000, {})
+    [lesson] = lessons_of(chess.Board(), [], [sure])
+    assert lesson.result == "1-0"
+    [lesson] = lessons_of(chess.Board(), [], [NOTE])
+    assert lesson.result == ""
