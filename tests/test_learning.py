@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
@@ -58,7 +59,8 @@ def test_a_taught_move_is_known_at_once_and_after_a_restart(client: Client, file
     [sentence] = told(client, "teach b1c3")
     assert sentence.startswith("taught: Nc3 in ")
     assert str(file) in sentence
-    for each in (client, started()):
+    for again in (False, True):
+        each = started() if again else client
         shown = told(each, POSITION, "eval")
         assert shown != before
         assert any("distance 0 " in line and "Nc3" in line and "Taught by hand, taught 20" in line for line in shown)
@@ -179,11 +181,10 @@ def test_a_file_of_another_network_is_made_ready_in_the_background(client: Clien
     again = started()
     lines = told(again, POSITION, "eval")
     assert len([line for line in lines if "was learned with another network" in line]) == 1
-    for _ in range(100):
-        if any("Taught by hand" in line for line in told(again, "isready", "eval")):
-            break
-    else:
-        pytest.fail("it is never asked again")
+    deadline = time.monotonic() + 60
+    while not any("Taught by hand" in line for line in told(again, "isready", "eval")):
+        assert time.monotonic() < deadline, "it is never asked again"
+        time.sleep(0.1)
     again.close()
 
 

