@@ -71,7 +71,7 @@ class Lesson(NamedTuple):
     continuation: Sequence[int]
     """Policy indices, the best move first."""
     wdl: tuple[float, float, float]
-    """Of the side to move; a third each where nobody has judged the position."""
+    """Of the side to move; a third each where nobody has evaluated the position."""
     nodes: int
     name: str
     """Of the game."""

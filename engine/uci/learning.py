@@ -44,7 +44,7 @@ DECIDED = 0.95
 FEWEST_VISITS = 0.01
 """Share of a search that a move needs, so that its value means something."""
 
-UNJUDGED = (1 / 3, 1 / 3, 1 / 3)
+NOT_EVALUATED = (1 / 3, 1 / 3, 1 / 3)
 
 _log = logging.getLogger("dejavu")
 
@@ -83,7 +83,7 @@ class Learning:
         self._problem = ""
 
     def prepare(self, mode: str, look_again: bool) -> bool:
-        """Bring what is asked in step with the option and the file; whether positions may be judged otherwise."""
+        """Bring what is asked in step with the option and the file; whether positions may be evaluated otherwise."""
         if mode == self._mode and not look_again and self._embedding is None:
             return False
         self._mode = mode
@@ -129,7 +129,7 @@ class Learning:
         )
 
     def learn_analysis(self, game: Game) -> bool:
-        """Learn what was noted of this position; whether positions may be judged otherwise."""
+        """Learn what was noted of this position; whether positions may be evaluated otherwise."""
         note = self._notes.pop((game.fen, tuple(game.moves)), None)
         if note is None:
             return False
@@ -137,7 +137,7 @@ class Learning:
         return self._put([_lesson(planes.tobytes(), int(clocks[0]), note, "Dejavu's analysis", "", 0)])
 
     def learn_game(self, game: Game) -> bool:
-        """Learn what was noted of a game that is over; whether positions may be judged otherwise."""
+        """Learn what was noted of a game that is over; whether positions may be evaluated otherwise."""
         notes, self._notes = self._notes, {}
         found = [notes.get((game.fen, tuple(game.moves[:ply]))) for ply in range(len(game.moves) + 1)]
         if self._mode != "on" or not any(found):
@@ -160,7 +160,7 @@ class Learning:
             planes.tobytes(),
             int(clocks[0]),
             [move_to_index(played, board)],
-            UNJUDGED,
+            NOT_EVALUATED,
             TAUGHT_NODES,
             "Taught by hand",
             kind=TAUGHT,
@@ -305,12 +305,12 @@ def blamed(note: Note, played: int, weight: float) -> Note:
     ]
     if better:
         q, draw, _, move = max(better)
-        return Note((move,), _chances(q, draw), note.nodes, note.others)
+        return Note((move,), _wdl(q, draw), note.nodes, note.others)
     moves = note.moves if note.moves[:1] == (played,) else (played,)
-    return Note(moves, _chances(q, draw), note.nodes, note.others)
+    return Note(moves, _wdl(q, draw), note.nodes, note.others)
 
 
-def _chances(q: float, draw: float) -> tuple[float, float, float]:
+def _wdl(q: float, draw: float) -> tuple[float, float, float]:
     draw = min(max(draw, 0.0), 1 - abs(q))
     return (1 + q - draw) / 2, draw, (1 - q - draw) / 2
 

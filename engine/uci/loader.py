@@ -118,7 +118,7 @@ class Loader:
         )
 
     def load(self, config: Config, look_again: bool = False) -> bool:
-        """Load what `config` asks for, unless that was done; True if positions may now be judged otherwise.
+        """Load what `config` asks for, unless that was done; True if positions may now be evaluated otherwise.
 
         With `look_again`, files that were replaced since they were read are read again.
         Every bad file costs one sentence to `complain`: bad weights keep the last good evaluator, a bad
@@ -151,7 +151,7 @@ class Loader:
         return list(zip(paths, self.evaluator.memories, strict=False))
 
     def put_learned(self, memory: Memory | None) -> None:
-        """Let this be the user's own memory, the last one that is asked. Positions may then be judged otherwise."""
+        """Let this be the user's own memory, the last one that is asked. Positions may then be evaluated otherwise."""
         if memory is not self.learned:
             self.learned = memory
             if isinstance(self.evaluator, Extensible):
