@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from dejavu.model.training.batches import Batch, prefetch
-from dejavu.model.training.checkpoint import Masters, load_checkpoint, save_checkpoint
+from dejavu.model.training.checkpoint import MasterWeights, load_checkpoint, save_checkpoint
 from dejavu.model.training.losses import Average
 from dejavu.model.training.ranks import Ranks
 from dejavu.model.training.replicas import Replicas
@@ -69,7 +69,7 @@ class Run:
         return self.folder / "checkpoint.safetensors"
 
 
-class Log:
+class CsvLog:
     """A CSV file that a resumed run continues: rows past the checkpoint are dropped."""
 
     def __init__(self, path: Path, step: int, writes: bool) -> None:
@@ -131,7 +131,7 @@ def train(
     """
     device = device_of(replicas)
     parameters = {name: value for name, value in replicas.networks[0].named_parameters() if value.requires_grad}
-    masters = Masters(
+    masters = MasterWeights(
         parameters, schedule.learning_rate, schedule.weight_decay, schedule.averaging, len(replicas.networks)
     )
     first = 0
@@ -139,8 +139,8 @@ def train(
         first = load_checkpoint(run.checkpoint, masters, settings)
         print(f"resumed {run.checkpoint} at step {first}")
     ranks.check_equal(first, f"checkpoints in {run.folder}, which all must share (steps)")
-    log = Log(run.folder / "train.csv", first, ranks.is_first)
-    evaluations = Log(run.folder / "held_out.csv", first, ranks.is_first)
+    log = CsvLog(run.folder / "train.csv", first, ranks.is_first)
+    evaluations = CsvLog(run.folder / "held_out.csv", first, ranks.is_first)
     start = time.monotonic() - log.seconds
     average = Average(device)
 
