@@ -46,7 +46,7 @@ def games_of(path: Path) -> list[GamePositions]:
         except BrokenGameError as error:
             broken.append(f"broken: {path}, game {number}: {error}")
             continue
-        if len(game.planes):
+        if len(game):
             games.append(game)
     name_broken(broken)
     return games

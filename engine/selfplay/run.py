@@ -159,7 +159,7 @@ def play_games(
     for number, positions in games:
         split = split_of(number, run.memory, run.held_out)
         shards.add(number, join([positions], [split], [0], [SOURCE]))
-        samples += len(positions.planes)
+        samples += len(positions)
         bar.update()
         bar.set_postfix_str(f"{samples / (time.monotonic() - start):.0f} samples/s")
     bar.close()

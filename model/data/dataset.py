@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from dejavu.model.data.columns import NO_EVALUATION, NO_RESULT, Columns, join_columns
 from dejavu.retrieval.atomic import atomic_write
 from dejavu.retrieval.moves import POLICY_SIZE
 
@@ -44,10 +45,6 @@ _LAYOUT: Mapping[str, tuple[type[np.generic], str]] = {
     "searches.visits": (np.uint32, "V"),
 }
 
-NO_EVALUATION = 32767
-MATE = 32000
-"""A mate in n moves is stored as MATE - n, being mated in n as n - MATE."""
-NO_RESULT = 2
 MAX_SOURCES = 256
 
 # WDL from centipawns: a pawn ahead is an even chance to win between engines (Stockfish's normalisation), and
@@ -121,21 +118,9 @@ class Searches:
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """Arrays of a data set."""
+class Dataset(Columns):
+    """Arrays of a data set, N positions of G games."""
 
-    planes: NDArray[np.uint64]
-    """[N, 4] packed positions."""
-    clocks: NDArray[np.uint8]
-    """[N] clock bytes."""
-    best: NDArray[np.uint16]
-    """[N] policy index of the best move known: the better move beside the played one, or the played one."""
-    played: NDArray[np.uint16]
-    """[N] policy index of the move played."""
-    centipawns: NDArray[np.int16]
-    """[N] evaluation from the side to move; mates near +-MATE; NO_EVALUATION."""
-    result: NDArray[np.int8]
-    """[N] 1, 0, -1: won, drawn, lost by the side to move in the end; NO_RESULT."""
     game: NDArray[np.int32]
     """[N] ascending."""
     split: NDArray[np.uint8]
@@ -150,9 +135,6 @@ class Dataset:
     """UTF-8 text: a line a game file."""
     searches: Searches = field(default_factory=Searches.none)
     """Of any positions."""
-
-    def __len__(self) -> int:
-        return len(self.planes)
 
     @property
     def sources(self) -> list[str]:
@@ -235,11 +217,6 @@ class Dataset:
         sources = list(dict.fromkeys(name for part in parts for name in part.sources))
         if len(sources) > MAX_SOURCES:
             raise DatasetError(f"a data set has at most {MAX_SOURCES} game files, not {len(sources)}")
-        joined: dict[str, NDArray[Any]] = {
-            name: np.concatenate([getattr(part, name) for part in parts])
-            for name in _names(cls)
-            if name not in ("game", "source", "name_offsets", "source_names")
-        }
         first_games = np.cumsum([0, *(len(part.split) for part in parts)])
         first_names = np.cumsum([0, *(len(part.names) for part in parts)])
         return cls(
@@ -254,8 +231,10 @@ class Dataset:
                 + [part.name_offsets[1:] + first for part, first in zip(parts, first_names, strict=False)]
             ),
             source_names=np.frombuffer("".join(f"{name}\n" for name in sources).encode(), np.uint8),
+            split=np.concatenate([part.split for part in parts]),
+            names=np.concatenate([part.names for part in parts]),
             searches=Searches.join([part.searches for part in parts], [len(part) for part in parts]),
-            **joined,
+            **join_columns(parts),
         )
 
 

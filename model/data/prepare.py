@@ -137,11 +137,11 @@ def collect(results: Iterable[tuple[FileTask, Read]], run: PrepareRun) -> tuple[
             for number, game in enumerate(read, start=task.first):
                 if isinstance(game, str):
                     broken.append(f"broken: {run.games[task.source]}, game {number}: {game}")
-                elif len(game.planes):
+                elif len(game):
                     games.append(game)
                     sources.append(task.source)
                     splits.append(split_of(game, run.memory, run.held_out))
-                    progress.update(len(game.planes))
+                    progress.update(len(game))
     if not games:
         raise GameFileError("no game with a legal move in " + ", ".join(map(str, run.games)))
     return join(games, splits, sources, [path.name for path in run.games]), broken

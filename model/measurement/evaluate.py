@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from dejavu.model.config import MEMORY_REACH
-from dejavu.model.data.dataset import HELD_OUT, NO_EVALUATION, NO_RESULT, Dataset, DatasetError
+from dejavu.model.data.columns import NO_EVALUATION, NO_RESULT
+from dejavu.model.data.dataset import HELD_OUT, Dataset, DatasetError
 from dejavu.model.data.duplicates import occurs_in
 from dejavu.model.inference import NetworkEvaluator
 from dejavu.model.measurement.ablation import RandomRetriever, ShuffledRetriever
