@@ -152,7 +152,7 @@ class Config:
         MEMORY_REACH,
         0,
         2_000_000_000,
-        "Squared distance up to which a remembered position is asked; without any, the backbone judges alone.",
+        "Squared distance up to which a remembered position is asked; without any, the backbone evaluates alone.",
     )
     backend: str = _combo(
         "Backend",

@@ -15,7 +15,7 @@ from dejavu.model.chess.features import features
 from dejavu.model.config import squares_name
 from dejavu.model.neighbours import Neighbours, Retriever, arrange, read_records
 from dejavu.model.network import Network
-from dejavu.model.remembered import Chances, Remembered, entry_fields
+from dejavu.model.remembered import Remembered, Wdl, entry_fields
 from dejavu.retrieval.memory import Memory
 
 
@@ -63,8 +63,8 @@ class Explanation:
 
     moves: tuple[MoveChange, ...]
     """All legal moves, the likeliest with memory first."""
-    with_memory: Chances
-    without_memory: Chances
+    with_memory: Wdl
+    without_memory: Wdl
     neighbours: tuple[NeighbourDescription, ...]
     """By chunk, nearest first."""
 
@@ -80,30 +80,30 @@ def explain(
     with torch.inference_mode():
         hidden = network.backbone(as_inputs(features(planes, clocks), torch.device("cpu")))
         found = retriever.search(network.chunk_embeddings(hidden).float().numpy())
-        places = np.argwhere(found.entries[0] >= 0)  # [N, 2] chunk and rank of every neighbour
+        found_at = np.argwhere(found.entries[0] >= 0)  # [N, 2] chunk and rank of every neighbour
         # One row with all neighbours, then one without each of them.
-        rows = np.zeros(1 + len(places), dtype=np.int64)
+        rows = np.zeros(1 + len(found_at), dtype=np.int64)
         records = read_records(retriever.memory, np.maximum(found.entries[0], 0).ravel())
         tokens = network.retrieval.encoder(records)
         where = torch.arange(found.entries[0].size).view(1, *found.entries.shape[1:])
         neighbours = found.take(rows)
-        for row, (chunk, rank) in enumerate(places, start=1):
+        for row, (chunk, rank) in enumerate(found_at, start=1):
             neighbours.entries[row, chunk, rank] = -1
         encoded = arrange(tokens, where.expand(len(rows), -1, -1), neighbours)
         is_asked = bool(found.within(reach)[0])
-        judged = network.heads(hidden.expand(len(rows), -1, -1), encoded if is_asked else None)
+        asked = network.heads(hidden.expand(len(rows), -1, -1), encoded if is_asked else None)
         bare = network.heads(hidden)
         legal = np.flatnonzero(legal_mask(planes, attacks(planes))[0])
-        logits = torch.cat([judged.policy, bare.policy])[:, torch.from_numpy(legal)]
+        logits = torch.cat([asked.policy, bare.policy])[:, torch.from_numpy(legal)]
         policy = logits.float().softmax(dim=1).numpy()
-        wdl = torch.cat([judged.wdl, bare.wdl]).float().softmax(dim=1).numpy()
+        wdl = torch.cat([asked.wdl, bare.wdl]).float().softmax(dim=1).numpy()
     policy_changes = np.abs(policy[0] - policy[1:-1]).sum(axis=1) / 2
     values = wdl[:, 0] - wdl[:, 2]
     order = np.argsort(-policy[0], kind="stable") if len(legal) else legal
     return Explanation(
         moves=tuple(MoveChange(int(legal[i]), float(policy[0, i]), float(policy[-1, i])) for i in order),
-        with_memory=_chances(wdl[0]),
-        without_memory=_chances(wdl[-1]),
+        with_memory=_as_wdl(wdl[0]),
+        without_memory=_as_wdl(wdl[-1]),
         neighbours=tuple(
             _describe(
                 retriever.memory,
@@ -114,12 +114,12 @@ def explain(
                 float(policy_changes[i]),
                 float(values[0] - values[i + 1]),
             )
-            for i, (chunk, rank) in enumerate(places.tolist())
+            for i, (chunk, rank) in enumerate(found_at.tolist())
         ),
     )
 
 
-def _chances(wdl: NDArray[np.float32]) -> Chances:
+def _as_wdl(wdl: NDArray[np.float32]) -> Wdl:
     win, draw, loss = wdl.tolist()
     return win, draw, loss
 

@@ -103,7 +103,7 @@ class NetworkEvaluator:
         self.use_backend(make_backend(backend, weights, threads))
         self.use_memory = self.retriever is not None
         self.memory_reach: float = MEMORY_REACH
-        """Squared distance in key units; a position without a neighbour within it is judged without the memory."""
+        """Squared distance in key units; a position without a neighbour within it is evaluated without the memory."""
 
     def use_backend(self, backend: Backend) -> None:
         """Let another backend of the same network compute from now on."""
@@ -142,25 +142,25 @@ class NetworkEvaluator:
         offsets = np.searchsorted(position, np.arange(len(planes) + 1))
         inputs = features(planes, clocks, sets)
 
-        def judge(start: int, end: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        def evaluate_part(start: int, end: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
             """The logits of the legal moves [M] and the chances [N, 3] of a part of the batch."""
-            logits = self._judge(inputs.part(start, end))
+            logits = self._logits(inputs.part(start, end))
             own = slice(offsets[start], offsets[end])
             return logits.policy[position[own] - start, moves[own]], _softmax(logits.wdl)
 
         parts = min(self.backend.parts, max(1, len(planes) // SMALLEST_PART))
         if parts == 1:
-            judged = [judge(0, len(planes))]
+            evaluated = [evaluate_part(0, len(planes))]
             mating = mating_moves(planes, sets, legal)
         else:
             bounds = np.linspace(0, len(planes), parts + 1).astype(int).tolist()
-            running = [self._workers.submit(judge, *part) for part in pairwise(bounds)]
+            running = [self._workers.submit(evaluate_part, *part) for part in pairwise(bounds)]
             mating = mating_moves(planes, sets, legal)  # meanwhile
-            judged = [part.result() for part in running]
-        logits, wdl = (np.concatenate(arrays) for arrays in zip(*judged, strict=True))
+            evaluated = [part.result() for part in running]
+        logits, wdl = (np.concatenate(arrays) for arrays in zip(*evaluated, strict=True))
         return Evaluations(offsets, moves.astype(np.uint16), logits, mating, wdl)
 
-    def _judge(self, inputs: Features) -> Logits:
+    def _logits(self, inputs: Features) -> Logits:
         """What the network says of B positions, with neighbours where the memory has any within its reach."""
         hidden, count = self.backend.embed(inputs), len(inputs.squares)
         near = np.empty(0, dtype=np.intp)

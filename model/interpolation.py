@@ -25,7 +25,7 @@ _TEMPERATURE = 1000.0
 """Squared distance in key units that takes a neighbour's word down to 1 / e. The same position with another half-move
 clock is some 100 away, other positions hardly ever less than 3,000: only the position itself speaks here."""
 _SMALLEST_CHANCE = 1 / 510
-"""Half a unit of the memory's chances; their logarithm has to be finite."""
+"""Half a unit of the memory's wdl; their logarithm has to be finite."""
 
 
 class Gains(NamedTuple):
@@ -34,7 +34,7 @@ class Gains(NamedTuple):
     policy: Tensor
     """[B, POLICY_SIZE]: 0 but for the neighbours' moves."""
     wdl: Tensor
-    """[B, 3]: 0 if no neighbour was evaluated, since then its chances are a third each."""
+    """[B, 3]: 0 if no neighbour was evaluated, since then win, draw and loss are a third each."""
 
 
 class Interpolation(nn.Module):
@@ -57,6 +57,6 @@ class Interpolation(nn.Module):
         policy = trust.new_zeros(trust.shape[0], POLICY_SIZE)
         policy = policy.scatter_add(1, torch.where(played, moves, 0), torch.where(played, trust[..., 0], 0.0))
 
-        chances = neighbours.wdl.flatten(1, 2).clamp(min=_SMALLEST_CHANCE).log()  # [B, L * k, 3]
-        chances = (chances - chances.mean(dim=-1, keepdim=True)).to(trust.dtype)
-        return Gains(policy, (trust[..., 1:] * chances).sum(dim=1))
+        wdl = neighbours.wdl.flatten(1, 2).clamp(min=_SMALLEST_CHANCE).log()  # [B, L * k, 3]
+        wdl = (wdl - wdl.mean(dim=-1, keepdim=True)).to(trust.dtype)
+        return Gains(policy, (trust[..., 1:] * wdl).sum(dim=1))

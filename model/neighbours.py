@@ -174,14 +174,14 @@ def read_records(memory: Memory, entries: NDArray[np.int64]) -> Records:
     return Records(*(torch.from_numpy(array) for array in record_arrays(memory, entries)))
 
 
-def arrange(tokens: Tensor, places: Tensor, neighbours: Neighbours) -> EncodedNeighbours:
-    """Encodings [U, r, c] of distinct entries, and where each neighbour's is, places [B, L, k] -> E."""
+def arrange(tokens: Tensor, slots: Tensor, neighbours: Neighbours) -> EncodedNeighbours:
+    """Encodings [U, r, c] of distinct entries, and the slot of each neighbour's, slots [B, L, k] -> E."""
     import torch
 
     from dejavu.model.chunked_cross_attention import EncodedNeighbours
 
     _, *others = encoded_arrays(np.empty(0, np.float32), neighbours)
-    arranged = tokens[places.to(tokens.device)]
+    arranged = tokens[slots.to(tokens.device)]
     return EncodedNeighbours(arranged, *(torch.from_numpy(array).to(tokens.device) for array in others))
 
 
@@ -195,7 +195,7 @@ class EncodingCache:
         self.encoder = encoder
         self.memory = memory
         self.capacity = capacity
-        self.place_of: dict[int, int] = {}
+        self.slot_of: dict[int, int] = {}
         shape = encoder(record_arrays(memory, np.zeros(1, np.int64))).shape[1:]
         # Not `zeros`, whose memory is taken bit by bit later.
         self.tokens = np.full((capacity, *shape), 0.0, np.float32)
@@ -212,21 +212,21 @@ class EncodingCache:
             where = (np.maximum(np.arange(len(wanted)) - absent, 0))[inverse.reshape(neighbours.entries.shape)]
             return encoded_arrays(encoded[where], neighbours)
         while True:
-            missing = [entry for entry in entries if entry not in self.place_of]
+            missing = [entry for entry in entries if entry not in self.slot_of]
             if missing:
                 self._fill(missing)
             with self._changing:
-                places = [self.place_of.get(entry) for entry in entries]
-                if None not in places:  # another thread has not begun anew meanwhile
-                    where = np.array([0] * absent + places)[inverse.reshape(neighbours.entries.shape)]
+                slots = [self.slot_of.get(entry) for entry in entries]
+                if None not in slots:  # another thread has not begun anew meanwhile
+                    where = np.array([0] * absent + slots)[inverse.reshape(neighbours.entries.shape)]
                     return encoded_arrays(self.tokens[where], neighbours)
 
     def _fill(self, entries: list[int]) -> None:
         encoded = self.encoder(record_arrays(self.memory, np.array(entries)))
         with self._changing:
-            if len(self.place_of) + len(entries) > self.capacity:
-                self.place_of.clear()
-            fresh = [number for number, entry in enumerate(entries) if entry not in self.place_of]
-            start = len(self.place_of)
+            if len(self.slot_of) + len(entries) > self.capacity:
+                self.slot_of.clear()
+            fresh = [number for number, entry in enumerate(entries) if entry not in self.slot_of]
+            start = len(self.slot_of)
             self.tokens[start : start + len(fresh)] = encoded[fresh]
-            self.place_of.update((entries[number], place) for place, number in enumerate(fresh, start))
+            self.slot_of.update((entries[number], slot) for slot, number in enumerate(fresh, start))

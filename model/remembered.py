@@ -12,7 +12,7 @@ from dejavu.model.chess.encoding import Packed, index_to_move, unpack
 from dejavu.retrieval.memory import Memory
 from dejavu.retrieval.moves import NO_MOVE
 
-Chances = tuple[float, float, float]
+Wdl = tuple[float, float, float]
 """Win, draw, loss for the side to move."""
 
 
@@ -28,7 +28,7 @@ class Remembered:
     """Its clock byte."""
     continuation: tuple[int, ...]
     """Policy indices of the plies that followed, as far as they are known."""
-    wdl: Chances
+    wdl: Wdl
     game: str
     """The line that names the game it comes from."""
 
@@ -38,8 +38,8 @@ class Remembered:
         return self.continuation[0] if self.continuation else NO_MOVE
 
     @property
-    def is_judged(self) -> bool:
-        """Whether anybody has judged the position: nobody has where win, draw and loss are as likely."""
+    def is_evaluated(self) -> bool:
+        """Whether anybody has evaluated the position: nobody has where win, draw and loss are as likely."""
         return max(self.wdl) - min(self.wdl) > 1e-3
 
     def board(self, asked: chess.Board) -> chess.Board:

@@ -38,9 +38,9 @@ class GameName:
         parts = line.split(", ") if line else []
         result = parts.pop() if parts and parts[-1] in RESULTS else ""
         # The year stands behind players and event; what looks like one in an opening's name comes later.
-        place = next((place for place in range(1, len(parts)) if _YEAR.fullmatch(parts[place])), None)
-        if place is not None:
-            year, head, tail = parts[place], parts[:place], ", ".join(parts[place + 1 :])
+        index = next((index for index in range(1, len(parts)) if _YEAR.fullmatch(parts[index])), None)
+        if index is not None:
+            year, head, tail = parts[index], parts[:index], ", ".join(parts[index + 1 :])
         elif len(parts) > 1 and _OPENING.fullmatch(parts[-1]):
             year, head, tail = "", parts[:-1], parts[-1]
         else:

@@ -21,7 +21,7 @@ class Positions:
     continuations: NDArray[np.uint16]
     """[B, 8] policy indices of the next plies, NO_MOVE after the last known one."""
     wdl: NDArray[np.float32]
-    """[B, 3] win, draw, loss of the side to move, adding up to 1; a third each where nobody has judged the position."""
+    """[B, 3] win, draw, loss of the side to move, adding up to 1; a third each where nobody has evaluated it."""
     game: NDArray[np.int32]
     """[B]"""
 
@@ -37,7 +37,7 @@ def merge_equal(positions: Positions) -> tuple[Positions, NDArray[np.int64]]:
     """Every distinct position once, in ascending order of the rows that stay, and the number of games [B'] it is from.
 
     It stays as the row with the longest continuation, of these the last, among those with the move that is best most
-    often (of moves as often best, the one named last); win, draw and loss are the mean of all rows that are judged.
+    often (of moves as often best, the one named last); win, draw and loss are the mean of all rows that are evaluated.
     """
     if not len(positions):
         return positions, np.zeros(0, dtype=np.int64)
@@ -63,8 +63,8 @@ def merge_equal(positions: Positions) -> tuple[Positions, NDArray[np.int64]]:
     ends_position = np.append(np.flatnonzero(_starts(number[by_move[first[by_votes]]][:, None]))[1:], len(by_votes)) - 1
     kept = by_move[last[by_votes[ends_position]]]
 
-    judged = np.ptp(positions.wdl[by_game], axis=1, keepdims=True) > 0
-    weights = np.where(judged, 1, 1e-9)  # those nobody has judged count where there is no other
+    evaluated = np.ptp(positions.wdl[by_game], axis=1, keepdims=True) > 0
+    weights = np.where(evaluated, 1, 1e-9)  # those nobody has evaluated count where there is no other
     first_rows = np.flatnonzero(starts_position)
     sums = np.add.reduceat(weights * positions.wdl[by_game], first_rows, axis=0)
     means = (sums / np.add.reduceat(weights, first_rows, axis=0)).astype(np.float32)

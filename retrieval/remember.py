@@ -52,8 +52,8 @@ def add(
     `embed` is the backbone that made the memory; `progress` hears positions done and positions in all.
     """
     chosen, _ = merge_equal(positions)
-    place = {board: entry for entry, board in enumerate(_identities(memory.boards))}
-    stored = np.array([place.get(board, -1) for board in _identities(chosen.planes)], dtype=np.int64)
+    entry_of = {board: entry for entry, board in enumerate(_identities(memory.boards))}
+    stored = np.array([entry_of.get(board, -1) for board in _identities(chosen.planes)], dtype=np.int64)
     is_stored = stored >= 0
     is_known = is_stored & (keep_known | (memory.continuations[stored, 0] == chosen.continuations[:, 0]))
     kept = np.ones(len(memory), dtype=bool)

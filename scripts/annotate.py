@@ -1,4 +1,4 @@
-"""Let a UCI engine, the teacher, judge every position of games: its own, begun at random openings, or given ones.
+"""Let a UCI engine, the teacher, label every position of games: its own, begun at random openings, or given ones.
 
     python scripts/annotate.py --engine stockfish --games 1000 --nodes 1200 --out runs/own.pgn
     python scripts/annotate.py --engine stockfish games.pgn.zst more.pgn --nodes 1200 --out runs/labelled.pgn
@@ -13,7 +13,7 @@ import signal
 from pathlib import Path
 
 from command_line.arguments import add_openings_argument, game_file, positive, share, span
-from command_line.ending import GOES_ON, one_sentence
+from command_line.exit import GOES_ON, one_sentence
 from command_line.teacher import add_teacher_arguments, teacher_settings
 
 from dejavu.engine.annotation.annotate import AnnotateRun, annotate

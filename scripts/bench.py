@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from benches import engine, knn, training
-from command_line.ending import one_sentence
+from command_line.exit import one_sentence
 
 from dejavu.retrieval.atomic import write_text
 

@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 
 from command_line.arguments import game_file
-from command_line.ending import GOES_ON, one_sentence
+from command_line.exit import GOES_ON, one_sentence
 
 from dejavu.engine.options import Config
 from dejavu.engine.uci.loader import wanted

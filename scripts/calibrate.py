@@ -11,7 +11,7 @@ import signal
 from pathlib import Path
 
 from command_line.arguments import OPENINGS, Options, option, positive
-from command_line.ending import GOES_ON, one_sentence
+from command_line.exit import GOES_ON, one_sentence
 from command_line.talk import complain_as, tell
 
 from dejavu.engine.match.anchors import TABLE_HEAD, AnchorsRun, measure_anchors, row

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from command_line.arguments import Options, option, positive
-from command_line.ending import one_sentence
+from command_line.exit import one_sentence
 from command_line.talk import tell, write_json
 
 from dejavu.engine.match.external import ENGINE_ERRORS

@@ -21,7 +21,7 @@ against how the games ended. The calibration error is the mean distance of the t
 import argparse
 from pathlib import Path
 
-from command_line.ending import one_sentence
+from command_line.exit import one_sentence
 from command_line.talk import write_json
 
 from dejavu.engine.options import Config

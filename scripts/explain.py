@@ -1,4 +1,4 @@
-"""What the network was reminded of in a position or a whole game, and how much each neighbour moved its judgement.
+"""What the network was reminded of in a position or a whole game, and how much each neighbour moved its evaluation.
 
     python scripts/explain.py "r1bqkbnr/pppp1ppp/2n5/4p3/4P3/5N2/PPPP1PPP/RNBQKBNR w KQkq - 2 3" --html runs/why.html
     python scripts/explain.py startpos --moves e2e4 c7c5
@@ -20,7 +20,7 @@ import chess
 import numpy as np
 import torch
 from command_line.arguments import positive
-from command_line.ending import one_sentence
+from command_line.exit import one_sentence
 
 from dejavu.engine.match.players import PlayerError
 from dejavu.engine.options import Config

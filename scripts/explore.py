@@ -1,16 +1,16 @@
-"""Find the positions this engine is likeliest to meet after known openings, and let a stronger engine judge them.
+"""Find the positions this engine is likeliest to meet after known openings, and let a stronger engine label them.
 
     python scripts/explore.py --openings openings.tsv --engine stockfish --nodes 5000 --positions 100000 \\
         --out runs/explored.pgn
 
 A memory pays where it is met. So positions are explored in the order of the chance that a game reaches them: each
 opening is as likely as another, and after its end a move is the teacher's choice half of the time, and as likely as the
-network finds it for the rest. This chance flows from a position to those after it; the likeliest that is not yet judged
-comes next.
+network finds it for the rest. This chance flows from a position to those after it; the likeliest without a label comes
+next.
 
 The output is PGN in the Lichess convention: a game for every line that was explored to its end, `[%eval x]` after every
 move, and the teacher's move as a variation beside a move that is another. `prepare_data.py` and `remember.py` read it.
-Judgements are kept beside the output (.judged) as they are made; started again with the same arguments, the script goes
+Labels are kept beside the output (.labels) as they are made; started again with the same arguments, the script goes
 on from there.
 """
 
@@ -18,7 +18,7 @@ import argparse
 from pathlib import Path
 
 from command_line.arguments import positive, share
-from command_line.ending import GOES_ON, one_sentence
+from command_line.exit import GOES_ON, one_sentence
 from command_line.teacher import add_teacher_arguments, teacher_settings
 
 from dejavu.engine.annotation.explore import ExploreRun, explore
@@ -40,7 +40,7 @@ def main() -> None:
     add, shipped = parser.add_argument, wanted(Config())
     add("--openings", type=Path, required=True, help="EPD, PGN, or TSV file (ECO, name, moves)")
     add_teacher_arguments(parser)
-    add("--positions", type=positive, help="positions to judge (100000)")
+    add("--positions", type=positive, help="positions to label (100000)")
     add("--trust", type=share, help="how often the teacher's move is played (0.5)")
     add("--weights", type=Path, default=shipped.weights, help="default: the shipped ones")
     add("--out", type=Path, required=True, help="PGN file to write")

@@ -24,10 +24,10 @@ from command_line.arguments import (
     parse_sources,
     share,
 )
-from command_line.ending import GOES_ON, one_sentence
+from command_line.exit import GOES_ON, one_sentence
 from command_line.talk import complain_as
 
-from dejavu.engine.match.statistics import Sprt, SprtError
+from dejavu.engine.match.elo import Sprt, SprtError
 from dejavu.engine.selfplay.improve import ImproveRun, improve, meet_the_start
 from dejavu.engine.selfplay.run import OPTIONS
 from dejavu.model.training.ranks import RanksError

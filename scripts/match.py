@@ -16,7 +16,7 @@ import signal
 from pathlib import Path
 
 from command_line.arguments import add_openings_argument, natural, positive
-from command_line.ending import GOES_ON, one_sentence
+from command_line.exit import GOES_ON, one_sentence
 from command_line.talk import complain_as, tell, write_json
 
 from dejavu.engine.match.adjudication import Rules

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from command_line.arguments import positive
-from command_line.ending import one_sentence
+from command_line.exit import one_sentence
 
 from dejavu.engine.options import Config
 from dejavu.engine.uci.loader import wanted

@@ -11,7 +11,7 @@ import signal
 from pathlib import Path
 
 from command_line.arguments import game_file
-from command_line.ending import one_sentence
+from command_line.exit import one_sentence
 
 from dejavu.model.data.game_files import GameFileError, name_broken
 from dejavu.model.data.prepare import PrepareRun, prepare

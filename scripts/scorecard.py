@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from command_line.arguments import positive
-from command_line.ending import GOES_ON, one_sentence
+from command_line.exit import GOES_ON, one_sentence
 
 from dejavu.engine.scorecard.measure import Request, ScorecardError, measure
 from dejavu.engine.scorecard.tables import table, write_table

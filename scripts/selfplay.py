@@ -10,9 +10,9 @@
 The last plays on the workers of a Ray cluster; one that dies loses the games it is playing, and others play them.
 
 Games begin with random moves (after one of --openings, where given); noise at the root and a temperature vary the rest.
-Many games are played at once, so that the network judges their positions in full batches. Each game is on the disk once
-it is over: the same command goes on after a kill, and with more --games. `--speed` keeps no games, and tells how much
-faster many games at once are.
+Many games are played at once, so that the network evaluates their positions in full batches. Each game is on the disk
+once it is over: the same command goes on after a kill, and with more --games. `--speed` keeps no games, and tells how
+much faster many games at once are.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import signal
 from pathlib import Path
 
 from command_line.arguments import add_self_play_arguments, many, share
-from command_line.ending import GOES_ON, one_sentence
+from command_line.exit import GOES_ON, one_sentence
 from command_line.talk import complain_as, tell
 
 from dejavu.engine.match.openings import OpeningError

@@ -20,12 +20,12 @@ from typing import Any
 import chess
 import torch
 from command_line.arguments import positive
-from command_line.ending import one_sentence
+from command_line.exit import one_sentence
 
 from dejavu.engine.options import Config
 from dejavu.engine.pages.similar import similar_page
 from dejavu.engine.seeing.played import QuestionError, is_game_file, position_of, read_game, read_position
-from dejavu.engine.seeing.words import judgement, similar_line
+from dejavu.engine.seeing.words import evaluation, similar_line
 from dejavu.engine.uci.loader import wanted
 from dejavu.model.chess.encoding import clock_byte
 from dejavu.model.inference import load_backbone
@@ -46,14 +46,14 @@ def question(arguments: argparse.Namespace) -> tuple[chess.Board, int]:
 
 
 def as_json(item: Similar, asked: chess.Board, memories: Sequence[str]) -> dict[str, Any]:
-    """What is told of one position; `wdl` are the chances of the side to move, null where nobody has judged it."""
+    """What is told of one position; `wdl` are the chances of the side to move, null where nobody has evaluated it."""
     name = GameName.parse(item.game)
     return {
         "fen": item.board(asked).fen(),
         "moves": [move.uci() for move in item.moves(asked)],
         "line": item.line(asked),
-        "wdl": [round(share, 3) for share in item.wdl] if item.is_judged else None,
-        "evaluation": judgement(item, asked) if item.is_judged else None,
+        "wdl": [round(share, 3) for share in item.wdl] if item.is_evaluated else None,
+        "evaluation": evaluation(item, asked) if item.is_evaluated else None,
         **{key: getattr(name, key) for key in ("players", "event", "year", "opening", "eco", "result")},
         "difference": item.difference,
         "distance": item.distance,

@@ -21,7 +21,7 @@ import argparse
 from pathlib import Path
 
 from command_line.arguments import MATES, positive
-from command_line.ending import one_sentence
+from command_line.exit import one_sentence
 from command_line.talk import complain_as, tell, write_json
 
 from dejavu.engine.match.players import PlayerError, PlayerSettings, parse_player

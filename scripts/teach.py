@@ -10,7 +10,7 @@ positions.
 import argparse
 from pathlib import Path
 
-from command_line.ending import one_sentence
+from command_line.exit import one_sentence
 from command_line.talk import tell, write_json
 
 from dejavu.engine.match.teach import TeachRun, teach

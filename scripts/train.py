@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 
 from command_line.arguments import parse_sources
-from command_line.ending import one_sentence
+from command_line.exit import one_sentence
 
 from dejavu.model.config import PRESETS
 from dejavu.model.data.dataset import DatasetError
@@ -66,7 +66,7 @@ def add_backbone_arguments(parser: argparse.ArgumentParser) -> None:
     start.add_argument("--start-from", type=Path, metavar="WEIGHTS", help="go on from the weights of an earlier run")
     parser.set_defaults(train=train_backbone, run=BackboneRun)
     add("--dynamic-bias", type=int, metavar="G", help="as NetworkConfig says; an earlier run's net may be given one so")
-    add("--no-foresight", dest="foresight", action="store_false", help="learn nothing of how games go on (an ablation)")
+    add("--no-auxiliary", dest="auxiliary", action="store_false", help="learn nothing of how games go on (an ablation)")
     add("--compile", action="store_true", help="torch.compile (wants a C++ compiler)")
 
 

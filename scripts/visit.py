@@ -1,4 +1,4 @@
-"""Let a stronger engine judge the positions that this engine's searches look at, to train on them.
+"""Let a stronger engine label the positions that this engine's searches look at, to train on them.
 
     python scripts/visit.py --data runs/data.safetensors --sources teacher tcec --engine stockfish --nodes 1200 \\
         --positions 200000 --out runs/visited.pgn
@@ -7,10 +7,10 @@
         --sources teacher=2,tcec=1,visited=1.5 --start-from runs/backbone/weights.safetensors ...
 
 A search tries moves that nobody plays, and sees what no game holds; there the network is wrong more often than in
-games. Positions of training games are searched for a few nodes each, and some of every tree are drawn and judged.
+games. Positions of training games are searched for a few nodes each, and some of every tree are drawn and labelled.
 
 The output is PGN in the Lichess convention, a game of one move a position: its evaluation and the teacher's move.
-What was drawn is kept beside the output (.drawn), and so are the judgements (.judged); started again with the same
+What was drawn is kept beside the output (.drawn), and so are the labels (.labels); started again with the same
 arguments, the script goes on from there.
 """
 
@@ -18,7 +18,7 @@ import argparse
 from pathlib import Path
 
 from command_line.arguments import positive
-from command_line.ending import GOES_ON, one_sentence
+from command_line.exit import GOES_ON, one_sentence
 from command_line.teacher import add_teacher_arguments, teacher_settings
 
 from dejavu.engine.annotation.output import OutputError
@@ -38,7 +38,7 @@ def main() -> None:
     add("--data", type=Path, required=True, help="data set of scripts/prepare_data.py")
     add("--sources", nargs="+", metavar="NAME", help="search positions of game files with these names")
     add_teacher_arguments(parser)
-    add("--positions", type=positive, help="positions to judge (200000)")
+    add("--positions", type=positive, help="positions to label (200000)")
     add("--search-nodes", type=positive, metavar="N", help="nodes of each search (64)")
     add("--draw", type=positive, metavar="N", help="positions of each tree (28)")
     add("--at-once", type=positive, metavar="N", help="searches at once (64)")

@@ -6,7 +6,7 @@ import chess
 import pytest
 
 from dejavu.engine.options import Config
-from dejavu.engine.search.clock import Pace
+from dejavu.engine.search.clock import BatchPace
 from dejavu.engine.search.endings import Endings
 from dejavu.engine.search.evaluator import EvaluationCache, UniformEvaluator
 from dejavu.engine.search.lines import BestMove, Info
@@ -42,7 +42,7 @@ def search(
         tablebases or Tablebases("", pytest.fail),
         endings or Endings(),
         config or Config(),
-        Pace(),
+        BatchPace(),
         Signals(),
         infos.append,
         lambda text: None,

@@ -1,4 +1,4 @@
-"""scripts/annotate.py from the outside, with a small teacher whose every answer can be foreseen."""
+"""scripts/annotate.py from the outside, with a small teacher whose every answer can be predicted."""
 
 from __future__ import annotations
 

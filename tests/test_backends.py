@@ -174,7 +174,7 @@ def test_a_backend_that_computes_nonsense_is_refused_and_not_kept(
 
     def wrong(network: Network) -> openvino_conversion.Converted:
         converted = convert(network)
-        return converted._replace(chances=converted.chances[::-1] + 0.1)
+        return converted._replace(wdl=converted.wdl[::-1] + 0.1)
 
     monkeypatch.setattr(openvino_conversion, "convert", wrong)
     with pytest.raises(BackendError, match="wrong"):

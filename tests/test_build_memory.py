@@ -128,7 +128,7 @@ def test_equal_positions_are_kept_once_with_the_move_of_most_of_them() -> None:
     np.testing.assert_array_equal(merged.wdl[3], wdl[4])
 
 
-def test_what_nobody_has_judged_is_no_opinion() -> None:
+def test_what_nobody_has_evaluated_is_no_opinion() -> None:
     positions = some_positions(5)
     positions.planes[1:3] = positions.planes[0]
     positions.planes[4] = positions.planes[3]

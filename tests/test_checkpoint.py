@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from dejavu.model.training.checkpoint import FORMAT, CheckpointError, Masters, load_checkpoint, save_checkpoint
+from dejavu.model.training.checkpoint import FORMAT, CheckpointError, MasterWeights, load_checkpoint, save_checkpoint
 from dejavu.model.training.ranks import Ranks
 
 SETTINGS = {"schedule": "a test"}
@@ -17,10 +17,10 @@ SUMS = torch.tensor([64.0, 1.0, 2.0, 3.0], dtype=torch.float64)
 """Of the row of the log that was begun."""
 
 
-def masters(seed: int) -> Masters:
+def masters(seed: int) -> MasterWeights:
     torch.manual_seed(seed)
     module = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
-    made = Masters(dict(module.named_parameters()), 0.1, 0.1, 0.9)
+    made = MasterWeights(dict(module.named_parameters()), 0.1, 0.1, 0.9)
     module(torch.randn(3, 4)).square().sum().backward()
     made.step(0.1, 1.0, Ranks())
     return made

@@ -8,9 +8,9 @@ from fake_evaluator import Client, FakeEvaluator, best_move, even, field, last_i
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dejavu.engine.search.clock import Budget, Pace, budget
+from dejavu.engine.search.clock import BatchPace, Budget, budget
 from dejavu.engine.search.limits import Limits
-from dejavu.engine.search.stoppers import Progress, SmartPruningStopper, TimeStopper
+from dejavu.engine.search.stoppers import SearchState, SmartPruningStopper, TimeStopper
 
 TIMES = st.one_of(st.none(), st.integers(-1000, 10_000_000))
 
@@ -97,20 +97,20 @@ def test_black_reads_blacks_clock() -> None:
 
 def test_the_next_batch_must_fit() -> None:
     stopper = TimeStopper(Budget(5.0, 5.0, on_clock=False))
-    assert stopper.reason(Progress(elapsed=4.5, batch_seconds=0.4)) is None
-    assert stopper.reason(Progress(elapsed=4.5, batch_seconds=0.6)) == "time"
+    assert stopper.reason(SearchState(elapsed=4.5, batch_seconds=0.4)) is None
+    assert stopper.reason(SearchState(elapsed=4.5, batch_seconds=0.6)) == "time"
 
 
 def test_doubt_extends_the_search_to_the_hard_limit() -> None:
     stopper = TimeStopper(Budget(1.0, 3.0, on_clock=True))
-    assert stopper.reason(Progress(elapsed=1.1)) == "time"
-    assert stopper.reason(Progress(elapsed=1.1, best_has_best_value=False)) is None
-    assert stopper.reason(Progress(elapsed=3.1, best_has_best_value=False)) == "time"
+    assert stopper.reason(SearchState(elapsed=1.1)) == "time"
+    assert stopper.reason(SearchState(elapsed=1.1, best_has_best_value=False)) is None
+    assert stopper.reason(SearchState(elapsed=3.1, best_has_best_value=False)) == "time"
 
 
 def test_time_does_not_run_while_pondering() -> None:
     seconds = Budget(1.0, 1.0, on_clock=True)
-    progress = Progress(elapsed=10, searching=10, playouts=100, best_visits=90, pondering=True)
+    progress = SearchState(elapsed=10, searching=10, playouts=100, best_visits=90, pondering=True)
     assert TimeStopper(seconds).reason(progress) is None
     assert SmartPruningStopper(seconds, 1.33).reason(progress) is None
 
@@ -121,7 +121,7 @@ def test_smart_pruning_stops_when_the_second_move_cannot_catch_up() -> None:
     # 100 visits a second and 2 seconds left: 200 visits to come.
     def reason(lead: int) -> str | None:
         return stopper.reason(
-            Progress(playouts=100, searching=1.0, elapsed=1.0, best_visits=300 + lead, second_visits=300)
+            SearchState(playouts=100, searching=1.0, elapsed=1.0, best_visits=300 + lead, second_visits=300)
         )
 
     assert reason(199) is None
@@ -129,7 +129,7 @@ def test_smart_pruning_stops_when_the_second_move_cannot_catch_up() -> None:
 
 
 def test_pace_remembers_slow_batches_for_a_while() -> None:
-    pace = Pace()
+    pace = BatchPace()
     assert pace.expected(16) == 0
     pace.measured(8, 0.08)
     assert pace.expected(16) == pytest.approx(0.16)

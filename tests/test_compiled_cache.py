@@ -156,10 +156,10 @@ def test_a_flipped_config_or_flag_is_refused_though_the_network_is_compiled(tmp_
     save_weights(path, network_of(config), config, {})
     NetworkEvaluator.load(path, None, 1, "openvino")
     content = path.read_bytes()
-    for place in (content.index(b'neighbours\\": 1') + 14, content.index(b'"retrieval":"1"') + 13):
-        assert content[place : place + 1] == b"1"
+    for offset in (content.index(b'neighbours\\": 1') + 14, content.index(b'"retrieval":"1"') + 13):
+        assert content[offset : offset + 1] == b"1"
         for bit in range(8):
-            path.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
+            path.write_bytes(content[:offset] + bytes([content[offset] ^ 1 << bit]) + content[offset + 1 :])
             with pytest.raises(WeightsError, match="weights file"):
                 NetworkEvaluator.load(path, None, 1, "openvino")
 

@@ -29,7 +29,7 @@ def explore(folder: Path, weights: Path, *engine: str) -> subprocess.CompletedPr
 def test_lines_begin_with_the_openings_and_name_the_teachers_moves(tmp_path: Path, weights: Path) -> None:
     done = explore(tmp_path, weights, f"log={tmp_path / 'asked'}")
     assert done.returncode == 0, done.stderr
-    assert "40 positions judged" in done.stdout
+    assert "40 positions labelled" in done.stdout
     lines = (tmp_path / "lines.pgn").read_text(encoding="utf-8")
     text = io.StringIO(lines)
     ways, openings = set(), set()
@@ -39,7 +39,7 @@ def test_lines_begin_with_the_openings_and_name_the_teachers_moves(tmp_path: Pat
         openings.add(game.headers["Opening"])
         ways.add(" ".join(moves))
         positions = read_game(str(game))
-        # All but the last position, which the teacher's own move leads to, are judged: 30 centipawns for the mover.
+        # All but the last position, which the teacher's own move leads to, are labelled: 30 centipawns for the mover.
         assert positions.centipawns.tolist() == [30] * len(moves)
         # The teacher's move is the first in the alphabet; where the line goes on with another it is a variation.
         board = game.board()
@@ -56,9 +56,9 @@ def test_lines_begin_with_the_openings_and_name_the_teachers_moves(tmp_path: Pat
 
     asked = (tmp_path / "asked").read_text(encoding="utf-8").count("go ")
     assert asked == 40
-    judged = tmp_path / "lines.pgn.judged"
-    whole = judged.read_bytes()
-    judged.write_bytes(whole[: len(whole) // 2])  # killed in the middle of a line
+    labelled = tmp_path / "lines.pgn.labels"
+    whole = labelled.read_bytes()
+    labelled.write_bytes(whole[: len(whole) // 2])  # killed in the middle of a line
     again = explore(tmp_path, weights, f"log={tmp_path / 'again'}")
     assert again.returncode == 0, again.stderr
     assert 0 < (tmp_path / "again").read_text(encoding="utf-8").count("go ") < 40

@@ -105,12 +105,12 @@ def test_a_match_record_keeps_whole_games_and_takes_the_next(tmp_path: Path) -> 
     assert path.read_text() == 2 * game
 
 
-def test_explore_keeps_whole_judgements_and_goes_on(tmp_path: Path, weights: Path) -> None:
+def test_explore_keeps_whole_labels_and_goes_on(tmp_path: Path, weights: Path) -> None:
     with room(500):
         done = explore(tmp_path, weights)
-    judged = tmp_path / "lines.pgn.judged"
-    assert done.stderr.splitlines()[-1] == f"explore: {judged} {FULL}; the same command goes on from here"
-    assert judged.read_bytes().endswith(b"]\n")
+    evaluated = tmp_path / "lines.pgn.labels"
+    assert done.stderr.splitlines()[-1] == f"explore: {evaluated} {FULL}; the same command goes on from here"
+    assert evaluated.read_bytes().endswith(b"]\n")
     done = explore(tmp_path, weights)
     assert done.returncode == 0, done.stderr
     assert not list(tmp_path.glob("*.partial"))

@@ -17,7 +17,7 @@ import pytest
 from dejavu.engine.options import Config
 from dejavu.engine.pages.game import game_page, move_lines, summary
 from dejavu.engine.seeing.played import parse_game
-from dejavu.engine.seeing.review import FORGOTTEN_PLIES, Judgement, Review, review
+from dejavu.engine.seeing.review import FORGOTTEN_PLIES, Evaluation, Review, review
 from dejavu.engine.uci.loader import wanted
 from dejavu.model.chess.encoding import pack
 from dejavu.model.explanation import Explanation, NeighbourDescription
@@ -49,10 +49,10 @@ def reviewed(evaluator: NetworkEvaluator) -> Review:
     return found
 
 
-def test_every_position_is_judged_and_errors_are_named(reviewed: Review) -> None:
+def test_every_position_is_evaluated_and_errors_are_named(reviewed: Review) -> None:
     assert [moment.board.ply() for moment in reviewed.moments] == list(range(5))
-    assert [moment.judgement.words(moment.board.turn) for moment in reviewed.moments[3:]] == ["#-1", "#"]
-    assert [moment.judgement.white_score(moment.board.turn) for moment in reviewed.moments[3:]] == [0, 0]
+    assert [moment.evaluation.words(moment.board.turn) for moment in reviewed.moments[3:]] == ["#-1", "#"]
+    assert [moment.evaluation.white_score(moment.board.turn) for moment in reviewed.moments[3:]] == [0, 0]
     assert reviewed.moments[2].lost > 0.3  # 2.g4 lets Black mate
     assert reviewed.moments[3].other_move is None
     assert reviewed.moments[4].explanation is None
@@ -60,22 +60,22 @@ def test_every_position_is_judged_and_errors_are_named(reviewed: Review) -> None
     assert re.search(r"the engine would have played \S+, for \d+% of a point more", line)
 
 
-def known(review: Review, places: set[int], of: int) -> Review:
+def known(review: Review, plies: set[int], of: int) -> Review:
     """The review of a game of so many positions, of which these are remembered."""
     board = chess.Board()
     moments = []
-    for place in range(of):
+    for ply in range(of):
         item = NeighbourDescription(0.0, pack(board), 0, (), (1, 0, 0), "A - B", None, 0.0, 0.0)
-        explanation = Explanation((), (1, 0, 0), (1, 0, 0), (item,) * (place in places))
+        explanation = Explanation((), (1, 0, 0), (1, 0, 0), (item,) * (ply in plies))
         moment = replace(review.moments[0], board=board.copy(), explanation=explanation)
         move = next(iter(board.legal_moves))
-        moments.append(replace(moment, played=move, judgement=Judgement((1, 0, 0), None, (move,))))
+        moments.append(replace(moment, played=move, evaluation=Evaluation((1, 0, 0), None, (move,))))
         board.push(move)
     return replace(review, moments=moments)
 
 
 @pytest.mark.parametrize(
-    ("places", "new"),
+    ("plies", "new"),
     [
         ({0, 1, 2}, 3),
         ({0, 1, 2, 4}, 5),
@@ -86,9 +86,9 @@ def known(review: Review, places: set[int], of: int) -> Review:
     ],
 )
 def test_a_game_is_new_from_the_move_that_leaves_the_memory_for_good(
-    reviewed: Review, places: set[int], new: int | None
+    reviewed: Review, plies: set[int], new: int | None
 ) -> None:
-    found = known(reviewed, places, 9)
+    found = known(reviewed, plies, 9)
     assert found.new_from == new
     told = summary(found)
     if new:
@@ -148,7 +148,7 @@ def test_a_browser_shows_the_game_and_goes_through_it(
     page.click("#back")
     page.click("#next")
     assert page.locator("#about .mark", has_text="The engine would have played").count() == 1
-    page.click("#moves a[data-place='2']")
+    page.click("#moves a[data-ply='2']")
     assert title() == "2.g4"
     assert page.locator("#moves .here").inner_text() == "2.g4"
     page.keyboard.press("End")

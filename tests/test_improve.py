@@ -17,8 +17,8 @@ from fake_evaluator import FakeEvaluator, even, scattered, scattered_preference
 from training import run_script
 
 from dejavu.engine.match.adjudication import Rules
+from dejavu.engine.match.elo import Sprt
 from dejavu.engine.match.record import read_games
-from dejavu.engine.match.statistics import Sprt
 from dejavu.engine.selfplay import gate, improve, summary
 from dejavu.engine.selfplay.generations import Generation, GenerationError, best_of, draw, read_generations
 from dejavu.engine.selfplay.improve import ImproveRun

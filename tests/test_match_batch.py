@@ -13,12 +13,12 @@ from fake_evaluator import FakeEvaluator, material
 
 from dejavu.engine.match.adjudication import Rules
 from dejavu.engine.match.batch import run_batched
+from dejavu.engine.match.elo import Sprt
 from dejavu.engine.match.openings import Opening, read_openings
 from dejavu.engine.match.pace import Pace, TimeControl
 from dejavu.engine.match.players import PlayerError, PlayerSettings
 from dejavu.engine.match.record import Record
 from dejavu.engine.match.schedule import schedule
-from dejavu.engine.match.statistics import Sprt
 from dejavu.engine.match.tournament import Tournament, run
 from dejavu.model.weights import WeightsError
 

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dejavu.engine.match.adjudication import Adjudicator, DrawRule, ResignRule, Rules
+from dejavu.engine.match.elo import Pentanomial, Sprt, elo_difference, estimate, score_interval
 from dejavu.engine.match.openings import Opening, OpeningError, read_openings
 from dejavu.engine.match.pace import Clock, Pace, PaceError, TimeControl
 from dejavu.engine.match.players import Answer
 from dejavu.engine.match.record import Record, RecordError, to_pgn
 from dejavu.engine.match.schedule import schedule
-from dejavu.engine.match.statistics import Pentanomial, Sprt, elo_difference, estimate, score_interval
 
 
 @pytest.mark.parametrize(

@@ -145,8 +145,8 @@ def test_a_truncated_file_is_refused(path: Path, data: st.DataObject) -> None:
 def test_flipped_bits_are_refused_or_harmless(path: Path, data: st.DataObject) -> None:
     content = bytearray(path.read_bytes())
     header_end = 8 + int.from_bytes(content[:8], "little")
-    place = st.integers(0, header_end - 1) | st.integers(0, len(content) - 1)
-    for at, bit in data.draw(st.lists(st.tuples(place, st.integers(0, 7)), min_size=1, max_size=3)):
+    offset = st.integers(0, header_end - 1) | st.integers(0, len(content) - 1)
+    for at, bit in data.draw(st.lists(st.tuples(offset, st.integers(0, 7)), min_size=1, max_size=3)):
         content[at] ^= 1 << bit
     flipped = path.with_name("flipped")
     flipped.write_bytes(content)

@@ -66,18 +66,18 @@ class Reference:
         seen = sum(p for p, child in zip(self.priors, self.children, strict=True) if child)
         fpu = (self.total + self.draw_score * self.total_draw) / n - config.fpu_value * math.sqrt(seen)
 
-        def score(place: int) -> float:
-            child = self.children[place]
+        def score(index: int) -> float:
+            child = self.children[index]
             q = (-child.total + self.draw_score * child.total_draw) / child.visits if child else fpu
             visits = child.visits if child else 0
-            return q + cpuct * self.priors[place] * math.sqrt(max(n - 1, 1)) / (1 + visits)
+            return q + cpuct * self.priors[index] * math.sqrt(max(n - 1, 1)) / (1 + visits)
 
-        place = max(range(len(self.moves)), key=score)
-        child = self.children[place]
+        index = max(range(len(self.moves)), key=score)
+        child = self.children[index]
         if child is None:
             board = self.board.copy(stack=False)
-            board.push(self.moves[place])
-            child = self.children[place] = Reference(board, self.evaluator, config, -self.draw_score)
+            board.push(self.moves[index])
+            child = self.children[index] = Reference(board, self.evaluator, config, -self.draw_score)
             value, draw = -child.value, child.draw
         else:
             value, draw = child.visit()
@@ -356,7 +356,7 @@ def test_leaves_without_answers_are_evaluated_later() -> None:
     assert all(run.tree.visits[leaf.node] == 0 and run.tree.in_flight[leaf.node] == 0 for leaf in given_up.leaves)
     while run.reason_to_stop() is None:
         batch = run.gather()
-        run.settle(batch, run.judge(batch.leaves))
+        run.settle(batch, run.evaluate(batch.leaves))
     assert run.tree.visits[0] == 400
     check_tree(run)
 
@@ -432,7 +432,7 @@ def test_the_only_move_is_named_though_stop_has_overtaken_its_evaluation(
     infos: list[Info] = []
     run = session.search(Limits(nodes=50, searchmoves=searchmoves), infos.append)
     batch = run.gather()
-    run.settle(batch, run.judge(batch.leaves))
+    run.settle(batch, run.evaluate(batch.leaves))
     batch = run.gather()
     assert batch.leaves
     run.settle(batch, [])

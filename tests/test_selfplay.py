@@ -80,7 +80,7 @@ def searched(noise: float, nodes: int, moves: tuple[str, ...] = (), reused: bool
         search = session.search(Limits(nodes=nodes), lambda _: None)
         while search.reason_to_stop() is None:
             batch = search.gather()
-            search.settle(batch, search.judge(batch.leaves))
+            search.settle(batch, search.evaluate(batch.leaves))
     return search
 
 
@@ -123,8 +123,8 @@ def test_a_root_that_is_reused_gets_noise_and_stays_in_order() -> None:
     at_root, without = priors(noisy, root), priors(plain, plain.root)
     assert sum(at_root.values()) == pytest.approx(1, abs=1e-5)
     assert max(abs(at_root[move] - without[move]) for move in without) > 0.02
-    for place, child in enumerate(tree.children[root]):
-        assert tree.edge[child] == tree.first_edge[root] + place
+    for index, child in enumerate(tree.children[root]):
+        assert tree.edge[child] == tree.first_edge[root] + index
         assert tree.prior[child] == pytest.approx(at_root[tree.move_into(child)])
     visited = len(tree.children[root])
     rest = list(at_root.values())[visited:]
@@ -138,15 +138,15 @@ def test_targets_are_visits_result_and_root_value(games: list[SelfPlayGame], dat
     assert searches.rows.tolist() == list(range(len(dataset)))
     assert np.allclose(searches.wdl.sum(axis=1), 1, atol=1e-5)
     assert (searches.wdl >= 0).all()
-    places, moves, shares = searches.visit_shares(np.arange(len(dataset)))
-    assert np.allclose(np.bincount(places, shares), 1, atol=1e-5)
+    indices, moves, shares = searches.visit_shares(np.arange(len(dataset)))
+    assert np.allclose(np.bincount(indices, shares), 1, atol=1e-5)
     counts = np.diff(searches.offsets)
     assert counts.max() > 3
     for row in range(len(dataset)):
         board = unpack(dataset.planes[row], int(dataset.clocks[row]))
-        own = moves[places == row].tolist()
+        own = moves[indices == row].tolist()
         assert all(index_to_move(move, board) in board.legal_moves for move in own)
-        assert dataset.best[row] == own[int(shares[places == row].argmax())]
+        assert dataset.best[row] == own[int(shares[indices == row].argmax())]
         assert index_to_move(int(dataset.played[row]), board) in board.legal_moves
     row = 0
     for game in games:

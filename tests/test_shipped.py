@@ -50,7 +50,7 @@ def test_the_shipped_memory_belongs_to_the_shipped_net_and_keeps_its_budget() ->
     assert memory.game_name(int(memory.game[0]))
 
 
-def test_a_simplified_copy_rounded_to_bfloat16_judges_alike() -> None:
+def test_a_simplified_copy_rounded_to_bfloat16_evaluates_alike() -> None:
     network, _ = load_weights(wanted(Config()).weights)
     rng = random.Random(3)
     boards = [chess.Board(fen) for fen in POSITIONS for _ in range(12)]
@@ -92,7 +92,7 @@ def test_it_plays_from_any_folder_and_names_its_neighbours(tmp_path: Path) -> No
     assert not any("cannot" in line for line in lines)
 
 
-def test_memory_changes_the_judgement_and_can_be_switched_off(tmp_path: Path) -> None:
+def test_memory_changes_the_evaluation_and_can_be_switched_off(tmp_path: Path) -> None:
     # The effect is a few thousandths on average, less than a centipawn in many a position.
     ask = "".join(f"position fen {fen}\ngo nodes 1\nisready\n" for fen in POSITIONS)
     with_memory = talk(f"isready\n{ask}quit\n", tmp_path)

@@ -19,7 +19,7 @@ from remembered_games import bits, board_of, line, memory_of
 from dejavu.engine.options import Config
 from dejavu.engine.pages.similar import similar_page
 from dejavu.engine.seeing.played import QuestionError, parse_game, position_of
-from dejavu.engine.seeing.words import judgement, remembered_from, similar_line
+from dejavu.engine.seeing.words import evaluation, remembered_from, similar_line
 from dejavu.engine.uci.loader import wanted
 from dejavu.model.chess.encoding import move_to_index, pack, stack
 from dejavu.model.chess.structure import OTHER_STRUCTURE, difference, pawn_files, pawn_moves, piece_counts
@@ -190,8 +190,8 @@ def test_a_neighbour_is_told_as_a_person_would() -> None:
     text = remembered_from(item, asked)
     assert text.startswith("remembered from rofChade - Pedone, TCEC 2020 (Sicilian B50): 2...d6, +")
     assert text.endswith(", distance 0")
-    assert judgement(replace(item, wdl=(0.3, 0.6, 0.1)), asked).startswith("-")  # Black is to move
-    assert judgement(replace(item, wdl=(1 / 3, 1 / 3, 1 / 3)), asked) == "not judged"
+    assert evaluation(replace(item, wdl=(0.3, 0.6, 0.1)), asked).startswith("-")  # Black is to move
+    assert evaluation(replace(item, wdl=(1 / 3, 1 / 3, 1 / 3)), asked) == "not evaluated"
     assert "distance 0" in remembered_from(replace(item, game=ODD), asked)[:300]
 
 

@@ -37,7 +37,7 @@ QUICK, SLOW = PlayerSettings("quick", (), Pace(nodes=1)), PlayerSettings("slow",
 
 
 def solved(problems: list[Problem], *players: PlayerSettings, at_once: int = 8) -> tuple[list[list[bool]], int]:
-    """Which player solved which, and how many positions were judged."""
+    """Which player solved which, and how many positions were evaluated."""
     evaluators: list[FakeEvaluator] = []
 
     def load(weights: Path, memory: Path | None, threads: int, backend: str) -> FakeEvaluator:
@@ -52,14 +52,14 @@ def solved(problems: list[Problem], *players: PlayerSettings, at_once: int = 8) 
 
 def test_more_nodes_solve_more() -> None:
     problems = [MATES_TWICE, TAKES, AVOIDS]
-    together, judged = solved(problems, QUICK, SLOW)
+    together, evaluated = solved(problems, QUICK, SLOW)
     assert [row[1] for row in together] == [True, True, True]
     assert not together[1][0]
     one_by_one, _ = solved(problems, QUICK, SLOW, at_once=1)
     assert one_by_one == together
     apart = [solved(problems, player) for player in (QUICK, SLOW)]
     assert [[left[0], right[0]] for left, right in zip(apart[0][0], apart[1][0], strict=True)] == together
-    assert judged < apart[0][1] + apart[1][1]
+    assert evaluated < apart[0][1] + apart[1][1]
 
 
 def test_players_with_other_networks_do_not_share_answers() -> None:

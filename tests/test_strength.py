@@ -9,8 +9,8 @@ import pytest
 from fake_evaluator import Client, FakeEvaluator, best_move, even, field, last_info, scattered_preference
 
 from dejavu.engine.match.anchors import AnchorsRun, opponent_elo, row
+from dejavu.engine.match.elo import Results
 from dejavu.engine.match.openings import read_openings
-from dejavu.engine.match.statistics import Results
 from dejavu.engine.search.strength import ANCHORS, STRONGEST, WEAKEST, strength
 
 OPENINGS = Path(__file__).parent / "positions" / "openings.epd"

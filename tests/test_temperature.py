@@ -11,7 +11,7 @@ from dejavu.engine.options import Config
 from dejavu.engine.search.limits import Limits
 from dejavu.engine.search.lines import BestMove, Info
 from dejavu.engine.search.tablebase import Tablebases
-from dejavu.engine.search.temperature import chances, decayed
+from dejavu.engine.search.temperature import decayed, move_probabilities
 from dejavu.engine.uci.session import Session
 
 
@@ -34,10 +34,10 @@ def play(
 
 def test_chances_are_powers_of_the_weights() -> None:
     weights = np.array([0.0, 1.0, 4.0])
-    assert chances(weights, 1.0) == pytest.approx([0, 0.2, 0.8])
-    assert chances(weights, 0.5) == pytest.approx([0, 1 / 17, 16 / 17])
-    assert chances(weights, 1e-3) == pytest.approx([0, 0, 1])
-    assert chances(weights * 1e9, 100.0)[1] == pytest.approx(0.4965, abs=1e-3)
+    assert move_probabilities(weights, 1.0) == pytest.approx([0, 0.2, 0.8])
+    assert move_probabilities(weights, 0.5) == pytest.approx([0, 1 / 17, 16 / 17])
+    assert move_probabilities(weights, 1e-3) == pytest.approx([0, 0, 1])
+    assert move_probabilities(weights * 1e9, 100.0)[1] == pytest.approx(0.4965, abs=1e-3)
 
 
 def test_the_temperature_falls_to_zero_over_the_moves() -> None:

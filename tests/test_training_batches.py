@@ -15,7 +15,7 @@ from dejavu.model.data.dataset import MEMORY, TRAIN, Dataset
 from dejavu.model.inference import load_backbone
 from dejavu.model.neighbours import Retriever
 from dejavu.model.network import Network, Outputs
-from dejavu.model.training.batches import RowOrder, add_neighbours, add_twins, make_batch, mirrored_rows
+from dejavu.model.training.batches import Sampler, add_neighbours, add_twins, make_batch, mirrored_rows
 from dejavu.model.training.losses import losses
 from dejavu.model.training.replicas import Replicas
 from dejavu.model.weights import load_weights
@@ -25,12 +25,12 @@ from dejavu.retrieval.moves import NO_MOVE
 
 def test_rows_depend_on_seed_and_step_alone_and_every_epoch_sees_every_row_once() -> None:
     sources = {"a": np.arange(100), "b": np.arange(100, 130)}
-    order = RowOrder(sources, {"a": 2, "b": 1}, batch=15, seed=3)
-    again = RowOrder(sources, {"a": 2, "b": 1}, batch=15, seed=3)
+    order = Sampler(sources, {"a": 2, "b": 1}, batch=15, seed=3)
+    again = Sampler(sources, {"a": 2, "b": 1}, batch=15, seed=3)
     steps = [order.rows(step) for step in range(10)]
     assert all(np.array_equal(again.rows(step), steps[step]) for step in reversed(range(10)))
     assert sorted(row for rows in steps for row in rows if row < 100) == list(range(100))
-    assert not np.array_equal(RowOrder(sources, {"a": 2, "b": 1}, 15, seed=4).rows(0), steps[0])
+    assert not np.array_equal(Sampler(sources, {"a": 2, "b": 1}, 15, seed=4).rows(0), steps[0])
 
 
 def test_illegal_moves_have_no_part_in_the_policy_loss(data: Path) -> None:
@@ -118,11 +118,11 @@ def test_a_twin_is_the_position_itself_with_the_move_to_play(data: Path, backbon
     taught = add_twins(plain, 0.5, seed=1)
     assert plain.neighbours is not None
     assert taught.neighbours is not None
-    records, places, neighbours = taught.neighbours
-    is_twin = (places[:, 0, 0] >= len(plain.neighbours.records.wdl)).numpy()
+    records, slots, neighbours = taught.neighbours
+    is_twin = (slots[:, 0, 0] >= len(plain.neighbours.records.wdl)).numpy()
     assert 60 < is_twin.sum() < 140
     for i in np.flatnonzero(is_twin):
-        twin = places[i, 0, 0]
+        twin = slots[i, 0, 0]
         assert torch.equal(records.squares[twin], taught.inputs.squares[i])
         assert records.continuations[twin].tolist() == [taught.best[i], *[NO_MOVE] * 7]
         assert neighbours.moves[i, 0, 0] == taught.best[i]

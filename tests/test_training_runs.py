@@ -19,7 +19,7 @@ from training import SCRIPTS, TINY_WORDS, curve, rows_without_times, run_backbon
 from dejavu.model.inference import NetworkEvaluator
 from dejavu.model.training import loop
 from dejavu.model.training.checkpoint import CheckpointError, save_checkpoint
-from dejavu.model.training.loop import Log
+from dejavu.model.training.loop import CsvLog
 
 
 def test_a_run_starts_from_the_weights_of_an_earlier_one(data: Path, backbone: Path, tmp_path: Path) -> None:
@@ -74,10 +74,10 @@ def test_a_run_keeps_the_weights_of_before_its_rate_fell(data: Path, backbone: P
 
 def test_a_run_killed_right_after_it_went_on_loses_nothing_of_its_log(tmp_path: Path) -> None:
     path = tmp_path / "train.csv"
-    first = Log(path, 0, writes=True)
+    first = CsvLog(path, 0, writes=True)
     first.write(step=5, seconds=1.0)
     first.write(step=10, seconds=2.0)
-    goes_on = Log(path, 5, writes=True)
+    goes_on = CsvLog(path, 5, writes=True)
     assert goes_on.seconds == 1.0
     with path.open(newline="") as file:
         assert [row["step"] for row in csv.DictReader(file)] == ["5"]

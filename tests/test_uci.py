@@ -345,8 +345,8 @@ def test_wdl_is_shown_on_demand_and_sums_to_a_thousand(client: Client) -> None:
     assert " wdl " not in last_info(client.go("position startpos", "go nodes 10"))
     line = last_info(client.go("setoption name UCI_ShowWDL value true", "go nodes 30"))
     words = line.split()
-    place = words.index("wdl")
-    assert sum(int(word) for word in words[place + 1 : place + 4]) == 1000
+    index = words.index("wdl")
+    assert sum(int(word) for word in words[index + 1 : index + 4]) == 1000
 
 
 def test_scores_are_for_the_side_to_move(client: Client) -> None:

@@ -99,7 +99,7 @@ def asked(log: Path) -> int:
     return log.read_text(encoding="utf-8").count("go ")
 
 
-def test_positions_below_the_roots_are_judged_and_read_back(whole: Path, tmp_path: Path) -> None:
+def test_positions_below_the_roots_are_labelled_and_read_back(whole: Path, tmp_path: Path) -> None:
     dataset = drawn(whole / "visited.pgn", tmp_path)
     assert len(dataset) == len(dataset.split) > 40
     assert asked(whole / "asked") == len(dataset)
@@ -116,7 +116,7 @@ def test_positions_below_the_roots_are_judged_and_read_back(whole: Path, tmp_pat
     assert not {normal(chess.Board(root)) for root in (BACK_RANK, FORTRESS)} & set(keys)
 
 
-def test_what_the_search_has_proven_needs_no_judgement(whole: Path, tmp_path: Path) -> None:
+def test_what_the_search_has_proven_needs_no_label(whole: Path, tmp_path: Path) -> None:
     dataset = drawn(whole / "visited.pgn", tmp_path)
     keys = set()
     for planes, clock in zip(dataset.planes, dataset.clocks.tolist(), strict=True):
@@ -141,7 +141,7 @@ def test_a_kill_in_the_middle_of_drawing_changes_nothing(
     first, second = lines.splitlines(keepends=True)
     (tmp_path / "visited.pgn.drawn").write_bytes(first + second[: len(second) // 2])
     run(tmp_path, data, weights)
-    for name in ("visited.pgn", "visited.pgn.drawn", "visited.pgn.judged"):
+    for name in ("visited.pgn", "visited.pgn.drawn", "visited.pgn.labels"):
         assert (tmp_path / name).read_bytes() == (whole / name).read_bytes()
 
 
@@ -150,24 +150,24 @@ def test_a_kill_in_the_middle_of_judging_changes_nothing(
 ) -> None:
     shutil.copy(whole / "visited.pgn.drawn", tmp_path)
     words = arguments(tmp_path, data, weights, "late=1")  # half a second a position: time to be killed in
-    judged = tmp_path / "visited.pgn.judged"
+    labelled = tmp_path / "visited.pgn.labels"
     process = subprocess.Popen(
         [sys.executable, str(SCRIPTS / "visit.py"), *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    while not judged.exists() or judged.read_bytes().count(b"\n") < 3:
+    while not labelled.exists() or labelled.read_bytes().count(b"\n") < 3:
         assert process.poll() is None
         time.sleep(0.02)
     process.kill()
     process.wait()
     assert not (tmp_path / "visited.pgn").exists()
-    judged.write_bytes(judged.read_bytes()[:-5])
-    known = judged.read_bytes().count(b"\n")
+    labelled.write_bytes(labelled.read_bytes()[:-5])
+    known = labelled.read_bytes().count(b"\n")
     run(tmp_path, data, weights, f"log={tmp_path / 'asked'}")
     assert (tmp_path / "visited.pgn").read_bytes() == (whole / "visited.pgn").read_bytes()
     assert asked(tmp_path / "asked") == asked(whole / "asked") - known
 
 
-@pytest.mark.parametrize("name", ["judged", "drawn"])
+@pytest.mark.parametrize("name", ["labels", "drawn"])
 @pytest.mark.parametrize("damage", [b"rubbish\n", b"5\n", b'["a", 1, 2, 3, 4]\n', b"\xff\xfe\n"])
 def test_a_damaged_file_gets_one_sentence(
     whole: Path,

@@ -85,9 +85,9 @@ def test_a_flipped_bit_of_a_tensor_is_refused(saved: Path, tmp_path: Path) -> No
     rng = random.Random(4)
     path = tmp_path / "flipped.safetensors"
     header = 8 + int.from_bytes(data[:8], "little")
-    for place in rng.sample(range(header, len(data)), 60):
+    for offset in rng.sample(range(header, len(data)), 60):
         damaged = bytearray(data)
-        damaged[place] ^= 1 << rng.randrange(8)
+        damaged[offset] ^= 1 << rng.randrange(8)
         path.write_bytes(damaged)
         refusal(path)
 
@@ -98,15 +98,15 @@ def test_every_flipped_bit_of_the_header_is_refused(tmp_path: Path) -> None:
     save_weights(path, Network(config, retrieval=False), config, {"command": "a test"})
     data = path.read_bytes()
     with path.open("r+b", buffering=0) as file:
-        for place in range(8 + int.from_bytes(data[:8], "little")):
-            for value in [data[place] ^ 1 << bit for bit in range(8)]:
-                file.seek(place)
+        for offset in range(8 + int.from_bytes(data[:8], "little")):
+            for value in [data[offset] ^ 1 << bit for bit in range(8)]:
+                file.seek(offset)
                 file.write(bytes([value]))
                 with pytest.raises(WeightsError) as caught:
                     read_weights(path)
                 assert "\n" not in str(caught.value)
-            file.seek(place)
-            file.write(data[place : place + 1])
+            file.seek(offset)
+            file.write(data[offset : offset + 1])
     assert read_weights(path)[0].config == config
 
 

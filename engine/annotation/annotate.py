@@ -1,4 +1,4 @@
-"""Games whose every position a teacher judges: its own, begun at random openings, or given ones."""
+"""Games whose every position a teacher labels: its own, begun at random openings, or given ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from dejavu.engine.annotation.games import OwnGames, Task
+from dejavu.engine.annotation.games import GameTask, OwnGames
 from dejavu.engine.annotation.output import Totals, games_done
 from dejavu.engine.annotation.teacher import TeacherSettings
 from dejavu.engine.annotation.workers import answers, workers
@@ -20,7 +20,7 @@ from dejavu.retrieval.progress import progress_bar
 
 @dataclass(frozen=True)
 class AnnotateRun:
-    """What is judged; the same run goes on after the games that are whole in its file."""
+    """What is labelled; the same run goes on after the games that are whole in its file."""
 
     teacher: TeacherSettings
     out: Path
@@ -42,15 +42,15 @@ class AnnotateRun:
     processes: int = field(default_factory=lambda: os.cpu_count() or 1)
     """One teacher each."""
 
-    def tasks_left(self, done: set[str]) -> Iterator[Task]:
+    def tasks_left(self, done: set[str]) -> Iterator[GameTask]:
         """The games that are not in the output yet. Raises GameFileError."""
         for number in map(str, range(1, self.games + 1)):
             if number not in done:
-                yield Task(number)
+                yield GameTask(number)
         for path in self.given:
             for index, text in enumerate(read_games(path), 1):
                 if (where := f"{path}, game {index}") not in done:
-                    yield Task(where, text)
+                    yield GameTask(where, text)
 
 
 def annotate(run: AnnotateRun) -> None:

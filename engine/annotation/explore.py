@@ -1,9 +1,9 @@
-"""The positions that this engine is likeliest to meet after known openings, judged by a stronger engine.
+"""The positions that this engine is likeliest to meet after known openings, labelled by a stronger engine.
 
 A memory pays where it is met. So positions are explored in the order of the chance that a game reaches them: each
 opening is as likely as another, and after its end a move is the teacher's choice half of the time, and as likely as the
-network finds it for the rest. This chance flows from a position to those after it; the likeliest that is not yet judged
-comes next.
+network finds it for the rest. This chance flows from a position to those after it; the likeliest without a label comes
+next.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import chess.pgn
 import numpy as np
 import torch
 
-from dejavu.engine.annotation.judgements import Judgement, Judgements
-from dejavu.engine.annotation.lessons import add_judged, to_text
+from dejavu.engine.annotation.labels import Label, Labels
+from dejavu.engine.annotation.lessons import add_labelled, to_text
 from dejavu.engine.annotation.teacher import Teacher, TeacherSettings
 from dejavu.engine.match.openings import Opening, read_openings
 from dejavu.engine.search.evaluator import Evaluator, priors
@@ -33,7 +33,7 @@ from dejavu.retrieval.atomic import atomic_write
 from dejavu.retrieval.progress import progress_bar
 
 BATCH = 256
-"""Positions the network judges at once; as many are taken from the front of the queue together."""
+"""Positions the network evaluates at once; as many are taken from the front of the queue together."""
 LEAST_CHANCE = 0.02
 """Moves that are less likely are not followed."""
 
@@ -50,7 +50,7 @@ class ExploreRun:
     out: Path
     """PGN file to write."""
     positions: int = 100_000
-    """To judge."""
+    """To label."""
     trust: float = 0.5
     """How often the teacher's move is played."""
     processes: int = field(default_factory=lambda: os.cpu_count() or 1)
@@ -61,7 +61,7 @@ class ExploreRun:
 class ExploreReport:
     """What was explored."""
 
-    judged: int
+    labelled: int
     seconds: float
     lines: int
     openings: int
@@ -71,13 +71,13 @@ class ExploreReport:
 
     def __str__(self) -> str:
         return (
-            f"{self.judged:,} positions judged in {self.seconds:.0f} s, {self.lines:,} lines in {self.out}\n"
+            f"{self.labelled:,} positions labelled in {self.seconds:.0f} s, {self.lines:,} lines in {self.out}\n"
             f"a game after one of {self.openings:,} openings meets {self.met:.1f} of them"
         )
 
 
 @dataclass
-class Place:
+class Candidate:
     """A position that games may reach."""
 
     opening: Opening
@@ -87,7 +87,7 @@ class Place:
     """That a game comes here."""
     flowing: float = 0.0
     """That it comes here and its opening has ended."""
-    judgement: Judgement | None = None
+    label: Label | None = None
     explored: bool = False
     """Whether its chance has flowed on."""
     is_passed: bool = False
@@ -102,11 +102,11 @@ class Place:
 
 @dataclass
 class Exploration:
-    """All places, and which come next."""
+    """All candidates, and which come next."""
 
     trust: float
     """Share of a position's chance that goes to the teacher's move."""
-    places: dict[Packed, Place] = field(default_factory=dict)
+    candidates: dict[Packed, Candidate] = field(default_factory=dict)
     _queue: list[tuple[float, int, Packed]] = field(default_factory=list)
     """(-chance, a number to break ties by, position); stale ones are passed over."""
     _pushed: int = 0
@@ -116,36 +116,36 @@ class Exploration:
         for opening in openings:
             for plies in range(len(opening.moves) + 1):
                 chance = 1 / len(openings)
-                self._add(Place(opening, opening.moves[:plies]), chance, chance * (plies == len(opening.moves)))
+                self._add(Candidate(opening, opening.moves[:plies]), chance, chance * (plies == len(opening.moves)))
 
-    def _add(self, place: Place, chance: float, flowing: float) -> None:
-        key = pack(place.board())
-        known = self.places.setdefault(key, place)
+    def _add(self, candidate: Candidate, chance: float, flowing: float) -> None:
+        key = pack(candidate.board())
+        known = self.candidates.setdefault(key, candidate)
         if not known.explored:
             known.chance += chance
             known.flowing += flowing
             self._pushed += 1
             heapq.heappush(self._queue, (-known.chance, self._pushed, key))
 
-    def next(self, count: int) -> list[Place]:
-        """The likeliest places that were not explored, at most so many; they count as explored from now on."""
-        found: list[Place] = []
+    def next(self, count: int) -> list[Candidate]:
+        """The likeliest candidates that were not explored, at most so many; they count as explored from now on."""
+        found: list[Candidate] = []
         while self._queue and len(found) < count:
             chance, _, key = heapq.heappop(self._queue)
-            place = self.places[key]
-            if not place.explored and place.chance == -chance:
-                place.explored = True
-                found.append(place)
+            candidate = self.candidates[key]
+            if not candidate.explored and candidate.chance == -chance:
+                candidate.explored = True
+                found.append(candidate)
         return found
 
-    def flow(self, place: Place, moves: Sequence[chess.Move], chances: Sequence[float]) -> None:
-        """Let the chance of a judged place flow on over its legal moves, as the network expects them to be played."""
-        if place.judgement is None or not place.flowing:
+    def flow(self, candidate: Candidate, moves: Sequence[chess.Move], chances: Sequence[float]) -> None:
+        """Let the chance of a labelled candidate flow on over its legal moves, as the network expects them."""
+        if candidate.label is None or not candidate.flowing:
             return
         for move, chance in zip(moves, chances, strict=True):
-            chance = (1 - self.trust) * chance + self.trust * (move == place.judgement.best)
+            chance = (1 - self.trust) * chance + self.trust * (move == candidate.label.best)
             if chance >= LEAST_CHANCE:
-                self._add(Place(place.opening, (*place.moves, move)), *[place.flowing * chance] * 2)
+                self._add(Candidate(candidate.opening, (*candidate.moves, move)), *[candidate.flowing * chance] * 2)
 
 
 def expected(evaluator: Evaluator, boards: Sequence[chess.Board]) -> list[tuple[list[chess.Move], list[float]]]:
@@ -161,69 +161,69 @@ def expected(evaluator: Evaluator, boards: Sequence[chess.Board]) -> list[tuple[
     ]
 
 
-def judge_likeliest(
-    exploration: Exploration, evaluator: Evaluator, judgements: Judgements, workers: int, positions: int
+def label_likeliest(
+    exploration: Exploration, evaluator: Evaluator, labels: Labels, workers: int, positions: int
 ) -> None:
-    """Judge so many positions, the likeliest first."""
+    """Label so many positions, the likeliest first."""
     done = 0
     with (
         ThreadPoolExecutor(workers) as pool,
-        progress_bar("judged", "positions", positions) as bar,
+        progress_bar("labelled", "positions", positions) as bar,
     ):
         while done < positions:
-            places = exploration.next(min(BATCH, positions - done))
-            if not places:
+            candidates = exploration.next(min(BATCH, positions - done))
+            if not candidates:
                 break
-            boards = [place.board() for place in places]
-            found = pool.map(judgements.of, boards)
+            boards = [candidate.board() for candidate in candidates]
+            found = pool.map(labels.of, boards)
             replies = expected(evaluator, boards)
-            for place, judgement, (moves, chances) in zip(places, found, replies, strict=True):
-                place.judgement = judgement
-                exploration.flow(place, moves, chances)
+            for candidate, label, (moves, chances) in zip(candidates, found, replies, strict=True):
+                candidate.label = label
+                exploration.flow(candidate, moves, chances)
                 done += 1
                 bar.update()
 
 
 def write_lines(exploration: Exploration, teacher: str, path: Path) -> int:
-    """A game for every line from an opening's start to a judged place that no other line passes; -> games."""
-    judged = {key: place for key, place in exploration.places.items() if place.judgement is not None}
-    for place in judged.values():
-        board = chess.Board(place.opening.fen)
-        for move in place.moves:
-            passed = judged.get(pack(board))
+    """A game for every line from an opening's start to a labelled candidate that no other line passes; -> games."""
+    labelled = {key: candidate for key, candidate in exploration.candidates.items() if candidate.label is not None}
+    for candidate in labelled.values():
+        board = chess.Board(candidate.opening.fen)
+        for move in candidate.moves:
+            passed = labelled.get(pack(board))
             if passed is not None:
                 passed.is_passed = True
             board.push(move)
     games = 0
     with atomic_write(path) as file:
-        for place in judged.values():
-            if not place.is_passed:
-                file.write(to_text(line(place, judged, teacher)).encode())
+        for candidate in labelled.values():
+            if not candidate.is_passed:
+                file.write(to_text(line(candidate, labelled, teacher)).encode())
                 games += 1
     return games
 
 
-def line(place: Place, judged: dict[Packed, Place], teacher: str) -> chess.pgn.Game:
-    """The moves to a place, with what the teacher says on the way."""
+def line(candidate: Candidate, labelled: dict[Packed, Candidate], teacher: str) -> chess.pgn.Game:
+    """The moves to a candidate, with what the teacher says on the way."""
     game = chess.pgn.Game()
     game.headers.update({"Event": "Exploration", "White": teacher, "Black": teacher, "Result": "*"})
-    eco, _, name = place.opening.name.partition(" ")
+    eco, _, name = candidate.opening.name.partition(" ")
     game.headers.update({"ECO": eco, "Opening": name})
-    if place.opening.fen != chess.STARTING_FEN:
-        game.setup(place.opening.fen)
+    if candidate.opening.fen != chess.STARTING_FEN:
+        game.setup(candidate.opening.fen)
     node: chess.pgn.GameNode = game
     board = game.board()
-    for move in (*place.moves, None):
-        here = judged.get(pack(board))
-        best, score = (None, None) if here is None or here.judgement is None else here.judgement
-        node = add_judged(node, best, score, move)
+    for move in (*candidate.moves, None):
+        here = labelled.get(pack(board))
+        best, score = (None, None) if here is None or here.label is None else here.label
+        node = add_labelled(node, best, score, move)
         if move is not None:
             board.push(move)
     return game
 
 
 def explore(run: ExploreRun) -> ExploreReport:
-    """Judge positions, the likeliest first, and write the lines that lead to them.
+    """Label positions, the likeliest first, and write the lines that lead to them.
 
     Raises OpeningError, WeightsError, OutputError, WriteError and TEACHER_ERRORS.
     """
@@ -233,15 +233,15 @@ def explore(run: ExploreRun) -> ExploreReport:
     evaluator = NetworkEvaluator.load(run.weights, None, threads=1)
     run.out.parent.mkdir(parents=True, exist_ok=True)
     teachers = [Teacher(run.teacher) for _ in range(run.processes)]
-    judgements = Judgements(run.out.with_name(run.out.name + ".judged"), teachers)
+    labels = Labels(run.out.with_name(run.out.name + ".labels"), teachers)
     teachers[0].start()
     exploration = Exploration(run.trust)
     exploration.begin(openings)
     try:
-        judge_likeliest(exploration, evaluator, judgements, run.processes, run.positions)
+        label_likeliest(exploration, evaluator, labels, run.processes, run.positions)
     finally:
-        judgements.close()
+        labels.close()
     lines = write_lines(exploration, teachers[0].name, run.out)
-    judged = sum(place.judgement is not None for place in exploration.places.values())
-    chance = sum(place.chance for place in exploration.places.values() if place.explored)
-    return ExploreReport(judged, time.monotonic() - began, lines, len(openings), chance, run.out)
+    labelled = sum(candidate.label is not None for candidate in exploration.candidates.values())
+    chance = sum(candidate.chance for candidate in exploration.candidates.values() if candidate.explored)
+    return ExploreReport(labelled, time.monotonic() - began, lines, len(openings), chance, run.out)

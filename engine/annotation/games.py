@@ -1,4 +1,4 @@
-"""Games whose every position the teacher judges: its own, and given ones."""
+"""Games whose every position the teacher labels: its own, and given ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import chess
 import chess.engine
 import chess.pgn
 
-from dejavu.engine.annotation.lessons import add_judged, to_text
+from dejavu.engine.annotation.lessons import add_labelled, to_text
 from dejavu.engine.annotation.teacher import TEACHER_ERRORS, Teacher, Verdict
 from dejavu.engine.match.adjudication import Resigning, ResignRule
 from dejavu.engine.match.openings import Opening
@@ -42,7 +42,7 @@ class OwnGames:
 
 
 @dataclass(frozen=True)
-class Task:
+class GameTask:
     """A game to play, or to label where there is a text."""
 
     where: str
@@ -51,7 +51,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Answer:
+class GameAnswer:
     """What became of a task."""
 
     text: str = ""
@@ -99,16 +99,16 @@ def write_moves(game: chess.pgn.Game, teacher: Teacher, next_move: NextMove, cla
     board = game.board()
     node: chess.pgn.GameNode = game
     while True:
-        verdict = teacher.judge(board, game, claim_draw)
+        verdict = teacher.evaluate(board, game, claim_draw)
         move = next_move(board, verdict)
         if move is None:
             node.set_eval(verdict.score)
             return len(board.move_stack) + 1
-        node = add_judged(node, verdict.best, verdict.score, move)
+        node = add_labelled(node, verdict.best, verdict.score, move)
         board.push(move)
 
 
-def own_game(number: str, teacher: Teacher, own: OwnGames) -> Answer:
+def own_game(number: str, teacher: Teacher, own: OwnGames) -> GameAnswer:
     """Play a game that depends on the seed and its number only, whoever plays it and when."""
     opening = own.openings[(int(number) - 1) % len(own.openings)]
     game = chess.pgn.Game()
@@ -120,15 +120,15 @@ def own_game(number: str, teacher: Teacher, own: OwnGames) -> Answer:
     game.headers.update(Result=moves.result, Termination=moves.termination)
     if match := re.fullmatch(r"(?:([A-E]\d\d) )?(.+)", opening.name.strip()):
         game.headers.update({"ECO": match[1], "Opening": match[2]} if match[1] else {"Opening": match[2]})
-    return Answer(to_text(game), "", moves.result, positions, moves.random_moves)
+    return GameAnswer(to_text(game), "", moves.result, positions, moves.random_moves)
 
 
-def labelled_game(task: Task, teacher: Teacher) -> Answer:
+def labelled_game(task: GameTask, teacher: Teacher) -> GameAnswer:
     """Label every position of a given game; BrokenGameError where training could not read it."""
     read_game(task.text)
     given = chess.pgn.read_game(io.StringIO(task.text))
     if given is None or given.next() is None:
-        return Answer()
+        return GameAnswer()
     game = chess.pgn.Game(given.headers)
     moves = iter(given.mainline_moves())
     positions = write_moves(game, teacher, lambda *_: next(moves, None), claim_draw=False)
@@ -136,18 +136,18 @@ def labelled_game(task: Task, teacher: Teacher) -> Answer:
     # The parser takes any text for a result, but as the last word of the moves it has to be one.
     result = result if result in RESULTS else "*"
     game.headers.update({"Result": result, "Annotator": teacher.name, SOURCE_TAG: task.where})
-    return Answer(to_text(game), "", result, positions)
+    return GameAnswer(to_text(game), "", result, positions)
 
 
-def answer(task: Task, teacher: Teacher, own: OwnGames) -> Answer:
+def answer(task: GameTask, teacher: Teacher, own: OwnGames) -> GameAnswer:
     """Do a task; a teacher that fails is started anew once, then the game is given up."""
     problem = ""
     for _ in range(2):
         try:
             return labelled_game(task, teacher) if task.text else own_game(task.where, teacher, own)
         except BrokenGameError as error:
-            return Answer(problem=f"broken: {task.where}: {error}")
+            return GameAnswer(problem=f"broken: {task.where}: {error}")
         except TEACHER_ERRORS as error:
             where = task.where if task.text else f"game {task.where}"
             problem = f"lost: {where}: the teacher failed twice: {error or 'no answer'}"
-    return Answer(problem=problem)
+    return GameAnswer(problem=problem)

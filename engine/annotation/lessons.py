@@ -7,7 +7,7 @@ import chess.engine
 import chess.pgn
 
 
-def add_judged(
+def add_labelled(
     node: chess.pgn.GameNode, best: chess.Move | None, score: chess.engine.PovScore | None, played: chess.Move | None
 ) -> chess.pgn.GameNode:
     """Add what is said of the position at `node`, and the move played there; -> the node after that.

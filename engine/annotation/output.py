@@ -10,7 +10,7 @@ from pathlib import Path
 
 import chess.pgn
 
-from dejavu.engine.annotation.games import RESULTS, SOURCE_TAG, Answer
+from dejavu.engine.annotation.games import RESULTS, SOURCE_TAG, GameAnswer
 from dejavu.model.data.game_files import name_broken
 from dejavu.model.data.games import split_games
 
@@ -57,7 +57,7 @@ class Totals:
         self.positions = self.moves = self.random_moves = 0
         self.problems: list[str] = []
 
-    def add(self, done: Answer) -> None:
+    def add(self, done: GameAnswer) -> None:
         if done.problem:
             self.problems.append(done.problem)
         elif done.text:

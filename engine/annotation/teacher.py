@@ -1,4 +1,4 @@
-"""The teacher: a UCI engine that judges positions."""
+"""The teacher: a UCI engine that evaluates positions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TEACHER_ERRORS = (*ENGINE_ERRORS, OSError)
 
 @dataclass(frozen=True)
 class TeacherSettings:
-    """Which engine judges, and how long."""
+    """Which engine labels, and how long."""
 
     command: tuple[str, ...]
     options: Mapping[str, str]
@@ -67,7 +67,7 @@ class Teacher:
     def close(self) -> None:
         self._engine.close()
 
-    def judge(self, board: chess.Board, game: object, claim_draw: bool) -> Verdict:
+    def evaluate(self, board: chess.Board, game: object, claim_draw: bool) -> Verdict:
         """Best move and evaluation of a position of `game`; the teacher forgets all between games.
 
         Raises TEACHER_ERRORS.

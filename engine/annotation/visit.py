@@ -1,7 +1,7 @@
-"""The positions that this engine's searches look at, judged by a stronger engine, to train on them.
+"""The positions that this engine's searches look at, labelled by a stronger engine, to train on them.
 
 A search tries moves that nobody plays, and sees what no game holds; there the network is wrong more often than in
-games. Positions of training games are searched for a few nodes each, and some of every tree are drawn and judged.
+games. Positions of training games are searched for a few nodes each, and some of every tree are drawn and labelled.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import chess.pgn
 import numpy as np
 import torch
 
-from dejavu.engine.annotation.judgements import Judgement, Judgements, whole_lines
-from dejavu.engine.annotation.lessons import add_judged, to_text
+from dejavu.engine.annotation.labels import Label, Labels, whole_lines
+from dejavu.engine.annotation.lessons import add_labelled, to_text
 from dejavu.engine.annotation.teacher import Teacher, TeacherSettings
 from dejavu.engine.match.batch import SharedPlayer, play_together
 from dejavu.engine.match.pace import Pace
@@ -38,7 +38,7 @@ from dejavu.retrieval.progress import followed, print_above, progress_bar
 
 @dataclass(frozen=True)
 class VisitRun:
-    """What is searched and judged; the same run goes on after a kill."""
+    """What is searched and labelled; the same run goes on after a kill."""
 
     data: Path
     """Data set whose training games are searched."""
@@ -48,7 +48,7 @@ class VisitRun:
     sources: Sequence[str] = ("",)
     """Parts of the names of the game files, which have their turns."""
     positions: int = 200_000
-    """To judge."""
+    """To label."""
     search_nodes: int = 64
     """Of each search."""
     draw: int = 28
@@ -64,14 +64,14 @@ class VisitRun:
 
 @dataclass(frozen=True)
 class VisitReport:
-    """What was judged."""
+    """What was labelled."""
 
-    judged: int
+    labelled: int
     seconds: float
     out: Path
 
     def __str__(self) -> str:
-        return f"{self.judged:,} positions judged in {self.seconds:.0f} s, in {self.out}"
+        return f"{self.labelled:,} positions labelled in {self.seconds:.0f} s, in {self.out}"
 
 
 def roots(dataset: Dataset, sources: Sequence[str], seed: int) -> Iterator[int]:
@@ -120,17 +120,17 @@ def draw(run: VisitRun, path: Path) -> list[chess.Board]:
     return [chess.Board(fen) for fen in islice(fens, run.positions)]
 
 
-def as_game(board: chess.Board, judgement: Judgement, teacher: str) -> chess.pgn.Game:
+def as_game(board: chess.Board, label: Label, teacher: str) -> chess.pgn.Game:
     """A game of one move, the teacher's."""
     game = chess.pgn.Game()
     game.headers.update({"Event": "Visited by searches", "White": teacher, "Black": teacher, "Result": "*"})
     game.setup(board)
-    add_judged(game, judgement.best, judgement.score, None)
+    add_labelled(game, label.best, label.score, None)
     return game
 
 
 def visit(run: VisitRun) -> VisitReport:
-    """Search, draw, judge and write.
+    """Search, draw, label and write.
 
     Raises DatasetError, PlayerError, OutputError, WriteError and TEACHER_ERRORS.
     """
@@ -138,18 +138,18 @@ def visit(run: VisitRun) -> VisitReport:
     began = time.monotonic()
     run.out.parent.mkdir(parents=True, exist_ok=True)
     teachers = [Teacher(run.teacher) for _ in range(run.processes)]
-    judgements = Judgements(run.out.with_name(run.out.name + ".judged"), teachers)
+    labels = Labels(run.out.with_name(run.out.name + ".labels"), teachers)
     games: list[str] = []
     try:
         teachers[0].start()
         boards = draw(run, run.out.with_name(run.out.name + ".drawn"))
         with ThreadPoolExecutor(run.processes) as pool:
-            found = pool.map(judgements.of, boards)
-            bar = followed(found, "judged", "positions", len(boards))
-            for board, judgement in zip(boards, bar, strict=True):
-                if judgement is not None:
-                    games.append(to_text(as_game(board, judgement, teachers[0].name)))
+            found = pool.map(labels.of, boards)
+            bar = followed(found, "labelled", "positions", len(boards))
+            for board, label in zip(boards, bar, strict=True):
+                if label is not None:
+                    games.append(to_text(as_game(board, label, teachers[0].name)))
     finally:
-        judgements.close()
+        labels.close()
     write_text(run.out, "".join(games))
     return VisitReport(len(games), time.monotonic() - began, run.out)

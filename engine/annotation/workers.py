@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 
-from dejavu.engine.annotation.games import Answer, OwnGames, Task, answer
+from dejavu.engine.annotation.games import GameAnswer, GameTask, OwnGames, answer
 from dejavu.engine.annotation.teacher import TEACHER_ERRORS, Teacher, TeacherSettings
 
 STOP_SECONDS = 5.0
@@ -77,7 +77,7 @@ def receive(connection: Connection) -> object:
     return message
 
 
-def answers(tasks: Iterator[Task], connections: list[Connection]) -> Iterator[Answer]:
+def answers(tasks: Iterator[GameTask], connections: list[Connection]) -> Iterator[GameAnswer]:
     """Hand out the tasks, and give the answers as they come."""
     busy = []
     for connection in connections:
@@ -92,5 +92,5 @@ def answers(tasks: Iterator[Task], connections: list[Connection]) -> Iterator[An
                 busy.remove(connection)
             else:
                 connection.send(task)
-            assert isinstance(done, Answer)
+            assert isinstance(done, GameAnswer)
             yield done

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dejavu.engine.match.elo import Results, elo_difference, score_interval
 from dejavu.engine.match.openings import Opening, read_openings
 from dejavu.engine.match.players import parse_player
 from dejavu.engine.match.run import Match
 from dejavu.engine.match.schedule import schedule
-from dejavu.engine.match.statistics import Results, elo_difference, score_interval
 from dejavu.engine.match.tournament import Tournament
 from dejavu.engine.search.strength import ANCHORS, Strength
 

@@ -1,6 +1,6 @@
 """Many games of Dejavu against Dejavu in one process: the searches of all games share one evaluator a player.
 
-Each step, every search under way gathers its leaves, and the leaves of all searches of a player are judged together:
+Each step, every search under way gathers its leaves, and the leaves of all searches of a player are evaluated together:
 on few cores, or on a GPU, the cheapest way to the difference between two sets of options. Moves are limited by nodes;
 nothing here can be late, crash or be silent on its own.
 """
@@ -41,7 +41,7 @@ filled by the other games."""
 
 
 class SharedPlayer:
-    """One player of all games: its options, and the evaluator that judges for all its searches."""
+    """One player of all games: its options, and the evaluator of all its searches."""
 
     def __init__(self, settings: PlayerSettings, say: Callable[[str], None], load: EvaluatorFactory) -> None:
         """`say` gets what it complains of, once. Raises PlayerError for a player that cannot play so."""
@@ -74,7 +74,7 @@ class SharedPlayer:
             self._said.add(text)
             self._say(f"{self._name}: {text}")
 
-    def judge(self, leaves: Sequence[Leaf]) -> list[Expansion]:
+    def evaluate(self, leaves: Sequence[Leaf]) -> list[Expansion]:
         """The evaluator's answers to leaves of any searches. Raises PlayerError if they cannot be used."""
         if not leaves:
             return []
@@ -149,7 +149,7 @@ def play_together(games: Iterable[G], at_once: int) -> Iterator[G]:
             running += islice(waiting, 1)
         for player in dict.fromkeys(game.player for game, _ in asked):
             own = [(game, batch) for game, batch in asked if game.player is player]
-            answers = iter(player.judge([leaf for _, batch in own for leaf in batch.leaves]))
+            answers = iter(player.evaluate([leaf for _, batch in own for leaf in batch.leaves]))
             for game, batch in own:
                 game.settle(batch, [next(answers) for _ in batch.leaves])
         running = [game for game, _ in reversed(asked)]

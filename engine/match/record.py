@@ -16,10 +16,10 @@ from pathlib import Path
 import chess
 import chess.engine
 
+from dejavu.engine.match.elo import Results, game_result, pair_result
 from dejavu.engine.match.openings import Opening
 from dejavu.engine.match.players import Answer
 from dejavu.engine.match.schedule import ScheduledGame
-from dejavu.engine.match.statistics import Results, game_result, pair_result
 from dejavu.retrieval.atomic import append
 from dejavu.retrieval.text import plain
 

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from dejavu.engine.match.elo import Estimate, Results, Sprt, estimate
 from dejavu.engine.match.players import FAILURES
 from dejavu.engine.match.record import PlayedGame, results
-from dejavu.engine.match.statistics import Estimate, Results, Sprt, estimate
 
 
 def _ratio(a: float, b: float) -> str:

@@ -12,12 +12,12 @@ from typing import Any
 
 from dejavu.engine.match.adjudication import Rules
 from dejavu.engine.match.batch import run_batched
+from dejavu.engine.match.elo import Results, Sprt, SprtError
 from dejavu.engine.match.openings import OpeningError, read_openings
 from dejavu.engine.match.players import PlayerError, PlayerSettings
 from dejavu.engine.match.record import PlayedGame, Record, RecordError, read_games, results
 from dejavu.engine.match.report import as_json, full_report, score_line
 from dejavu.engine.match.schedule import schedule
-from dejavu.engine.match.statistics import Results, Sprt, SprtError
 from dejavu.engine.match.tournament import Tournament, check_players, run
 
 STANDING_GAMES = 20

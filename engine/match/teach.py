@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dejavu.engine.annotation.lessons import add_judged, to_text
+from dejavu.engine.annotation.lessons import add_labelled, to_text
 from dejavu.engine.options import Config
 from dejavu.engine.search.limits import Limits
 from dejavu.engine.search.lines import BestMove
@@ -131,7 +131,7 @@ def lesson(dataset: Dataset, row: int) -> str:
     game = chess.pgn.Game()
     board = unpack(dataset.planes[row], int(dataset.clocks[row]))
     game.setup(board)
-    add_judged(game, index_to_move(int(dataset.best[row]), board), None, None)
+    add_labelled(game, index_to_move(int(dataset.best[row]), board), None, None)
     return to_text(game)
 
 

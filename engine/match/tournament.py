@@ -10,11 +10,11 @@ from datetime import datetime, timezone
 import chess
 
 from dejavu.engine.match.adjudication import Rules
+from dejavu.engine.match.elo import Sprt
 from dejavu.engine.match.game import Outcome, play
 from dejavu.engine.match.players import Player, PlayerError, PlayerSettings
 from dejavu.engine.match.record import PlayedGame, Record, results, to_pgn
 from dejavu.engine.match.schedule import ScheduledGame
-from dejavu.engine.match.statistics import Sprt
 
 
 @dataclass(frozen=True)

@@ -87,16 +87,16 @@ def play_endings(run: EndingsRun) -> Iterator[EndingReport]:
         if len(sides) != 2 or any(side[:1] != "K" or set(side[1:]) - set("QRBNP") for side in sides):
             raise EndingsError(f"'{ending}' is not an ending such as KQvK")
     attacking = PlayerSettings("the attacker", run.attacker, Pace(movetime=run.movetime / 1000), run.options)
-    judging, defending = (PlayerSettings("the defender", run.defender, pace) for pace in (VERDICT, DEFENCE))
+    verdict_settings, defending = (PlayerSettings("the defender", run.defender, pace) for pace in (VERDICT, DEFENCE))
     with (
         ExternalEngine(attacking, PATIENCE) as attacker,
-        ExternalEngine(judging, PATIENCE) as judge,
+        ExternalEngine(verdict_settings, PATIENCE) as referee,
         ExternalEngine(defending, PATIENCE) as defender,
     ):
-        for engine in (attacker, judge, defender):
+        for engine in (attacker, referee, defender):
             engine.start()
         for ending in run.endings:
-            boards = won_positions(ending, run.games, judge, random.Random(f"{ending} {run.seed}"))
+            boards = won_positions(ending, run.games, referee, random.Random(f"{ending} {run.seed}"))
             games = (play_out(board, attacker, defender) for board in boards)
             yield EndingReport(ending, list(followed(games, ending, "games", run.games)))
 
@@ -113,11 +113,11 @@ def random_position(ending: str, rng: random.Random) -> chess.Board:
             return board
 
 
-def won_positions(ending: str, count: int, judge: ExternalEngine, rng: random.Random) -> Iterator[chess.Board]:
+def won_positions(ending: str, count: int, referee: ExternalEngine, rng: random.Random) -> Iterator[chess.Board]:
     """Random positions that the defender gives up as lost."""
     while count:
         board = random_position(ending, rng)
-        score = judge.play(board, ending).score
+        score = referee.play(board, ending).score
         if score is not None and score.score(mate_score=100_000) >= WON_CENTIPAWNS:
             count -= 1
             yield board

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dejavu.engine.match.adjudication import DrawRule, ResignRule
+from dejavu.engine.match.elo import Sprt
 from dejavu.engine.match.run import MatchError
-from dejavu.engine.match.statistics import Sprt
 
 
 def draw_rule(given: Sequence[str] | None) -> DrawRule | None:

@@ -19,7 +19,7 @@ import chess.svg
 
 from dejavu.engine.pages.parts import document
 from dejavu.engine.seeing.review import Moment, Review
-from dejavu.engine.seeing.words import LINE_PLIES, judgement, remembered_from
+from dejavu.engine.seeing.words import LINE_PLIES, evaluation, remembered_from
 from dejavu.model.chess.encoding import index_to_move
 from dejavu.model.explanation import Explanation
 from dejavu.model.similar import Similar
@@ -100,7 +100,7 @@ def summary(review: Review) -> str:
 def move_lines(review: Review) -> list[str]:
     """A line for every move that the engine would not have played."""
     return [
-        f"{numbered(moment)}: {moment.judgement.words(moment.board.turn)}, the engine would have played "
+        f"{numbered(moment)}: {moment.evaluation.words(moment.board.turn)}, the engine would have played "
         f"{moment.board.san(moment.other_move)}, for {moment.lost:.0%} of a point more"
         for moment in review.moments
         if moment.other_move is not None
@@ -118,7 +118,7 @@ def _curve(review: Review) -> str:
     """White's expected points, move by move."""
     moments = review.moments
     step = _WIDTH / max(1, len(moments) - 1)
-    heights = [_HEIGHT * (1 - moment.judgement.white_score(moment.board.turn)) for moment in moments]
+    heights = [_HEIGHT * (1 - moment.evaluation.white_score(moment.board.turn)) for moment in moments]
     points = " ".join(f"{place * step:.1f},{height:.1f}" for place, height in enumerate(heights))
     marks = "".join(
         f'<path class="great" d="M{place * step:.1f} {heights[place]:.1f}h0"/>'
@@ -160,8 +160,8 @@ def _moment(review: Review, place: int) -> dict[str, Any]:
     found: dict[str, Any] = {
         "fen": board.board_fen(),
         "title": "The end of the game" if moment.played is None else numbered(moment),
-        "score": moment.judgement.words(board.turn),
-        "line": board.variation_san(moment.judgement.line[:LINE_PLIES]).replace(". ", "."),
+        "score": moment.evaluation.words(board.turn),
+        "line": board.variation_san(moment.evaluation.line[:LINE_PLIES]).replace(". ", "."),
         "similar": [_similar(item, board) for item in moment.similar],
     }
     if moment.played is not None:
@@ -203,7 +203,7 @@ def _similar(item: Similar, asked: chess.Board) -> dict[str, Any]:
         "fen": item.board(asked).board_fen(),
         "move": next((move.uci() for move in item.moves(asked)), ""),
         "line": item.line(asked, LINE_PLIES),
-        "score": judgement(item, asked),
+        "score": evaluation(item, asked),
         "game": str(GameName.parse(item.game)),
         "difference": item.difference,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from dejavu.model.remembered import Chances
+from dejavu.model.remembered import Wdl
 from dejavu.retrieval.names import GameName
 
 STYLE = """
@@ -34,7 +34,7 @@ def document(title: str, style: str, body: str, policy: str = "") -> str:
 """
 
 
-def chances(wdl: Chances) -> str:
+def wdl_text(wdl: Wdl) -> str:
     """Win / draw / loss in per cent."""
     return " / ".join(f"{share:.0%}" for share in wdl)
 

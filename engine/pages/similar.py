@@ -8,8 +8,8 @@ from html import escape
 import chess
 import chess.svg
 
-from dejavu.engine.pages.parts import chances, document, game_name
-from dejavu.engine.seeing.words import LINE_PLIES, judgement
+from dejavu.engine.pages.parts import document, game_name, wdl_text
+from dejavu.engine.seeing.words import LINE_PLIES, evaluation
 from dejavu.model.similar import Similar
 
 _ARROW = "#b45309cc"
@@ -35,10 +35,12 @@ def _svg(board: chess.Board, asked: chess.Board, arrows: list[chess.svg.Arrow]) 
 def _card(item: Similar, asked: chess.Board, memories: Sequence[str]) -> str:
     moves = item.moves(asked)
     arrows = [chess.svg.Arrow(move.from_square, move.to_square, color=_ARROW) for move in moves[:1]]
-    judged = f"{judgement(item, asked)}, {chances(item.wdl)} win / draw / loss" if item.is_judged else "not judged"
+    evaluated = "not evaluated"
+    if item.is_evaluated:
+        evaluated = f"{evaluation(item, asked)}, {wdl_text(item.wdl)} win / draw / loss"
     source = f"<br>{escape(memories[item.memory])}" if len(memories) > 1 else ""
     return f"""<article>{_svg(item.board(asked), asked, arrows)}
 <p><b>{escape(item.line(asked, LINE_PLIES)) or "nothing was played"}</b>
-<p>{judged}
+<p>{evaluated}
 <p class="quiet">{game_name(item.game)}<br>difference {item.difference}, distance {item.distance:.0f}{source}</article>
 """

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dejavu.engine.match.statistics import elo_difference, score_interval
+from dejavu.engine.match.elo import elo_difference, score_interval
 from dejavu.engine.scorecard.measure import (
     DEJAVU,
     DEJAVU_NODES,

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavu.engine.options import Config
-from dejavu.engine.search.clock import Pace
+from dejavu.engine.search.clock import BatchPace
 from dejavu.engine.search.endings import Endings
 from dejavu.engine.search.evaluator import EvaluationCache, Evaluator
 from dejavu.engine.search.search import Search
@@ -83,21 +83,21 @@ def grow(evaluator: Evaluator, fen: str, nodes: int, config: Config) -> Tree:
     task = Task(tree, 0, board, (), list(board.legal_moves), nodes, 2**40, stoppers, wait_for_stop=False)
     silent = _ignore
     cache, tables = EvaluationCache(0), Tablebases("", silent)
-    Search(task, evaluator, cache, tables, Endings(), config, Pace(), Signals(), silent, silent).run()
+    Search(task, evaluator, cache, tables, Endings(), config, BatchPace(), Signals(), silent, silent).run()
     return tree
 
 
 def cost(evaluator: Evaluator, fens: Sequence[str], nodes: int, config: Config) -> Cost:
-    """Search the positions, then let the evaluator judge the same batches once more."""
+    """Search the positions, then let the evaluator evaluate the same batches once more."""
     recording = RecordingEvaluator(evaluator)
     began = time.perf_counter()
     done = sum(grow(recording, fen, nodes, config).visits[0] for fen in fens)
     searched = time.perf_counter()
     for planes, clocks in recording.batches:
         evaluator.evaluate(planes, clocks)
-    judged = time.perf_counter()
+    repeated = time.perf_counter()
     evaluated = sum(len(planes) for planes, _ in recording.batches)
-    return Cost(done, searched - began, evaluated, judged - searched)
+    return Cost(done, searched - began, evaluated, repeated - searched)
 
 
 def _ignore(_: object) -> None:

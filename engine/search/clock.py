@@ -35,7 +35,7 @@ class Budget:
     """True if unspent time stays on our clock, so that stopping early is worth something."""
 
 
-class Pace:
+class BatchPace:
     """How long minibatches take on this machine just now."""
 
     FORGETTING = 0.8

@@ -157,10 +157,10 @@ class Endings:
         attacker, defender = board.king(piece.color), board.king(not piece.color)
         assert attacker is not None
         assert defender is not None
-        place = attacker ^ flip, defender ^ flip, square ^ flip
+        index = attacker ^ flip, defender ^ flip, square ^ flip
         table = self._solved[piece.piece_type]
         attacks = board.turn == piece.color
-        plies = int(table.wins[place] if attacks else table.losses[place])
+        plies = int(table.wins[index] if attacks else table.losses[index])
         if plies == (0 if attacks else NOT_LOST):
             return 0, 0
         if board.halfmove_clock + plies > 100:

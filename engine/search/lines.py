@@ -69,32 +69,32 @@ def mate_in(tree: Tree, child: int) -> int | None:
     return (plies + 2) // 2 if proof == WON else -((plies + 1) // 2)
 
 
-def ranked_places(tree: Tree, root: int, draw_score: float) -> list[int]:
-    """Places of the visited moves among the edges of `root`, the best first; an unvisited one, too, if it leads."""
+def ranked_edges(tree: Tree, root: int, draw_score: float) -> list[int]:
+    """Indices of the visited moves among the edges of `root`, the best first; an unvisited one, too, if it leads."""
     children = tree.ranked_children(root, draw_score)
-    places = [tree.edge[child] - tree.first_edge[root] for child in children]
+    indices = [tree.edge[child] - tree.first_edge[root] for child in children]
     unvisited = len(children) < tree.edge_count[root]
     if unvisited and (not children or tree.proof[children[0]] == LOST):
         # Anything unseen is better than a proven loss. It may have a node, whose evaluation `stop` has overtaken.
         nodes = tree.children[root]
-        return [next((place for place, child in enumerate(nodes) if not tree.visits[child]), len(nodes)), *places]
-    return places
+        return [next((index for index, child in enumerate(nodes) if not tree.visits[child]), len(nodes)), *indices]
+    return indices
 
 
-def variations(tree: Tree, root: int, board: chess.Board, places: Sequence[int], config: Config) -> list[Line]:
-    """The lines of the root moves at `places` among the edges of `root`, which has `board`."""
+def variations(tree: Tree, root: int, board: chess.Board, indices: Sequence[int], config: Config) -> list[Line]:
+    """The lines of the root moves at `indices` among the edges of `root`, which has `board`."""
     children = tree.children[root]
     return [
-        _line(tree, children[place], board, config)
-        if place < len(children) and tree.visits[children[place]]
-        else _unseen(tree, root, place, board, config)
-        for place in places
+        _line(tree, children[index], board, config)
+        if index < len(children) and tree.visits[children[index]]
+        else _unseen(tree, root, index, board, config)
+        for index in indices
     ]
 
 
-def _unseen(tree: Tree, root: int, place: int, board: chess.Board, config: Config) -> Line:
+def _unseen(tree: Tree, root: int, index: int, board: chess.Board, config: Config) -> Line:
     """A root move without a visit; its score is the root's own evaluation."""
-    move = index_to_move(tree.edge_move[tree.first_edge[root] + place], board)
+    move = index_to_move(tree.edge_move[tree.first_edge[root] + index], board)
     q, draw = -value(tree, root), tree.draw_sum[root] / tree.visits[root]
     return Line((move.uci(),), score(q, draw, config), None, win_draw_loss(q, draw))
 

@@ -32,10 +32,10 @@ def move_stats(tree: Tree, root: int, board: chess.Board, own_value: OwnValue, c
     root_q = own_q + config.draw_score * own_draw
     urgency = root_q - config.fpu_value * math.sqrt(tree.visited_policy[root])
     rows: list[tuple[int, float, str]] = []
-    for place in range(tree.edge_count[root]):
-        child = tree.children[root][place] if place < len(tree.children[root]) else NO_NODE
-        move = index_to_move(tree.edge_move[first + place], board)
-        prior = tree.edge_prior[first + place]
+    for index in range(tree.edge_count[root]):
+        child = tree.children[root][index] if index < len(tree.children[root]) else NO_NODE
+        move = index_to_move(tree.edge_move[first + index], board)
+        prior = tree.edge_prior[first + index]
         n = tree.visits[child] if child != NO_NODE else 0
         in_flight = tree.in_flight[child] if child != NO_NODE else 0
         q, wdl, v, proof = urgency, "", None, UNPROVEN

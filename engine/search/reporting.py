@@ -9,8 +9,8 @@ import chess
 
 from dejavu.engine.options import Config
 from dejavu.engine.search.evaluator import EvaluationCache
-from dejavu.engine.search.lines import Info, ranked_places, variations
-from dejavu.engine.search.stoppers import Progress
+from dejavu.engine.search.lines import Info, ranked_edges, variations
+from dejavu.engine.search.stoppers import SearchState
 from dejavu.engine.search.tablebase import Tablebases
 from dejavu.engine.search.tree import NO_NODE, Tree
 
@@ -48,7 +48,7 @@ class Reporter:
         """Whether the latest line is too recent for another."""
         return time.perf_counter() - self._reported_at < QUIET_SECONDS
 
-    def is_due(self, progress: Progress, best_child: int) -> bool:
+    def is_due(self, progress: SearchState, best_child: int) -> bool:
         """Whether there is news, or has been silence for long."""
         since = time.perf_counter() - self._reported_at
         return since >= REPORT_SECONDS or self._reported != (_depth(progress), best_child)
@@ -58,17 +58,17 @@ class Reporter:
         tree: Tree,
         root: int,
         board: chess.Board,
-        progress: Progress,
+        progress: SearchState,
         best_child: int,
         move_stats: tuple[str, ...],
         drawn: int | None,
     ) -> Info:
-        """Report the best moves of `root`, where `board` is; a place among its edges that was drawn comes first."""
+        """Report the best moves of `root`, where `board` is; an index among its edges that was drawn comes first."""
         config = self._config
-        places = ranked_places(tree, root, config.draw_score)
+        indices = ranked_edges(tree, root, config.draw_score)
         if drawn is not None:
-            places = [drawn, *(place for place in places if place != drawn)]
-        places = places[: config.multi_pv]
+            indices = [drawn, *(index for index in indices if index != drawn)]
+        indices = indices[: config.multi_pv]
         used = tree.bytes + len(self._cache) * self._cache.ENTRY_BYTES
         info = Info(
             depth=_depth(progress),
@@ -78,7 +78,7 @@ class Reporter:
             nodes_per_second=int(progress.playouts / max(progress.searching, 1e-3)),
             hash_permille=min(1000, 1000 * used // (config.hash_megabytes * 2**20)),
             tablebase_hits=self._tablebases.hits - self._tablebase_hits,
-            lines=tuple(variations(tree, root, board, places, config)),
+            lines=tuple(variations(tree, root, board, indices, config)),
             move_stats=move_stats,
         )
         self._reported_at = time.perf_counter()
@@ -87,6 +87,6 @@ class Reporter:
         return info
 
 
-def _depth(progress: Progress) -> int:
+def _depth(progress: SearchState) -> int:
     """Average depth of the visits, which is at least 1 for people."""
     return max(1, int(progress.depth))

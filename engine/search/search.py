@@ -2,15 +2,15 @@
 
     1 gather     walk down by PUCT to a minibatch of leaves, each walk leaving virtual visits behind
     2 expand     leaves known by the rules, the tablebases or the cache are finished at once
-    3 evaluate   the network judges the rest together
+    3 evaluate   the network evaluates the rest together
     4 back up    values go up to the root, virtual visits are taken back
     5 report     info lines; a stopper may end the search
 
-While the network judges one minibatch, the next is gathered. The formulas are lc0's: PUCT with cpuct growing with
+While the network evaluates one minibatch, the next is gathered. The formulas are lc0's: PUCT with cpuct growing with
 visits, first-play urgency by reduction, softmax temperature, collisions.
 
-`Search.run` does all of it. Many searches can also share one evaluator: whoever drives them calls `gather`, judges the
-leaves, and hands the answers to `settle`.
+`Search.run` does all of it. Many searches can also share one evaluator: whoever drives them calls `gather`, evaluates
+the leaves, and hands the answers to `settle`.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ import chess
 import numpy as np
 
 from dejavu.engine.options import Config
-from dejavu.engine.search.clock import Pace
+from dejavu.engine.search.clock import BatchPace
 from dejavu.engine.search.endings import Endings
 from dejavu.engine.search.evaluator import EvaluationCache, Evaluator, Expansion, expansions
 from dejavu.engine.search.lines import BestMove, Info, mate_in, value
 from dejavu.engine.search.move_stats import move_stats
 from dejavu.engine.search.reporting import Reporter
-from dejavu.engine.search.stoppers import Progress, first_reason
+from dejavu.engine.search.stoppers import SearchState, first_reason
 from dejavu.engine.search.tablebase import Tablebases
 from dejavu.engine.search.task import Signals, Task
 from dejavu.engine.search.tree import DRAWN, LOST, NO_NODE, TABLEBASE_PLIES, UNPROVEN, WON
@@ -44,7 +44,7 @@ MAX_FINISHED = 64
 """Walks of one gathering that may end without the network, so that stoppers are asked often enough."""
 
 OVERLAP_BATCHES = 16
-"""A tree of so many minibatches is old enough that the next is gathered before the last has been judged."""
+"""A tree of so many minibatches is old enough that the next is gathered before the last has been evaluated."""
 
 SLOW_SLICE_SECONDS = 0.005
 """How long a search held back by NodesPerSecondLimit waits before it looks at its clock again."""
@@ -78,7 +78,7 @@ class Search:
         tablebases: Tablebases,
         endings: Endings,
         config: Config,
-        pace: Pace,
+        pace: BatchPace,
         signals: Signals,
         report: Callable[[Info], None],
         say: Callable[[str], None],
@@ -96,7 +96,7 @@ class Search:
         self.signals = signals
         self.reporter = Reporter(config, cache, tablebases, report)
         self.say = say
-        self.progress = Progress()
+        self.progress = SearchState()
         self._waiting = 0
         """Leaves that have been gathered and not settled."""
         self._root_board = task.board
@@ -117,7 +117,7 @@ class Search:
         return self.answer(reason)
 
     def _search(self, worker: Executor) -> str:
-        """Minibatch after minibatch; why it ended. `worker` has one thread: it judges one minibatch at a time."""
+        """Minibatch after minibatch; why it ended. `worker` has one thread: it evaluates one minibatch at a time."""
         pending: tuple[Minibatch, Future[list[Expansion]]] | None = None
         began = time.perf_counter()
         while (reason := self.reason_to_stop()) is None:
@@ -130,7 +130,7 @@ class Search:
                 self._report_if_new()
                 continue
             batch = self.gather()
-            answers = worker.submit(self._judge_unless_stopped, batch.leaves)
+            answers = worker.submit(self._evaluate_unless_stopped, batch.leaves)
             if pending is not None:
                 self.settle(pending[0], pending[1].result())
             pending = batch, answers
@@ -162,7 +162,7 @@ class Search:
     def answer(self, reason: str) -> BestMove:
         """The move to play, after the info line that names it: the best so far, or one that is drawn."""
         choice = self.task.choice
-        drawn = choice.place(self.tree, self.root, self._root_board) if choice is not None else None
+        drawn = choice.edge_index(self.tree, self.root, self._root_board) if choice is not None else None
         statistics = self.config.verbose_move_stats or self.config.log_live_stats
         moves = self._send_report(statistics, drawn).lines[0].moves
         return BestMove(moves[0], moves[1] if len(moves) > 1 else None, reason)
@@ -197,7 +197,7 @@ class Search:
         if tree.bytes >= self.task.tree_bytes and not self._waiting:
             self.root = tree.prune(root, self.task.tree_bytes // 2)
 
-    def judge(self, leaves: Sequence[Leaf]) -> list[Expansion]:
+    def evaluate(self, leaves: Sequence[Leaf]) -> list[Expansion]:
         """Phase 3: the network's answers."""
         if not leaves:
             return []
@@ -205,9 +205,9 @@ class Search:
         clocks = np.array([leaf.clock for leaf in leaves], np.uint8)
         return expansions(self.evaluator.evaluate(planes, clocks), self.config.policy_temperature)
 
-    def _judge_unless_stopped(self, leaves: Sequence[Leaf]) -> list[Expansion]:
-        """`judge`, but a minibatch that `stop` overtakes in the queue is given up: nobody waits for two."""
-        return [] if self.signals.stop.is_set() and self.has_answer else self.judge(leaves)
+    def _evaluate_unless_stopped(self, leaves: Sequence[Leaf]) -> list[Expansion]:
+        """`evaluate`, but a minibatch that `stop` overtakes in the queue is given up: nobody waits for two."""
+        return [] if self.signals.stop.is_set() and self.has_answer else self.evaluate(leaves)
 
     def _gather_root(self) -> Leaf:
         tree, root, clock = self.tree, self.root, self._root_board.halfmove_clock
@@ -226,7 +226,7 @@ class Search:
             self.tree.set_priors(self.root, noise.mixed(self.tree.priors(self.root)))
 
     def _may_overlap(self) -> bool:
-        """Whether to gather while a minibatch is being judged.
+        """Whether to gather while a minibatch is being evaluated.
 
         Walks that do not know yet what the minibatch before them finds are wasted on a young tree, a tree that is to be
         pruned must have no visit under way, and minibatches of one ask for one walk at a time.
@@ -436,7 +436,7 @@ class Search:
             self._send_report(self.config.log_live_stats)
 
     def _send_report(self, statistics: bool, drawn: int | None = None) -> Info:
-        """Report the best moves; one that was drawn, a place among the root's edges, comes before them.
+        """Report the best moves; one that was drawn, an index among the root's edges, comes before them.
 
         With `statistics`, report what is known of every root move, too.
         """

@@ -10,7 +10,7 @@ from dejavu.engine.search.clock import Budget
 
 
 @dataclass
-class Progress:
+class SearchState:
     """How far a search has come; refreshed before each minibatch. Times are seconds."""
 
     nodes: int = 0
@@ -39,7 +39,7 @@ class Progress:
 class Stopper(Protocol):
     """One reason to stop."""
 
-    def reason(self, progress: Progress) -> str | None:
+    def reason(self, progress: SearchState) -> str | None:
         """Why the search should stop now, in a few words; None to go on."""
 
 
@@ -49,7 +49,7 @@ class NodesStopper:
 
     limit: int
 
-    def reason(self, progress: Progress) -> str | None:
+    def reason(self, progress: SearchState) -> str | None:
         return "nodes" if progress.nodes >= self.limit else None
 
 
@@ -59,7 +59,7 @@ class DepthStopper:
 
     limit: int
 
-    def reason(self, progress: Progress) -> str | None:
+    def reason(self, progress: SearchState) -> str | None:
         return "depth" if progress.depth >= self.limit else None
 
 
@@ -69,7 +69,7 @@ class MateStopper:
 
     moves: int
 
-    def reason(self, progress: Progress) -> str | None:
+    def reason(self, progress: SearchState) -> str | None:
         found = progress.mate_in is not None and abs(progress.mate_in) <= self.moves
         return "mate" if found else None
 
@@ -78,7 +78,7 @@ class MateStopper:
 class ProvenStopper:
     """Stops when the root's result is proven: more search cannot change it."""
 
-    def reason(self, progress: Progress) -> str | None:
+    def reason(self, progress: SearchState) -> str | None:
         return "proven" if progress.proven else None
 
 
@@ -91,7 +91,7 @@ class TimeStopper:
 
     budget: Budget
 
-    def reason(self, progress: Progress) -> str | None:
+    def reason(self, progress: SearchState) -> str | None:
         if progress.pondering:
             return None
         if progress.elapsed + progress.batch_seconds > self.budget.hard:
@@ -114,7 +114,7 @@ class SmartPruningStopper:
     MINIMUM_PLAYOUTS = 100
     """Before both, neither the speed nor the moves are known well enough."""
 
-    def reason(self, progress: Progress) -> str | None:
+    def reason(self, progress: SearchState) -> str | None:
         if progress.pondering or progress.searching < self.MINIMUM_SECONDS:
             return None
         if progress.playouts < self.MINIMUM_PLAYOUTS:
@@ -125,7 +125,7 @@ class SmartPruningStopper:
         return "decided" if lead > to_come / self.factor else None
 
 
-def first_reason(stoppers: Sequence[Stopper], progress: Progress) -> str | None:
+def first_reason(stoppers: Sequence[Stopper], progress: SearchState) -> str | None:
     """The first of the stoppers' reasons, or None."""
     for stopper in stoppers:
         reason = stopper.reason(progress)

@@ -18,8 +18,8 @@ def decayed(temperature: float, decay_moves: int, moves: int) -> float:
     return temperature * (1 - min(moves, decay_moves) / decay_moves) if decay_moves else temperature
 
 
-def chances(weights: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
-    """Chances in proportion to weight^(1/temperature), for any temperature above 0; weights [M], at least one > 0."""
+def move_probabilities(weights: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
+    """Wdl in proportion to weight^(1/temperature), for any temperature above 0; weights [M], at least one > 0."""
     with np.errstate(divide="ignore", over="ignore"):
         logits = np.log(weights / weights.max()) / temperature
     powers = np.exp(logits)
@@ -34,8 +34,8 @@ class RandomChoice:
     temperature: float
     generator: random.Random
 
-    def place(self, tree: Tree, root: int, board: chess.Board) -> int | None:
-        """The place of the drawn move among the edges of `root`, or None if chance has no say.
+    def edge_index(self, tree: Tree, root: int, board: chess.Board) -> int | None:
+        """The index of the drawn move among the edges of `root`, or None if chance has no say.
 
         That is so where the result is proven, and where a move mates at once.
         """
@@ -48,7 +48,7 @@ class RandomChoice:
                 return None
             first = tree.first_edge[root]
             weights = tree.edge_prior[first : first + tree.edge_count[root]].tolist()
-        likely = chances(np.array(weights, np.float64), self.temperature)
+        likely = move_probabilities(np.array(weights, np.float64), self.temperature)
         return self.generator.choices(range(len(likely)), likely.tolist())[0]
 
 

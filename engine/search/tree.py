@@ -311,8 +311,8 @@ class Tree:
         new_first[owners[order]] = np.cumsum(count[order], dtype=np.int64) - count[order]
 
         parent = _numbers(self.parent)
-        place = _numbers(self.edge) - _numbers(self.first_edge)[parent]
-        _replace(self.edge, np.where(parent >= 0, new_first[parent] + place, -1))
+        index = _numbers(self.edge) - _numbers(self.first_edge)[parent]
+        _replace(self.edge, np.where(parent >= 0, new_first[parent] + index, -1))
         self.edge[kept[0]] = -1
         _replace(self.parent, np.where(parent >= 0, new_number[parent], NO_NODE))
         _replace(self.first_edge, new_first)

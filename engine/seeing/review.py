@@ -20,7 +20,7 @@ from dejavu.engine.seeing.words import pawns
 from dejavu.model.chess.encoding import clock_byte, pack, stack
 from dejavu.model.explanation import Explanation, MoveChange
 from dejavu.model.inference import NetworkEvaluator
-from dejavu.model.remembered import Chances
+from dejavu.model.remembered import Wdl
 from dejavu.model.similar import Similar
 
 AT_ONCE = 32
@@ -36,10 +36,10 @@ FORGOTTEN_PLIES = 4
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Evaluation:
     """What a search thinks of a position."""
 
-    wdl: Chances
+    wdl: Wdl
     """Of the side to move."""
     mate: int | None
     """Moves to mate, negative if the side to move is mated; 0 if it is."""
@@ -65,7 +65,7 @@ class Moment:
     board: chess.Board
     played: chess.Move | None
     """None at the end of the game."""
-    judgement: Judgement
+    evaluation: Evaluation
     lost: float
     """Points that the player may expect less after the move played than before it, 0 to 1; 0 for the engine's move."""
     explanation: Explanation | None
@@ -81,7 +81,7 @@ class Moment:
     @property
     def other_move(self) -> chess.Move | None:
         """What the engine would have played, if that is another move."""
-        best = self.judgement.line[0] if self.judgement.line else None
+        best = self.evaluation.line[0] if self.evaluation.line else None
         return best if self.played is not None and best != self.played else None
 
 
@@ -101,7 +101,7 @@ class Review:
     def new_from(self) -> int | None:
         """Number of the first moment from which on the game is not remembered, see FORGOTTEN_PLIES."""
         known = [moment.is_remembered for moment in self.moments]
-        starts = (place for place in range(len(known)) if not any(known[place : place + FORGOTTEN_PLIES]))
+        starts = (ply for ply in range(len(known)) if not any(known[ply : ply + FORGOTTEN_PLIES]))
         return next(starts, None)
 
 
@@ -115,37 +115,37 @@ def review(game: chess.pgn.Game, evaluator: NetworkEvaluator, nodes: int, progre
     for move in game.mainline_moves():
         board.push(move)
         boards.append(board.copy())
-    judgements = _judge(boards, evaluator, nodes, progress)
+    evaluations = _evaluate(boards, evaluator, nodes, progress)
     moves = [*game.mainline_moves(), None]
     clocks = [clock_byte(board.halfmove_clock, board.is_repetition(2)) for board in boards]
     explanations = _explain(boards, clocks, evaluator)
     moments = []
     for number, (board, played) in enumerate(zip(boards, moves, strict=True)):
-        judged, lost = judgements[number], 0.0
-        if played is not None and judged.line and judged.line[0] != played:
-            before, after = judged.white_score(board.turn), judgements[number + 1].white_score(not board.turn)
+        evaluated, lost = evaluations[number], 0.0
+        if played is not None and evaluated.line and evaluated.line[0] != played:
+            before, after = evaluated.white_score(board.turn), evaluations[number + 1].white_score(not board.turn)
             lost = max(0.0, before - after if board.turn == chess.WHITE else after - before)
         similar = evaluator.similar(board, clocks[number], SIMILAR_POSITIONS)
-        moments.append(Moment(board, played, judged, lost, explanations[number], similar))
+        moments.append(Moment(board, played, evaluated, lost, explanations[number], similar))
     return Review(game, moments, nodes, evaluator.memory_reach)
 
 
-def _judge(
+def _evaluate(
     boards: Sequence[chess.Board], evaluator: NetworkEvaluator, nodes: int, progress: Progress
-) -> list[Judgement]:
+) -> list[Evaluation]:
     """What searches think of the positions of a game; the board of each has the moves before on its stack."""
     options = {**FULL_BATCHES, "UCI_Chess960": str(boards[0].chess960).lower()}
     settings = PlayerSettings("the engine", (), Pace(nodes=nodes), options)
     keeper = AnswerKeeper(evaluator)
     player = SharedPlayer(settings, _ignore, lambda *files: keeper)
-    judgements: dict[int, Judgement] = {}
-    searches = (_Judging(number, board, player) for number, board in enumerate(boards))
+    evaluations: dict[int, Evaluation] = {}
+    searches = (_EvaluatingGame(number, board, player) for number, board in enumerate(boards))
     for done, search in enumerate(play_together(searches, AT_ONCE), start=1):
-        judgements[search.number] = search.judgement
+        evaluations[search.number] = search.evaluation
         if len(keeper) > KEPT_ANSWERS:
             keeper.forget()
         progress(done, len(boards))
-    return [judgements[number] for number in range(len(boards))]
+    return [evaluations[number] for number in range(len(boards))]
 
 
 def _explain(
@@ -177,13 +177,13 @@ def _explain(
     return explanations
 
 
-class _Judging(SearchingGame):
+class _EvaluatingGame(SearchingGame):
     """The search of one position."""
 
     def __init__(self, number: int, board: chess.Board, player: SharedPlayer) -> None:
         super().__init__()
         self.number = number
-        self.judgement = _by_rule(board)
+        self.evaluation = _by_rule(board)
         self._board = board
         self._player = player
         self._info: Info | None = None
@@ -213,12 +213,12 @@ class _Judging(SearchingGame):
         for text in line.moves:
             moves.append(board.parse_uci(text))
             board.push(moves[-1])
-        self.judgement = Judgement((win, draw, loss), line.mate, tuple(moves))
+        self.evaluation = Evaluation((win, draw, loss), line.mate, tuple(moves))
 
 
-def _by_rule(board: chess.Board) -> Judgement:
+def _by_rule(board: chess.Board) -> Evaluation:
     """What is to be said of a position without moves: lost or drawn."""
-    return Judgement((0, 0, 1), 0, ()) if board.is_check() else Judgement((0, 1, 0), None, ())
+    return Evaluation((0, 0, 1), 0, ()) if board.is_check() else Evaluation((0, 1, 0), None, ())
 
 
 def _ignore(text: str) -> None:

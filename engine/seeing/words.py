@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import chess
 
 from dejavu.engine.search.lines import centipawns
-from dejavu.model.remembered import Chances, Remembered
+from dejavu.model.remembered import Remembered, Wdl
 from dejavu.retrieval.names import GameName
 
 if TYPE_CHECKING:
@@ -17,31 +17,30 @@ LINE_PLIES = 6
 MOST_PAWNS = 99.9
 
 
-def pawns(chances: Chances, turn: chess.Color) -> str:
-    """The chances of the side to move as pawns from White's side, on the engine's own scale: "+0.3"."""
-    win, _, loss = chances
+def pawns(wdl: Wdl, turn: chess.Color) -> str:
+    """Win, draw and loss of the side to move as pawns from White's side, on the engine's own scale: "+0.3"."""
+    win, _, loss = wdl
     value = (win - loss) if turn == chess.WHITE else (loss - win)
     rounded = round(max(-MOST_PAWNS, min(MOST_PAWNS, centipawns(value) / 100)), 1)
     return f"{rounded + 0.0:+.1f}"  # never -0.0
 
 
-def judgement(item: Remembered, asked: chess.Board) -> str:
-    """How the remembered position was judged, from White's side, or that nobody has."""
-    return pawns(item.wdl, asked.turn) if item.is_judged else "not judged"
+def evaluation(item: Remembered, asked: chess.Board) -> str:
+    """How the remembered position was evaluated, from White's side, or that nobody has."""
+    return pawns(item.wdl, asked.turn) if item.is_evaluated else "not evaluated"
 
 
 def remembered_from(item: Remembered, asked: chess.Board) -> str:
     """One line: "remembered from rofChade - Pedone, TCEC 2020 (Sicilian B50): 2...d6, +0.3, distance 0"."""
     played = item.line(asked, 1) or "nothing was played"
-    return (
-        f"remembered from {GameName.parse(item.game)}: {played}, {judgement(item, asked)}, distance {item.distance:.0f}"
-    )
+    told = f"{played}, {evaluation(item, asked)}, distance {item.distance:.0f}"
+    return f"remembered from {GameName.parse(item.game)}: {told}"
 
 
 def similar_line(item: Similar, asked: chess.Board) -> str:
-    """One line: what was played, how it was judged, the game, how far it is from the position asked about, its FEN."""
+    """One line: what was played, how it was evaluated, the game, how far it is from the one asked about, its FEN."""
     played = item.line(asked, LINE_PLIES) or "nothing was played"
     return (
-        f"{played}, {judgement(item, asked)}, in {GameName.parse(item.game)}; difference {item.difference} "
+        f"{played}, {evaluation(item, asked)}, in {GameName.parse(item.game)}; difference {item.difference} "
         f"distance {item.distance:.0f} fen {item.board(asked).fen()}"
     )

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from dejavu.engine.match.adjudication import DrawRule, ResignRule, Rules
 from dejavu.engine.match.batch import FULL_BATCHES, run_batched
+from dejavu.engine.match.elo import Results, Sprt
 from dejavu.engine.match.openings import Opening
 from dejavu.engine.match.pace import Pace
 from dejavu.engine.match.players import PlayerSettings
 from dejavu.engine.match.record import PlayedGame, Record, results
 from dejavu.engine.match.report import full_report, score_line
 from dejavu.engine.match.schedule import schedule
-from dejavu.engine.match.statistics import Results, Sprt
 from dejavu.engine.match.tournament import Tournament
 from dejavu.engine.uci.loader import EvaluatorFactory
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from dejavu.engine.match.statistics import elo_difference, score_interval
+from dejavu.engine.match.elo import elo_difference, score_interval
 from dejavu.retrieval.atomic import atomic_write, write_text
 
 

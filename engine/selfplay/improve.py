@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from dejavu.engine.match.elo import Sprt, estimate
 from dejavu.engine.match.openings import read_openings
-from dejavu.engine.match.statistics import Sprt, estimate
 from dejavu.engine.search.evaluator import Evaluator
 from dejavu.engine.selfplay.gate import Contestant, Gate
 from dejavu.engine.selfplay.generations import (
@@ -300,13 +300,13 @@ class Loop:
             start = time.monotonic()
             stage(number)
             seconds[name] = round(time.monotonic() - start)
-        generation = self._judged(number, seconds)
+        generation = self._gated(number, seconds)
         self.generations.append(generation)
         write_generations(self.record, self.generations)
         draw(self.generations, self.config.folder / "elo.png")
         return generation
 
-    def _judged(self, number: int, seconds: dict[str, int]) -> Generation:
+    def _gated(self, number: int, seconds: dict[str, int]) -> Generation:
         """The record of a generation whose match is over."""
         sprt, opponent = self.config.sprt, self.best
         found = self._gate(number).results()

@@ -106,10 +106,10 @@ class SelfPlayReport:
 
 def split_of(number: int, memory: float, held_out: float) -> int:
     """Which split a game belongs to: evenly spread, so that even few games have some of each."""
-    place = number * _GOLDEN_RATIO % 1
-    if place < held_out:
+    share = number * _GOLDEN_RATIO % 1
+    if share < held_out:
         return HELD_OUT
-    return MEMORY if place < held_out + memory else TRAIN
+    return MEMORY if share < held_out + memory else TRAIN
 
 
 def file_digest(path: Path) -> str:
@@ -172,8 +172,8 @@ def play_on_cluster(
     """Play the missing games on the workers of a cluster, so many at once on each."""
     assert run.cluster is not None
     cluster = Cluster(run.cluster, threads, complain)
-    # At the end of a bundle its last games are judged in small batches, so it holds some more than are played at once;
-    # but every worker should have its share.
+    # At the end of a bundle its last games are evaluated in small batches, so it holds some more than are played at
+    # once; but every worker should have its share.
     bundle = min(BUNDLE * run.at_once, math.ceil(len(missing) / cluster.workers()))
     yield from cluster.run(work, dict.fromkeys(missing), max(bundle, 1))
     cluster.close()

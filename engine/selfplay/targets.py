@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from dejavu.engine.search.lines import ranked_places
+from dejavu.engine.search.lines import ranked_edges
 from dejavu.engine.search.tree import LOST, UNPROVEN, Tree
 
 
@@ -39,7 +39,7 @@ def target(tree: Tree, root: int, draw_score: float) -> Target:
     if kept and tree.proof[root] == UNPROVEN:
         moves, visits = [tree.move_into(child) for child in kept], [tree.visits[child] for child in kept]
     else:
-        moves, visits = [tree.edge_move[first + ranked_places(tree, root, draw_score)[0]]], [1]
+        moves, visits = [tree.edge_move[first + ranked_edges(tree, root, draw_score)[0]]], [1]
     q = -tree.value_sum[root] / tree.visits[root]
     draw = min(tree.draw_sum[root] / tree.visits[root], 1 - abs(q))
     return Target(tuple(moves), tuple(visits), ((1 + q - draw) / 2, draw, (1 - q - draw) / 2))

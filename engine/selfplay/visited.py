@@ -1,7 +1,7 @@
-"""The positions a search looks at: those the network has to judge, which are not those that games consist of.
+"""The positions a search looks at: those the network has to evaluate, which are not those that games consist of.
 
 A search tries moves that nobody plays, so a network trained on games alone meets in the tree what it has never seen and
-judges the moves that it overrates itself most often (Ross et al. 2011, "A Reduction of Imitation Learning ... to
+evaluates the moves that it overrates itself most often (Ross et al. 2011, "A Reduction of Imitation Learning ... to
 No-Regret Online Learning": train on what the learner itself comes across).
 """
 
@@ -26,7 +26,7 @@ class VisitingSearch(SearchingGame):
         super().__init__()
         self.number = number
         self.found: list[chess.Board] = []
-        """Different positions below the root that the network has judged, at most `count`; filled in the end."""
+        """Different positions below the root that the network has evaluated, at most `count`; filled in the end."""
         self._board = board
         self._player = player
         self._count = count

@@ -99,7 +99,7 @@ class Loader:
         return self._good is not None and self._good.memory is not None
 
     def load(self, config: Config, look_again: bool = False) -> bool:
-        """Load what `config` asks for, unless that was done; True if positions may now be judged otherwise.
+        """Load what `config` asks for, unless that was done; True if positions may now be evaluated otherwise.
 
         With `look_again`, files that were replaced since they were read are read again.
         Every bad file costs one sentence to `complain`: bad weights keep the last good evaluator, a bad

@@ -34,7 +34,7 @@ class _File(logging.FileHandler):
             super().close()
 
 
-class Log:
+class LogFile:
     """The `dejavu` logger and its file. Without a file nothing is written anywhere: GUIs show stderr, too."""
 
     def __init__(self) -> None:

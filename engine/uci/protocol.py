@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from dejavu.engine.options import CLEAR_HASH, Config, OptionError, set_option, uci_lines
 from dejavu.engine.search.limits import Limits
-from dejavu.engine.uci.log import Log, LogError
+from dejavu.engine.uci.log import LogError, LogFile
 from dejavu.retrieval.text import plain
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class UciLoop:
         self._write = write
         self._factory = factory
         self._print_lock = threading.Lock()
-        self._log = Log()
+        self._log = LogFile()
         self._config = Config()
         self._debug = False
         self._session: Session | None = None
@@ -173,13 +173,13 @@ class UciLoop:
         if not words or words[0] != "name":
             self.say("setoption needs a name: setoption name NAME value VALUE")
             return
-        place = words.index("value") if "value" in words else len(words)
-        name = " ".join(words[1:place])
+        index = words.index("value") if "value" in words else len(words)
+        name = " ".join(words[1:index])
         if name.lower() == CLEAR_HASH.name.lower():
             self.session.forget()
             return
         # Not from `words`: blanks inside a path must stay as they are.
-        value = rest.split(None, place + 1)[place + 1] if place + 1 < len(words) else ""
+        value = rest.split(None, index + 1)[index + 1] if index + 1 < len(words) else ""
         try:
             config = set_option(self._config, name, value)
             self._log.open(config.log_file)
@@ -194,8 +194,8 @@ class UciLoop:
         from dejavu.engine.uci.game import PositionError
 
         words = rest.split()
-        place = words.index("moves") if "moves" in words else len(words)
-        head, moves = words[:place], words[place + 1 :]
+        index = words.index("moves") if "moves" in words else len(words)
+        head, moves = words[:index], words[index + 1 :]
         if head[:1] == ["startpos"]:
             fen = None
         elif head[:1] == ["fen"] and len(head) > 1:
@@ -247,26 +247,26 @@ def parse_go(rest: str) -> tuple[Limits, list[str]]:
     values: dict[str, int | bool | tuple[str, ...]] = {}
     complaints = []
     words = rest.split()
-    place = 0
-    while place < len(words):
-        word = words[place]
-        place += 1
+    index = 0
+    while index < len(words):
+        word = words[index]
+        index += 1
         if word in _NUMBERS:
-            text = words[place] if place < len(words) else ""
+            text = words[index] if index < len(words) else ""
             if text in _GO_WORDS:
                 text = ""
             else:
-                place += 1
+                index += 1
             try:
                 values[word] = max(-LARGEST_NUMBER, min(int(text), LARGEST_NUMBER))
             except ValueError:
                 complaints.append(f"go: {word} needs a whole number, not '{text[:40]}'")
         elif word == "searchmoves":
-            end = place
+            end = index
             while end < len(words) and words[end] not in _GO_WORDS:
                 end += 1
-            values[word] = tuple(words[place:end])
-            place = end
+            values[word] = tuple(words[index:end])
+            index = end
         elif word in ("infinite", "ponder"):
             values[word] = True
         else:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import chess
 
 from dejavu.engine.options import Config, file_path
-from dejavu.engine.search.clock import Budget, Pace, budget
+from dejavu.engine.search.clock import BatchPace, Budget, budget
 from dejavu.engine.search.endings import Endings
 from dejavu.engine.search.evaluator import EvaluationCache, EvaluationError
 from dejavu.engine.search.kept_tree import KeptTree, new_tree
@@ -81,7 +81,7 @@ class Session:
         self._tablebases = Tablebases("", say)
         self._endings = endings or Endings()
         self._experience = Experience()
-        self._pace = Pace()
+        self._pace = BatchPace()
         self._signals = Signals()
         self._thread: threading.Thread | None = None
         self._forget = False

@@ -44,9 +44,9 @@ def folder() -> Path | None:
 
 
 def _file(key: str) -> Path | None:
-    place = folder()
+    directory = folder()
     name = hashlib.blake2b(key.encode(), digest_size=_DIGEST_BYTES).hexdigest()
-    return None if place is None else place / f"{name}.compiled"
+    return None if directory is None else directory / f"{name}.compiled"
 
 
 def _sum(key: str, content: bytes) -> bytes:

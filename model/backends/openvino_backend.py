@@ -121,7 +121,7 @@ class OpenVinoBackend:
 
     def _import(self, kept: dict[str, bytes]) -> bool:
         """Take over what `_convert` has returned at an earlier start; False if OpenVINO does not want it."""
-        models = {name: data for name, data in kept.items() if name not in ("precision", "chances")}
+        models = {name: data for name, data in kept.items() if name not in ("precision", "wdl")}
         precision = kept["precision"].decode()
         properties = self._properties(precision)
 
@@ -134,7 +134,7 @@ class OpenVinoBackend:
         except RuntimeError:
             return False
         self.precision = _PRECISIONS[precision]
-        self._expected = np.frombuffer(kept["chances"], np.float32)
+        self._expected = np.frombuffer(kept["wdl"], np.float32)
         return True
 
     def _convert(self, weights: Weights) -> dict[str, bytes]:
@@ -146,7 +146,7 @@ class OpenVinoBackend:
         for name, model in converted.others.items():
             models |= {_fixed(name, size): openvino_conversion.of_size(model, size) for size in FIXED_SIZES}
         self._kept = converted.network
-        self._expected = converted.chances
+        self._expected = converted.wdl
         has_bfloat16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         precision = "bf16" if has_bfloat16 else "f32"
         try:
@@ -158,7 +158,7 @@ class OpenVinoBackend:
             self._compile(models, precision)
         self.precision = _PRECISIONS[precision]
         exported = {name: compiled.export_model().getvalue() for name, compiled in self._compiled.items()}
-        return {**exported, "precision": precision.encode(), "chances": converted.chances.tobytes()}
+        return {**exported, "precision": precision.encode(), "wdl": converted.wdl.tobytes()}
 
     def _properties(self, precision: str) -> dict[str, Any]:
         return {

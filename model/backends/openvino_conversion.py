@@ -28,7 +28,7 @@ class Converted(NamedTuple):
     """Backbone and heads without neighbours as openvino.Model, whose batch is of any size."""
     others: dict[str, Any]
     """The parts of the forward pass that a network with a retrieval part has besides, in the same way."""
-    chances: NDArray[np.float32]
+    wdl: NDArray[np.float32]
     """[3] win, draw, loss of the starting position without memory, by torch in float32."""
     network: Network
     """To be kept while the models are in use: their constants may share its memory."""
@@ -39,7 +39,7 @@ def convert(network: Network) -> Converted:
     config = network.config
     inputs = Inputs(*_tensors(example_features(2)))
     with torch.inference_mode():
-        chances = copy.deepcopy(network).float()(inputs).wdl.softmax(dim=1)[0].numpy()
+        wdl = copy.deepcopy(network).float()(inputs).wdl.softmax(dim=1)[0].numpy()
         network = simplified(network)
         hidden = network.backbone(inputs)
     embed, others = _convert_part(network, _embed, inputs), {}
@@ -49,7 +49,7 @@ def convert(network: Network) -> Converted:
         read = neighbours if config.interpolation else neighbours[:3]
         others["heads"] = _convert_part(network, _heads, (hidden, *_tensors(read)))
         others["encode"] = _convert_part(network, _encode, _tensors(example_records(2)))
-    return Converted(embed, others, chances, network)
+    return Converted(embed, others, wdl, network)
 
 
 def of_size(model: Any, size: int) -> Any:

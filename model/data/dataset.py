@@ -1,7 +1,7 @@
 """The data set: every position of many games, packed, with what was best there and how it stood.
 
-One safetensors file, memory-mapped. N positions, game by game in playing order; G games. Where a search of ours judged
-a position, as in self-play, it is known how often each move was visited and what the root was worth.
+One safetensors file, memory-mapped. N positions, game by game in playing order; G games. Where a search of ours
+evaluated a position, as in self-play, it is known how often each move was visited and what the root was worth.
 """
 
 from __future__ import annotations
@@ -100,24 +100,24 @@ class Searches:
         )
 
     def find(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Which of `rows` [B] have been searched: their places in `rows`, and those of their searches."""
+        """Which of `rows` [B] have been searched: their indices in `rows`, and those of their searches."""
         if not len(self.rows):
             return np.empty(0, np.int64), np.empty(0, np.int64)
         found = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
-        places = np.flatnonzero(self.rows[found] == rows)
-        return places, found[places]
+        indices = np.flatnonzero(self.rows[found] == rows)
+        return indices, found[indices]
 
     def visit_shares(
         self, rows: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.uint16], NDArray[np.float32]]:
-        """The visited moves of `rows` [B]: place in `rows`, policy index, share of the position's visits; [K] each."""
-        places, found = self.find(rows)
+        """The visited moves of `rows` [B]: index in `rows`, policy index, share of the position's visits; [K] each."""
+        indices, found = self.find(rows)
         counts = self.offsets[found + 1] - self.offsets[found]
         starts = np.cumsum(counts) - counts
         taken = np.repeat(self.offsets[found] - starts, counts) + np.arange(counts.sum())
         visits = self.visits[taken].astype(np.float32)
         totals = np.add.reduceat(visits, starts) if len(starts) else visits
-        return np.repeat(places, counts), self.moves[taken], visits / np.repeat(totals, counts)
+        return np.repeat(indices, counts), self.moves[taken], visits / np.repeat(totals, counts)
 
 
 @dataclass(frozen=True)
@@ -183,8 +183,8 @@ class Dataset:
         win = _sigmoid((pawns - EVEN_WIN_CENTIPAWNS) / CENTIPAWNS_PER_LOGIT)
         loss = _sigmoid((-pawns - EVEN_WIN_CENTIPAWNS) / CENTIPAWNS_PER_LOGIT)
         wdl = np.stack([win, np.maximum(1 - win - loss, 0), loss], axis=1)
-        places, found = self.searches.find(rows)
-        wdl[places] = self.searches.wdl[found]
+        indices, found = self.searches.find(rows)
+        wdl[indices] = self.searches.wdl[found]
         wdl[~self.is_evaluated(rows)] = 1 / 3
         return wdl.astype(np.float32)
 

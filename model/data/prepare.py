@@ -62,7 +62,7 @@ class PrepareReport:
         )
 
 
-class Task(NamedTuple):
+class FileTask(NamedTuple):
     """A few games of a file, to be read by a process."""
 
     source: int
@@ -76,15 +76,15 @@ Read = list[GamePositions | str]
 """Positions of every game of a task, or why it is broken."""
 
 
-def _tasks(paths: Sequence[Path]) -> Iterator[Task]:
+def _tasks(paths: Sequence[Path]) -> Iterator[FileTask]:
     for source, path in enumerate(paths):
         games, first = read_games(path), 1
         while texts := list(itertools.islice(games, GAMES_A_TASK)):
-            yield Task(source, first, texts)
+            yield FileTask(source, first, texts)
             first += len(texts)
 
 
-def _read(task: Task) -> Read:
+def _read(task: FileTask) -> Read:
     games: Read = []
     for text in task.texts:
         try:
@@ -94,14 +94,14 @@ def _read(task: Task) -> Read:
     return games
 
 
-def _results(tasks: Iterable[Task], processes: int) -> Iterator[tuple[Task, Read]]:
+def _results(tasks: Iterable[FileTask], processes: int) -> Iterator[tuple[FileTask, Read]]:
     """What the tasks come to, in their order.
 
     Only a few are read ahead, or a large file would fill the RAM; and all of it in this thread, so that nothing is left
     waiting when the script is stopped.
     """
     with multiprocessing.Pool(processes, _leave_signals_to_the_script) as pool:
-        waiting: deque[tuple[Task, AsyncResult[Read]]] = deque()
+        waiting: deque[tuple[FileTask, AsyncResult[Read]]] = deque()
         for task in tasks:
             waiting.append((task, pool.apply_async(_read, (task,))))
             if len(waiting) > TASKS_AHEAD * processes:
@@ -120,13 +120,13 @@ def _leave_signals_to_the_script() -> None:
 def split_of(game: GamePositions, memory: float, held_out: float) -> int:
     """Which split a game belongs to: decided by its positions, not by its place in a file."""
     digest = hashlib.blake2b(game.planes.tobytes(), digest_size=8).digest()
-    place = int.from_bytes(digest, "little") / 2**64
-    if place < held_out:
+    share = int.from_bytes(digest, "little") / 2**64
+    if share < held_out:
         return HELD_OUT
-    return MEMORY if place < held_out + memory else TRAIN
+    return MEMORY if share < held_out + memory else TRAIN
 
 
-def collect(results: Iterable[tuple[Task, Read]], run: PrepareRun) -> tuple[Dataset, list[str]]:
+def collect(results: Iterable[tuple[FileTask, Read]], run: PrepareRun) -> tuple[Dataset, list[str]]:
     """Join the games into a data set; the second value names every broken game. Raises GameFileError."""
     games: list[GamePositions] = []
     sources: list[int] = []

@@ -1,4 +1,4 @@
-"""How far predicted chances can be trusted: of all positions given 70 %, are about 70 % won?"""
+"""How far predicted wdl can be trusted: of all positions given 70 %, are about 70 % won?"""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Reliability(NamedTuple):
 def reliability(
     predicted: NDArray[np.floating[Any]], observed: NDArray[np.floating[Any]], bins: int = BINS
 ) -> Reliability:
-    """Bin probabilities [B] and compare each bin's mean with that of `observed` [B]: chances, or 0 and 1."""
+    """Bin probabilities [B] and compare each bin's mean with that of `observed` [B]: wdl, or 0 and 1."""
     # A prediction of exactly 1 belongs to the last bin.
-    places = np.minimum((predicted * bins).astype(np.int64), bins - 1)
-    counts = np.bincount(places, minlength=bins)
+    bin_of = np.minimum((predicted * bins).astype(np.int64), bins - 1)
+    counts = np.bincount(bin_of, minlength=bins)
     with np.errstate(invalid="ignore"):
-        means = [np.bincount(places, weights=values, minlength=bins) / counts for values in (predicted, observed)]
+        means = [np.bincount(bin_of, weights=values, minlength=bins) / counts for values in (predicted, observed)]
     return Reliability(means[0], means[1], counts)
 
 
@@ -49,14 +49,14 @@ def expected_calibration_error(binned: Reliability) -> float:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Win, draw and loss chances against one kind of truth."""
+    """Win, draw and loss wdl against one kind of truth."""
 
     outcomes: tuple[Reliability, ...]
     """One for each of OUTCOMES."""
 
     @classmethod
     def measure(cls, predicted: NDArray[np.floating[Any]], observed: NDArray[np.floating[Any]]) -> Calibration:
-        """From chances [B, 3] and truths [B, 3]."""
+        """From wdl [B, 3] and truths [B, 3]."""
         return cls(tuple(reliability(predicted[:, c], observed[:, c]) for c in range(len(OUTCOMES))))
 
     @property

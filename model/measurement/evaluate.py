@@ -1,4 +1,4 @@
-"""How well a network knows held-out games: policy, value and how far its chances can be trusted, memory on and off.
+"""How well a network knows held-out games: policy, value and how far its wdl can be trusted, memory on and off.
 
 The same positions are evaluated with the memory off, on, and lying: what is gained only by the right neighbours comes
 from the memory.
@@ -63,7 +63,7 @@ def evaluate(run: EvaluateRun) -> EvaluationReport:
     rows = np.random.default_rng(0).permutation(allowed)[: run.positions]
 
     evaluator.memory_reach = run.reach
-    measured, chances = measure_modes(evaluator, dataset, rows)
+    measured, wdl = measure_modes(evaluator, dataset, rows)
     difference = measured[ON] - measured[OFF]
     changes = {"on": difference} | {mode: measured[mode] - measured[OFF] for mode in LIES if mode in measured}
     distances = nearest_distances(evaluator, dataset, rows)
@@ -73,7 +73,7 @@ def evaluate(run: EvaluateRun) -> EvaluationReport:
         evaluator.describe(),
         measured,
         changes if distances is not None else {},
-        calibrate(dataset, rows, chances),
+        calibrate(dataset, rows, wdl),
     )
 
 
@@ -99,33 +99,33 @@ def measure_all(
     evaluator: NetworkEvaluator, dataset: Dataset, rows: NDArray[np.int64], name: str
 ) -> tuple[Rows, NDArray[np.float32]]:
     """`measure` over all rows, in batches, and the predicted win, draw and loss [B, 3]."""
-    parts, chances = [], []
+    parts, wdl = [], []
     for start in followed(range(0, len(rows), BATCH), name, "batches"):
         some = rows[start : start + BATCH]
         answer = evaluator.evaluate(dataset.planes[some], dataset.clocks[some])
         parts.append(measure(answer, dataset.best[some], dataset.wdl_target(some)))
-        chances.append(answer.wdl)
-    return np.concatenate(parts), np.concatenate(chances)
+        wdl.append(answer.wdl)
+    return np.concatenate(parts), np.concatenate(wdl)
 
 
 def measure_modes(
     evaluator: NetworkEvaluator, dataset: Dataset, rows: NDArray[np.int64]
 ) -> tuple[dict[str, Rows], dict[str, NDArray[np.float32]]]:
-    """Measures, and chances [B, 3], of every mode: the memory off, on and lying."""
-    measured, chances = {}, {}
+    """Measures, and wdl [B, 3], of every mode: the memory off, on and lying."""
+    measured, wdl = {}, {}
     truthful = evaluator.retriever
     for mode, use_memory in ((OFF, False), (ON, truthful is not None)):
         evaluator.use_memory = use_memory
-        measured[mode], chances[mode] = measure_all(evaluator, dataset, rows, mode)
+        measured[mode], wdl[mode] = measure_all(evaluator, dataset, rows, mode)
     if truthful is not None:
         for mode, lying in LIES.items():
             evaluator.retriever = lying(evaluator.weights.config, truthful.memory, threads=1)
             measured[mode], _ = measure_all(evaluator, dataset, rows, mode)
         evaluator.retriever = truthful
-    return measured, chances
+    return measured, wdl
 
 
-def calibrate(dataset: Dataset, rows: NDArray[np.int64], chances: dict[str, NDArray[np.float32]]) -> Calibrations:
+def calibrate(dataset: Dataset, rows: NDArray[np.int64], wdl: dict[str, NDArray[np.float32]]) -> Calibrations:
     """Compare the predictions of each mode with the evaluations and the results, wherever these are known."""
     result = dataset.result[rows]
     finished = result != NO_RESULT
@@ -134,7 +134,7 @@ def calibrate(dataset: Dataset, rows: NDArray[np.int64], chances: dict[str, NDAr
         "result": (finished, np.eye(3)[1 - np.where(finished, result, 0)]),
     }
     return {
-        truth: {mode: Calibration.measure(wdl[known], observed[known]) for mode, wdl in chances.items()}
+        truth: {mode: Calibration.measure(wdl[known], observed[known]) for mode, wdl in wdl.items()}
         for truth, (known, observed) in truths.items()
     }
 
@@ -142,11 +142,11 @@ def calibrate(dataset: Dataset, rows: NDArray[np.int64], chances: dict[str, NDAr
 def kinds(dataset: Dataset, rows: NDArray[np.int64], distances: NDArray[np.float32]) -> dict[str, NDArray[np.bool_]]:
     """[B] which positions are of each phase, at each distance, and left when duplicates are taken out."""
     phase = phases(dataset.planes[rows])
-    place = np.searchsorted(DISTANCES, distances, side="right") - 1
+    bin_of = np.searchsorted(DISTANCES, distances, side="right") - 1
     return (
         {f"all {name}": distances >= least for name, least in NEAR.items()}
         | {name: phase == number for number, name in enumerate(PHASES)}
-        | {f"distance from {least:,}": place == number for number, least in enumerate(DISTANCES)}
+        | {f"distance from {least:,}": bin_of == number for number, least in enumerate(DISTANCES)}
     )
 
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from dejavu.model.config import PRESETS
 from dejavu.model.data.shards import open_data
 from dejavu.model.network import Network
+from dejavu.model.training.auxiliary import AuxiliaryHeads, continuation
 from dejavu.model.training.batches import Batch, make_batch, mirrored_rows
-from dejavu.model.training.foresight import Foresight, continuation
-from dejavu.model.training.losses import losses_with_foresight
+from dejavu.model.training.losses import losses_with_auxiliary
 from dejavu.model.training.run import TrainingReport, TrainingRun, started, train_and_save
 from dejavu.model.weights import load_weights
 
@@ -29,7 +29,7 @@ class BackboneRun(TrainingRun):
     """Weights of an earlier run to go on from."""
     dynamic_bias: int | None = None
     """As NetworkConfig says; an earlier run's network may be given one so."""
-    foresight: bool = True
+    auxiliary: bool = True
     """Whether it learns of how the games go on, too."""
     compile: bool = False
     """Whether torch.compile is used, which wants a C++ compiler."""
@@ -57,20 +57,20 @@ def train_backbone(run: BackboneRun) -> TrainingReport | None:
         torch.manual_seed(run.seed)
         network = run.network()
         print(f"{sum(value.numel() for value in network.parameters()):,} parameters, {network.config}")
-        foresight = Foresight(network).to(device, torch.bfloat16)
+        auxiliary = AuxiliaryHeads(network).to(device, torch.bfloat16)
         order = run.rows(dataset)
 
         def part_of(rows: NDArray[np.int64]) -> Batch:
             mirrored = mirrored_rows(dataset, rows, run.seed)
             batch = make_batch(dataset, rows, run.result_weight, mirrored)
-            return batch._replace(continuation=continuation(dataset, rows, mirrored)) if run.foresight else batch
+            return batch._replace(continuation=continuation(dataset, rows, mirrored)) if run.auxiliary else batch
 
         return train_and_save(
             run,
             ranks,
             network,
-            run.replicate(foresight, losses_with_foresight, run.compile),
+            run.replicate(auxiliary, losses_with_auxiliary, run.compile),
             lambda step: [part_of(rows) for rows in run.cut(order.rows(step), ranks)],
             [batch.to(device) for batch in run.held_out_batches(dataset)],
-            {"foresight": str(run.foresight)},
+            {"auxiliary": str(run.auxiliary)},
         )

@@ -22,7 +22,7 @@ from dejavu.model.chess.features import features
 from dejavu.model.data.dataset import Dataset
 from dejavu.model.neighbour_encoder import Records
 from dejavu.model.neighbours import Neighbours, read_records
-from dejavu.model.training.foresight import Continuation
+from dejavu.model.training.auxiliary import Continuation
 from dejavu.retrieval.memory import Memory
 from dejavu.retrieval.moves import CONTINUATION_PLIES, NO_MOVE, POLICY_SIZE
 
@@ -38,14 +38,14 @@ class NeighbourInputs(NamedTuple):
 
     records: Records
     """[U] each"""
-    places: Tensor
+    slots: Tensor
     """[B, L, k] which record; 0 where there is none."""
     found: Neighbours
-    """What the memory has of each place, [B, L, k]."""
+    """What the memory has of each slot, [B, L, k]."""
 
     def to(self, device: torch.device) -> NeighbourInputs:
         records = Records(*(tensor.to(device, non_blocking=True) for tensor in self.records))
-        return NeighbourInputs(records, self.places.to(device, non_blocking=True), self.found)
+        return NeighbourInputs(records, self.slots.to(device, non_blocking=True), self.found)
 
 
 class Batch(NamedTuple):
@@ -82,7 +82,7 @@ class Batch(NamedTuple):
         )
 
 
-class RowOrder:
+class Sampler:
     """Which rows step t trains on: every source has its share of a batch and its own shuffled epochs."""
 
     def __init__(self, sources: Mapping[str, NDArray[np.int64]], weights: Mapping[str, float], batch: int, seed: int):
@@ -100,11 +100,11 @@ class RowOrder:
         """[batch] rows of one step."""
         picked = []
         for number, (rows, count) in enumerate(zip(self.sources, self.counts, strict=True)):
-            places = step * count + np.arange(count)
-            epochs = places // len(rows)
+            slots = step * count + np.arange(count)
+            epochs = slots // len(rows)
             for epoch in np.unique(epochs):
                 order = self._epoch(number, int(epoch))
-                picked.append(rows[order[places[epochs == epoch] % len(rows)]])
+                picked.append(rows[order[slots[epochs == epoch] % len(rows)]])
         return np.concatenate(picked)
 
     def _epoch(self, source: int, epoch: int) -> NDArray[np.int64]:
@@ -160,8 +160,8 @@ def make_batch(
 def add_neighbours(batch: Batch, found: Neighbours, memory: Memory) -> Batch:
     """The batch with the records of its neighbours, each distinct one once."""
     distinct, inverse = np.unique(np.maximum(found.entries, 0), return_inverse=True)
-    places = torch.from_numpy(inverse.reshape(found.entries.shape))
-    return batch._replace(neighbours=NeighbourInputs(read_records(memory, distinct), places, found))
+    slots = torch.from_numpy(inverse.reshape(found.entries.shape))
+    return batch._replace(neighbours=NeighbourInputs(read_records(memory, distinct), slots, found))
 
 
 def add_twins(batch: Batch, share: float, seed: int, random_moves: float = 0.5) -> Batch:
@@ -197,21 +197,21 @@ def add_twins(batch: Batch, share: float, seed: int, random_moves: float = 0.5) 
     wdl = torch.where(is_unknown, torch.tensor(1 / 3), batch.wdl[at])
     twins = Records(batch.inputs.squares[at], batch.inputs.clocks[at], moves, wdl)
 
-    # The twin comes first, and the last of the other neighbours has no place any more.
+    # The twin comes first, and the last of the other neighbours is dropped.
     is_exact = generator.random(len(taught)) < 0.5
     near = np.floor((1 + _FARTHEST_TWIN) ** generator.random(len(taught)))
-    records, places, found = batch.neighbours
-    found, places = found.take(np.arange(len(batch.rows))), places.clone()
-    tables: list[NDArray[Any]] = [*found, places.numpy()]
+    records, slots, found = batch.neighbours
+    found, slots = found.take(np.arange(len(batch.rows))), slots.clone()
+    tables: list[NDArray[Any]] = [*found, slots.numpy()]
     for table in tables:
         table[taught, :, 1:] = table[taught, :, :-1]
     found.entries[taught, :, 0] = 0  # no entry of the memory, but there
     found.distances[taught, :, 0] = np.where(is_exact, 0, near)[:, None]
     found.moves[taught, :, 0] = best[at].numpy()[:, None]
     found.wdl[taught, :, 0] = np.rint(wdl.numpy() * 255)[:, None]
-    places[at, :, 0] = (len(records.wdl) + torch.arange(len(taught)))[:, None]
+    slots[at, :, 0] = (len(records.wdl) + torch.arange(len(taught)))[:, None]
     records = Records(*(torch.cat(pair) for pair in zip(records, twins, strict=True)))
-    return batch._replace(best=best, policy=policy, neighbours=NeighbourInputs(records, places, found))
+    return batch._replace(best=best, policy=policy, neighbours=NeighbourInputs(records, slots, found))
 
 
 def prefetch(make: Callable[[int], T], steps: range) -> Iterator[T]:

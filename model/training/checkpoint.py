@@ -61,7 +61,7 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be resumed; the message is one sentence naming the file and what is wrong."""
 
 
-class Masters:
+class MasterWeights:
     """Float32 masters of the trained parameters, their running average, and the optimizers over them."""
 
     def __init__(
@@ -133,7 +133,7 @@ class Masters:
         self._copy(self.weights)
 
 
-def save_checkpoint(path: Path, masters: Masters, totals: Tensor, step: int, settings: dict[str, str]) -> None:
+def save_checkpoint(path: Path, masters: MasterWeights, totals: Tensor, step: int, settings: dict[str, str]) -> None:
     """Write atomically; `settings` (config, data, schedule) must be the same when the run goes on.
 
     `totals` [TOTALS], the sums of the row of the log that has been begun, are left out if they are 0.
@@ -150,7 +150,7 @@ def save_checkpoint(path: Path, masters: Masters, totals: Tensor, step: int, set
         save_file(tensors, file.name, {"format": FORMAT, "step": str(step), **settings})
 
 
-def load_checkpoint(path: Path, masters: Masters, settings: dict[str, str]) -> tuple[int, Tensor]:
+def load_checkpoint(path: Path, masters: MasterWeights, settings: dict[str, str]) -> tuple[int, Tensor]:
     """Put the checkpoint's state into `masters`; its step, and the sums [TOTALS] of the log's next row.
 
     Raises:
@@ -195,7 +195,7 @@ def _step(path: Path, text: str) -> int:
     return int(text)
 
 
-def _check(path: Path, tensors: Mapping[str, Tensor], masters: Masters) -> None:
+def _check(path: Path, tensors: Mapping[str, Tensor], masters: MasterWeights) -> None:
     """Refuse tensors that are not those of the masters."""
     for name, weight in masters.weights.items():
         for kept in (f"weights.{name}", f"averages.{name}"):

@@ -15,7 +15,7 @@ from typing import IO, Any
 import torch
 
 from dejavu.model.training.batches import Batch, prefetch
-from dejavu.model.training.checkpoint import Masters, load_checkpoint, save_checkpoint
+from dejavu.model.training.checkpoint import MasterWeights, load_checkpoint, save_checkpoint
 from dejavu.model.training.losses import Average
 from dejavu.model.training.ranks import Ranks
 from dejavu.model.training.replicas import Replicas
@@ -70,7 +70,7 @@ class Run:
         return self.folder / "checkpoint.safetensors"
 
 
-class Log:
+class CsvLog:
     """A CSV file that a resumed run continues: rows past the checkpoint are dropped, those before it not repeated."""
 
     def __init__(self, path: Path, step: int, writes: bool) -> None:
@@ -137,7 +137,7 @@ def train(
     """
     device = device_of(replicas)
     parameters = {name: value for name, value in replicas.networks[0].named_parameters() if value.requires_grad}
-    masters = Masters(
+    masters = MasterWeights(
         parameters, schedule.learning_rate, schedule.weight_decay, schedule.averaging, len(replicas.networks)
     )
     average = Average(device)
@@ -148,8 +148,8 @@ def train(
             average.totals += totals.to(device)
         print(f"resumed {run.checkpoint} at step {first}")
     ranks.check_equal(first, f"checkpoints in {run.folder}, which all must share (steps)")
-    log = Log(run.folder / "train.csv", first, ranks.is_first)
-    evaluations = Log(run.folder / "held_out.csv", first, ranks.is_first)
+    log = CsvLog(run.folder / "train.csv", first, ranks.is_first)
+    evaluations = CsvLog(run.folder / "held_out.csv", first, ranks.is_first)
     start = time.monotonic() - log.seconds
 
     def held_out_now(step: int) -> tuple[float, float, float]:

@@ -9,8 +9,8 @@ import torch.nn.functional as F  # noqa: N812 - the name everybody knows
 from torch import Tensor
 
 from dejavu.model.network import Outputs
+from dejavu.model.training.auxiliary import AuxiliaryHeads, auxiliary_loss
 from dejavu.model.training.batches import Batch
-from dejavu.model.training.foresight import Foresight, foresight_loss
 
 TOTALS = 4
 """Numbers that an `Average` keeps."""
@@ -25,13 +25,13 @@ class Losses(NamedTuple):
     """Cross-entropy of win, draw, loss less the target's own entropy, in nats."""
     top1: Tensor
     """Share of positions where the best legal move by policy is the target."""
-    foresight: Tensor | None = None
+    auxiliary: Tensor | None = None
     """What a network that learns to foresee adds."""
 
     @property
     def total(self) -> Tensor:
         total = self.policy + self.value
-        return total if self.foresight is None else total + self.foresight
+        return total if self.auxiliary is None else total + self.auxiliary
 
 
 def losses(outputs: Outputs, batch: Batch) -> Losses:
@@ -47,13 +47,13 @@ def losses(outputs: Outputs, batch: Batch) -> Losses:
     return Losses(policy_loss, value, top1.detach())
 
 
-def losses_with_foresight(replica: Foresight, batch: Batch) -> Losses:
+def losses_with_auxiliary(replica: AuxiliaryHeads, batch: Batch) -> Losses:
     """Of a network that learns to foresee; of policy and value alone where the batch does not say what to foresee."""
-    outputs, foreseen = replica(batch.inputs)
+    outputs, predicted = replica(batch.inputs)
     found = losses(outputs, batch)
     if batch.continuation is None:
         return found
-    return found._replace(foresight=foresight_loss(foreseen, batch.continuation))
+    return found._replace(auxiliary=auxiliary_loss(predicted, batch.continuation))
 
 
 class Average:

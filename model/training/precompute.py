@@ -81,9 +81,9 @@ class NeighbourShards:
 
     def of_step(self, step: int) -> Neighbours:
         """Neighbours for the rows of `step`, from the shards."""
-        shard, place = divmod(step, STEPS_A_SHARD)
+        shard, index = divmod(step, STEPS_A_SHARD)
         if self._loaded is None or self._loaded[0] != shard:
             with np.load(self._path(shard)) as stored:
                 pairs = zip(stored["entries"], stored["distances"], strict=True)
                 self._loaded = shard, [look_up(self.retriever.memory, *pair) for pair in pairs]
-        return self._loaded[1][place]
+        return self._loaded[1][index]

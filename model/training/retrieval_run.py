@@ -120,7 +120,7 @@ def losses_with_memory(replica: Network, batch: Batch) -> Losses:
     with torch.no_grad():
         hidden = replica.backbone(batch.inputs)
     tokens = replica.retrieval.encoder(batch.neighbours.records)
-    encoded = arrange(tokens, batch.neighbours.places, batch.neighbours.found)
+    encoded = arrange(tokens, batch.neighbours.slots, batch.neighbours.found)
     return losses(replica.heads(hidden, encoded), batch)
 
 

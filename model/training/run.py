@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from dejavu.model.data.dataset import HELD_OUT, TRAIN, Dataset, DatasetError
 from dejavu.model.network import Network
-from dejavu.model.training.batches import Batch, RowOrder, make_batch
+from dejavu.model.training.batches import Batch, Sampler, make_batch
 from dejavu.model.training.loop import Run, Schedule, train
 from dejavu.model.training.losses import Losses
 from dejavu.model.training.plot import plot_run
@@ -65,11 +65,11 @@ class TrainingRun:
     command: str = ""
     """What was asked for, in words that are kept with the weights."""
 
-    def rows(self, dataset: Dataset) -> RowOrder:
+    def rows(self, dataset: Dataset) -> Sampler:
         """The order in which training positions are taken."""
         weights = self.sources or {"": 1.0}
         rows = {name: dataset.rows(TRAIN, name) for name in weights}
-        return RowOrder(rows, weights, self.batch, self.seed)
+        return Sampler(rows, weights, self.batch, self.seed)
 
     def held_out_batches(self, dataset: Dataset) -> list[Batch]:
         """The same random held-out positions in every evaluation. Raises DatasetError where there are none."""
@@ -135,7 +135,7 @@ def train_and_save(
     Only the first rank has a report.
     """
     schedule = Schedule(run.steps, run.batch, run.learning_rate, decay=run.decay)
-    place = Run(run.folder, evaluate_every=run.evaluate_every, checkpoint_every=run.checkpoint_every)
+    files = Run(run.folder, evaluate_every=run.evaluate_every, checkpoint_every=run.checkpoint_every)
     settings = {
         "config": network.config.to_json(),
         "schedule": str(schedule),
@@ -156,7 +156,7 @@ def train_and_save(
     def save_undecayed() -> None:
         save("undecayed.safetensors", schedule.decay_start)
 
-    policy, value, top1 = train(replicas, parts_of, held_out, schedule, place, settings, ranks, save_undecayed)
+    policy, value, top1 = train(replicas, parts_of, held_out, schedule, files, settings, ranks, save_undecayed)
     if not ranks.is_first:
         return None
     held_out_losses = f"policy loss {policy:.4f}, value loss {value:.4f}, top-1 {top1:.4f}"

@@ -21,11 +21,11 @@ from dejavu.model.chess.encoding import UNDERPROMOTION_OFFSET
 from dejavu.model.chess.features import features
 from dejavu.model.config import PRESETS
 from dejavu.model.network import Network
+from dejavu.model.training.auxiliary import PIECE_CODES, AuxiliaryHeads, Continuation
 from dejavu.model.training.batches import Batch
-from dejavu.model.training.checkpoint import Masters
-from dejavu.model.training.foresight import PIECE_CODES, Continuation, Foresight
+from dejavu.model.training.checkpoint import MasterWeights
 from dejavu.model.training.loop import Schedule
-from dejavu.model.training.losses import losses_with_foresight
+from dejavu.model.training.losses import losses_with_auxiliary
 from dejavu.model.training.ranks import Ranks
 from dejavu.model.training.replicas import Replicas
 
@@ -80,21 +80,21 @@ def matrix_rate(threads: int) -> float:
     return products * 2 * rows * inner * columns / (time.perf_counter() - start)
 
 
-def step_arithmetic(network: Foresight, part: Batch) -> float:
+def step_arithmetic(network: AuxiliaryHeads, part: Batch) -> float:
     """Floating-point operations a sample in the matrix products of a forward and a backward pass."""
     with FlopCounterMode(display=False) as counter:
-        losses_with_foresight(network, part).total.backward()  # type: ignore[no-untyped-call]
+        losses_with_auxiliary(network, part).total.backward()  # type: ignore[no-untyped-call]
     network.zero_grad()
     return float(counter.get_total_flops()) / len(part.rows)
 
 
 def training_speed(preset: str, compiled: bool, parts: list[Batch], threads: int) -> dict[str, float]:
     """Whole steps of a fresh network, as train.py makes them, with the matrix rate measured before and after."""
-    network = Foresight(Network(PRESETS[preset], retrieval=False)).to(torch.bfloat16)
+    network = AuxiliaryHeads(Network(PRESETS[preset], retrieval=False)).to(torch.bfloat16)
     arithmetic = step_arithmetic(network, parts[0])
-    replicas = Replicas(network, threads, losses_with_foresight, compiled)
+    replicas = Replicas(network, threads, losses_with_auxiliary, compiled)
     schedule = Schedule(steps=1, batch=TRAINING_BATCH, learning_rate=1e-3)
-    masters = Masters(
+    masters = MasterWeights(
         dict(network.named_parameters()), schedule.learning_rate, schedule.weight_decay, schedule.averaging, threads
     )
     steps = itertools.count()

@@ -13,7 +13,7 @@ from dejavu.engine.match.players import find_program
 
 
 def add_teacher_arguments(parser: argparse.ArgumentParser) -> None:
-    """What decides which engine judges, and how long; and how many do."""
+    """What decides which engine labels, and how long; and how many do."""
     add = parser.add_argument
     add("--engine", required=True, metavar="CMD", help="the teacher's command")
     add("--option", type=option, action="append", default=[], metavar="NAME=VALUE", help="UCI option")

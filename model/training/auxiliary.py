@@ -27,7 +27,7 @@ from dejavu.model.heads import PolicyHead
 from dejavu.model.network import Network, Outputs
 
 PLIES = 4
-"""How far the board is foreseen: even, so that the same side is to move and the board is seen from the same end."""
+"""How far the board is predicted: even, so that the same side is to move and the board is seen from the same end."""
 PIECE_CODES = 16
 WEIGHT = 0.3
 """Of either loss, beside policy and value of weight 1."""
@@ -68,7 +68,7 @@ def continuation(dataset: Dataset, rows: NDArray[np.int64], mirrored: NDArray[np
     )
 
 
-class Foreseen(NamedTuple):
+class Predicted(NamedTuple):
     """Logits for B positions."""
 
     reply: Tensor
@@ -77,7 +77,7 @@ class Foreseen(NamedTuple):
     """[B, 64, PIECE_CODES], a1 first."""
 
 
-class Foresight(nn.Module):
+class AuxiliaryHeads(nn.Module):
     """A network while it is trained, with the heads that foresee."""
 
     def __init__(self, network: Network) -> None:
@@ -87,16 +87,16 @@ class Foresight(nn.Module):
         self.reply = PolicyHead(config)
         self.codes = nn.Linear(config.width, PIECE_CODES)
 
-    def forward(self, inputs: Inputs) -> tuple[Outputs, Foreseen]:
+    def forward(self, inputs: Inputs) -> tuple[Outputs, Predicted]:
         x = self.network.norm(self.network.backbone(inputs))  # [B, n, d]
-        return Outputs(self.network.policy(x), self.network.value(x)), Foreseen(self.reply(x), self.codes(x))
+        return Outputs(self.network.policy(x), self.network.value(x)), Predicted(self.reply(x), self.codes(x))
 
 
-def foresight_loss(foreseen: Foreseen, truth: Continuation) -> Tensor:
+def auxiliary_loss(predicted: Predicted, truth: Continuation) -> Tensor:
     """Weighted sum of both cross-entropies, each a mean over what is known; 0 if nothing is."""
-    reply = F.cross_entropy(foreseen.reply.float(), truth.reply, ignore_index=UNKNOWN, reduction="sum")
+    reply = F.cross_entropy(predicted.reply.float(), truth.reply, ignore_index=UNKNOWN, reduction="sum")
     codes = F.cross_entropy(
-        foreseen.codes.float().flatten(0, 1), truth.codes.flatten(), ignore_index=UNKNOWN, reduction="sum"
+        predicted.codes.float().flatten(0, 1), truth.codes.flatten(), ignore_index=UNKNOWN, reduction="sum"
     )
     known = [(part != UNKNOWN).sum().clamp(min=1) for part in truth]
     return WEIGHT * (reply / known[0] + codes / known[1])

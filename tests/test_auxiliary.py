@@ -16,8 +16,8 @@ from dejavu.model.chess.encoding import index_to_move, unpack
 from dejavu.model.config import PRESETS
 from dejavu.model.data.dataset import TRAIN, Dataset
 from dejavu.model.network import Network
+from dejavu.model.training.auxiliary import PLIES, UNKNOWN, AuxiliaryHeads, auxiliary_loss, continuation
 from dejavu.model.training.batches import make_batch
-from dejavu.model.training.foresight import PLIES, UNKNOWN, Foresight, continuation, foresight_loss
 
 
 def none_mirrored(rows: np.ndarray) -> np.ndarray:
@@ -82,22 +82,22 @@ def test_a_perfect_forecast_costs_nothing_and_nothing_known_costs_nothing(data: 
     rows = dataset.rows(TRAIN)[:32]
     torch.manual_seed(0)
     for config in (PRESETS["tiny"], replace(PRESETS["tiny"], attack_width=0)):
-        _, foreseen = Foresight(Network(config, retrieval=False))(make_batch(dataset, rows).inputs)
+        _, predicted = AuxiliaryHeads(Network(config, retrieval=False))(make_batch(dataset, rows).inputs)
         truth = continuation(dataset, rows, none_mirrored(rows))
-        assert foresight_loss(foreseen, truth) > 1
-        reply = 100 * torch.nn.functional.one_hot(truth.reply.clamp(min=0), foreseen.reply.shape[1]).float()
-        codes = 100 * torch.nn.functional.one_hot(truth.codes.clamp(min=0), foreseen.codes.shape[2]).float()
-        assert foresight_loss(foreseen._replace(reply=reply, codes=codes), truth) < 1e-6
+        assert auxiliary_loss(predicted, truth) > 1
+        reply = 100 * torch.nn.functional.one_hot(truth.reply.clamp(min=0), predicted.reply.shape[1]).float()
+        codes = 100 * torch.nn.functional.one_hot(truth.codes.clamp(min=0), predicted.codes.shape[2]).float()
+        assert auxiliary_loss(predicted._replace(reply=reply, codes=codes), truth) < 1e-6
         unknown = truth._replace(
             reply=torch.full_like(truth.reply, UNKNOWN), codes=torch.full_like(truth.codes, UNKNOWN)
         )
-        assert foresight_loss(foreseen, unknown) == 0
+        assert auxiliary_loss(predicted, unknown) == 0
 
 
-def test_foresight_changes_the_training_and_is_no_part_of_the_weights(
+def test_auxiliary_targets_change_the_training_and_is_no_part_of_the_weights(
     data: Path, backbone: Path, tmp_path: Path
 ) -> None:
-    run_backbone(data, tmp_path, 12, foresight=False)
+    run_backbone(data, tmp_path, 12, auxiliary=False)
     assert curve(tmp_path) != curve(backbone)
     with safe_open(backbone / "weights.safetensors", "np") as file:
         assert set(file.keys()) == set(Network(PRESETS["tiny"], retrieval=False).state_dict())

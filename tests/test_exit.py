@@ -11,7 +11,7 @@ from training import SCRIPTS
 from dejavu.retrieval.atomic import WriteError
 
 sys.path.insert(0, str(SCRIPTS))
-from command_line.ending import GOES_ON, INTERRUPTED, one_sentence
+from command_line.exit import GOES_ON, INTERRUPTED, one_sentence
 
 
 def test_an_expected_error_ends_the_script_with_its_sentence() -> None:

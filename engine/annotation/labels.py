@@ -17,7 +17,7 @@ from dejavu.engine.annotation.teacher import Teacher
 from dejavu.retrieval.atomic import append
 
 
-class Judgement(NamedTuple):
+class Label(NamedTuple):
     """What the teacher says of a position."""
 
     best: chess.Move
@@ -53,7 +53,7 @@ _Said = tuple[str, "int | None", "int | None"]
 """Best move, centipawns and moves to mate, by the side to move."""
 
 
-def _judged(line: Any) -> tuple[str, _Said]:
+def _labelled(line: Any) -> tuple[str, _Said]:
     """A position and what was said of it."""
     epd, best, *score = line
     chess.Move.from_uci(best)
@@ -61,14 +61,14 @@ def _judged(line: Any) -> tuple[str, _Said]:
     return str(epd), (best, centipawns, mate)
 
 
-class Judgements:
+class Labels:
     """What the teachers have said, kept in a file, a line a position; a last line cut short by a kill is dropped."""
 
     def __init__(self, path: Path, teachers: Sequence[Teacher]) -> None:
         """Raises OutputError for a file that is damaged."""
         self._free = list(teachers)
         self._lock = threading.Lock()
-        self._known = dict(whole_lines(path, _judged))
+        self._known = dict(whole_lines(path, _labelled))
         self._path = path
 
     def __len__(self) -> int:
@@ -78,7 +78,7 @@ class Judgements:
         for teacher in self._free:
             teacher.close()
 
-    def of(self, board: chess.Board) -> Judgement | None:
+    def of(self, board: chess.Board) -> Label | None:
         """The teacher's word on a position; None where the game is over. Raises TEACHER_ERRORS, WriteError."""
         if board.is_game_over():
             return None
@@ -87,7 +87,7 @@ class Judgements:
             with self._lock:
                 teacher = self._free.pop()
             try:
-                verdict = teacher.judge(board, object(), claim_draw=False)
+                verdict = teacher.evaluate(board, object(), claim_draw=False)
             finally:
                 with self._lock:
                     self._free.append(teacher)
@@ -96,9 +96,9 @@ class Judgements:
             score = verdict.score.relative
             said = (verdict.best.uci(), score.score(), score.mate())
             with self._lock:
-                # Judgements are too many to wait for the disk at each; what a dead machine loses is asked for again.
+                # Labels are too many to wait for the disk at each; what a dead machine loses is asked for again.
                 append(self._path, (json.dumps([epd, *said]) + "\n").encode(), sync=False)
                 self._known[epd] = said
         best, centipawns, mate = self._known[epd]
         score = chess.engine.Mate(mate) if mate is not None else chess.engine.Cp(centipawns or 0)
-        return Judgement(chess.Move.from_uci(best), chess.engine.PovScore(score, board.turn))
+        return Label(chess.Move.from_uci(best), chess.engine.PovScore(score, board.turn))
