@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from dejavu.model.data.dataset import HELD_OUT, MEMORY, TRAIN, Dataset
 from dejavu.model.data.game_files import GameFileError, read_games
 from dejavu.model.data.games import BrokenGameError, GamePositions, read_game
 from dejavu.model.data.records import join
+from dejavu.retrieval.progress import progress_bar
 
 GAMES_A_TASK = 64
 TASKS_AHEAD = 8
@@ -132,7 +132,7 @@ def collect(results: Iterable[tuple[FileTask, Read]], run: PrepareRun) -> tuple[
     sources: list[int] = []
     splits: list[int] = []
     broken: list[str] = []
-    with tqdm(unit=" positions", unit_scale=True, smoothing=0.05) as progress:
+    with progress_bar("reading games", "positions") as progress:
         for task, read in results:
             for number, game in enumerate(read, start=task.first):
                 if isinstance(game, str):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,13 +13,13 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
-from tqdm import tqdm
 
 from dejavu.model.training.batches import Batch, prefetch
 from dejavu.model.training.checkpoint import MasterWeights, load_checkpoint, save_checkpoint
 from dejavu.model.training.losses import Average
 from dejavu.model.training.ranks import Ranks
 from dejavu.model.training.replicas import Replicas
+from dejavu.retrieval.progress import print_above, progress_bar
 
 LOG_FIELDS = ("step", "samples", "seconds", "learning_rate", "gradient_norm", "policy_loss", "value_loss", "top1")
 
@@ -70,7 +71,7 @@ class Run:
 
 
 class CsvLog:
-    """A CSV file that a resumed run continues: rows past the checkpoint are dropped."""
+    """A CSV file that a resumed run continues: rows past the checkpoint are dropped, those before it not repeated."""
 
     def __init__(self, path: Path, step: int, writes: bool) -> None:
         """Of several ranks only one `writes`."""
@@ -88,10 +89,15 @@ class CsvLog:
         self.file: IO[str] = path.open("a", newline="") if writes else io.StringIO()
         self.writer = csv.DictWriter(self.file, LOG_FIELDS)
         self.seconds = float(rows[-1]["seconds"]) if rows else 0.0
+        self._last_step = int(rows[-1]["step"]) if rows else -1
 
-    def write(self, **values: float) -> None:
+    def write(self, step: int, **values: float) -> None:
+        """Add the row of a step, unless an earlier run has written it."""
+        if step <= self._last_step:
+            return
         self.writer.writerow(
-            {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in values.items()}
+            {"step": step}
+            | {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in values.items()}
         )
         self.file.flush()
 
@@ -134,15 +140,17 @@ def train(
     masters = MasterWeights(
         parameters, schedule.learning_rate, schedule.weight_decay, schedule.averaging, len(replicas.networks)
     )
+    average = Average(device)
     first = 0
     if run.checkpoint.exists():
-        first = load_checkpoint(run.checkpoint, masters, settings)
+        first, totals = load_checkpoint(run.checkpoint, masters, settings)
+        if ranks.is_first:  # they are those of all ranks
+            average.totals += totals.to(device)
         print(f"resumed {run.checkpoint} at step {first}")
     ranks.check_equal(first, f"checkpoints in {run.folder}, which all must share (steps)")
     log = CsvLog(run.folder / "train.csv", first, ranks.is_first)
     evaluations = CsvLog(run.folder / "held_out.csv", first, ranks.is_first)
     start = time.monotonic() - log.seconds
-    average = Average(device)
 
     def held_out_now(step: int) -> tuple[float, float, float]:
         masters.use_averages()
@@ -155,10 +163,11 @@ def train(
             value_loss=value,
             top1=top1,
         )
-        tqdm.write(f"step {step}: held-out policy loss {policy:.4f}, value loss {value:.4f}, top-1 {top1:.2%}")
+        told = f"step {step}: held-out policy loss {policy:.4f}, value loss {value:.4f}, top-1 {top1:.2%}"
+        print_above(told, sys.stdout)
         return policy, value, top1
 
-    progress = tqdm(total=schedule.steps, initial=first, unit="step", smoothing=0.02, disable=not ranks.is_first)
+    progress = progress_bar("training", "steps", schedule.steps, first, silent=not ranks.is_first)
     for step, parts in enumerate(prefetch(make_parts, range(first, schedule.steps)), start=first):
         parts = [part.to(device) for part in parts]
         for loss, part in zip(replicas.learn(parts, schedule.batch), parts, strict=True):
@@ -179,7 +188,7 @@ def train(
                 value_loss=value,
                 top1=top1,
             )
-            progress.set_postfix(policy=f"{policy:.3f}", value=f"{value:.3f}", top1=f"{top1:.1%}")
+            progress.note(f"policy={policy:.3f} value={value:.3f} top1={top1:.1%}")
             average = Average(device)
         if done % run.evaluate_every == 0 and done < schedule.steps:
             held_out_now(done)
@@ -188,7 +197,10 @@ def train(
             masters.use_averages()
             save_undecayed()
             masters.use_weights()
-        if ranks.is_first and (done % run.checkpoint_every == 0 or done == schedule.steps):
-            save_checkpoint(run.checkpoint, masters, done, settings)
+        if done % run.checkpoint_every == 0 or done == schedule.steps:
+            totals = average.totals.clone()
+            ranks.add_up([totals])
+            if ranks.is_first:
+                save_checkpoint(run.checkpoint, masters, totals, done, settings)
     progress.close()
     return held_out_now(schedule.steps)

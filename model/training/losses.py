@@ -12,6 +12,9 @@ from dejavu.model.network import Outputs
 from dejavu.model.training.auxiliary import AuxiliaryHeads, auxiliary_loss
 from dejavu.model.training.batches import Batch
 
+TOTALS = 4
+"""Numbers that an `Average` keeps."""
+
 
 class Losses(NamedTuple):
     """Means over a batch."""
@@ -57,8 +60,11 @@ class Average:
     """Running mean of losses, weighted by batch size."""
 
     def __init__(self, device: torch.device) -> None:
-        self.totals = torch.zeros(4, device=device)
-        """Samples, and the sums of the losses over them; to be added up over ranks."""
+        self.totals = torch.zeros(TOTALS, dtype=torch.float64, device=device)
+        """Samples, and the sums of the losses over them; to be added up over ranks.
+
+        Of so many digits that it does not show where a sum of several was put together: after a kill, or by ranks.
+        """
 
     def add(self, item: Losses, samples: int) -> None:
         means = torch.stack([torch.ones_like(item.policy), item.policy, item.value, item.top1]).detach()
