@@ -153,7 +153,7 @@ def preparing(tmp_path: Path, earlier: Path) -> Iterator[subprocess.Popen[bytes]
 def test_prepare_data_can_be_stopped(preparing: subprocess.Popen[bytes], earlier: Path, number: signal.Signals) -> None:
     assert preparing.stderr is not None
     told = b""
-    while b"positions" not in told:  # it has begun to read
+    while b"positions" not in told:  # it has begun to read 80,000 of them
         byte = os.read(preparing.stderr.fileno(), 1000)
         assert byte, told
         told += byte
