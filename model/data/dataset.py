@@ -53,6 +53,14 @@ EVEN_WIN_CENTIPAWNS = 100.0
 CENTIPAWNS_PER_LOGIT = 45.0
 
 
+def wdl_of(centipawns: NDArray[np.int16]) -> NDArray[np.float32]:
+    """[B] evaluations -> [B, 3] win, draw, loss from the same side."""
+    pawns = centipawns.astype(np.float32)
+    win = _sigmoid((pawns - EVEN_WIN_CENTIPAWNS) / CENTIPAWNS_PER_LOGIT)
+    loss = _sigmoid((-pawns - EVEN_WIN_CENTIPAWNS) / CENTIPAWNS_PER_LOGIT)
+    return np.stack([win, np.maximum(1 - win - loss, 0), loss], axis=1).astype(np.float32)
+
+
 class DatasetError(ValueError):
     """A data set that cannot be used; the message is one sentence naming the file and what is wrong."""
 
@@ -161,14 +169,11 @@ class Dataset(Columns):
 
     def evaluated_wdl(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """[B, 3] win, draw, loss from the side to move: from our search, else the evaluation, else a third each."""
-        pawns = self.centipawns[rows].astype(np.float32)
-        win = _sigmoid((pawns - EVEN_WIN_CENTIPAWNS) / CENTIPAWNS_PER_LOGIT)
-        loss = _sigmoid((-pawns - EVEN_WIN_CENTIPAWNS) / CENTIPAWNS_PER_LOGIT)
-        wdl = np.stack([win, np.maximum(1 - win - loss, 0), loss], axis=1)
+        wdl = wdl_of(self.centipawns[rows])
         indices, found = self.searches.find(rows)
         wdl[indices] = self.searches.wdl[found]
         wdl[~self.is_evaluated(rows)] = 1 / 3
-        return wdl.astype(np.float32)
+        return wdl
 
     def wdl_target(self, rows: NDArray[np.int64], result_weight: float = 0.0) -> NDArray[np.float32]:
         """[B, 3] win, draw, loss from the side to move: from our search, the evaluation, the result, or a third each.
