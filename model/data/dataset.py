@@ -24,8 +24,10 @@ FORMAT = "dejavu-dataset-2"
 TRAIN, MEMORY, HELD_OUT = 0, 1, 2
 SPLITS = {"train": TRAIN, "memory": MEMORY, "held-out": HELD_OUT}
 
-_LAYOUT: Mapping[str, tuple[type[np.generic], str]] = {
-    # tensor: (dtype, dimensions; a letter stands for the same number everywhere)
+Layout = Mapping[str, tuple[type[np.generic], str]]
+"""tensor -> (dtype, dimensions; a letter stands for the same number everywhere)"""
+
+_LAYOUT: Layout = {
     "planes": (np.uint64, "N 4"),
     "clocks": (np.uint8, "N"),
     "best": (np.uint16, "N"),
@@ -252,10 +254,10 @@ def _tensors(arrays: Dataset | Searches) -> dict[str, NDArray[Any]]:
     return {name: np.ascontiguousarray(getattr(arrays, name)) for name in _names(type(arrays))}
 
 
-def _check(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
-    """Refuse tensors that do not fit together, and indices that point nowhere."""
+def check_layout(what: str, layout: Layout, tensors: Mapping[str, NDArray[Any]]) -> dict[str, int]:
+    """The sizes that the letters of a layout stand for. Raises DatasetError, with `what`, for tensors of other ones."""
     sizes: dict[str, int] = {}
-    for name, (dtype, dimensions) in _LAYOUT.items():
+    for name, (dtype, dimensions) in layout.items():
         tensor, letters = tensors[name], dimensions.split()
         fits = tensor.dtype == dtype and tensor.ndim == len(letters)
         for letter, size in zip(letters, tensor.shape, strict=False):
@@ -263,9 +265,15 @@ def _check(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
             fits = fits and size == (int(base) if base.isdigit() else sizes.setdefault(base, size) + int(one or 0))
         if not fits:
             raise DatasetError(
-                f"data set {path} does not fit together: tensor {name!r} is {tensor.dtype} {list(tensor.shape)}, "
+                f"{what} does not fit together: tensor {name!r} is {tensor.dtype} {list(tensor.shape)}, "
                 f"where {dtype.__name__} [{dimensions}] belongs"
             )
+    return sizes
+
+
+def _check(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse tensors that do not fit together, and indices that point nowhere."""
+    sizes = check_layout(f"data set {path}", _LAYOUT, tensors)
     game, rows = tensors["game"], tensors["searches.rows"]
     problem = None
     if not (_rises(game) and _within(game, sizes["G"])):
