@@ -7,7 +7,7 @@ from pathlib import Path
 import chess
 import numpy as np
 import pytest
-import zstandard
+from valued_moves import table_line, write_table
 
 from dejavu.model.chess.encoding import index_to_move, pack, stack
 from dejavu.model.data.all_moves import AllMoves, read_all_moves
@@ -18,20 +18,14 @@ MATES = "6k1/5ppp/8/8/8/8/5PPP/R5K1 w - - 0 1"
 FALLS_BEHIND = "8/8/8/8/8/4k3/6q1/7K w - - 98 80"  # one move, and the queen is gone
 
 
-def line(fen: str, **values: int) -> str:
-    """The line of a position, whose moves are worth 0 where nothing else is said."""
-    moves = {move.uci(): 0 for move in chess.Board(fen).legal_moves} | values
-    return "|".join([fen, *(f"{move} {value}" for move, value in sorted(moves.items(), key=lambda item: -item[1]))])
-
-
 def read(tmp_path: Path, *lines: str) -> AllMoves:
     path = tmp_path / "values.txt.zst"
-    path.write_bytes(zstandard.ZstdCompressor().compress("".join(f"{text}\n" for text in lines).encode()))
+    write_table(path, *lines)
     return read_all_moves(path, 2)
 
 
 def test_the_values_soften_the_policy(tmp_path: Path) -> None:
-    found = read(tmp_path, line(CASTLES, e1g1=40, d1d7=28), line(FALLS_BEHIND))
+    found = read(tmp_path, table_line(CASTLES, e1g1=40, d1d7=28), table_line(FALLS_BEHIND))
     board = chess.Board(CASTLES)
     assert index_to_move(int(found.moves[0, 0]), board) == chess.Move.from_uci("e1g1")
     assert index_to_move(int(found.moves[0, 1]), board) == chess.Move.from_uci("d1d7")
@@ -45,7 +39,7 @@ def test_the_values_soften_the_policy(tmp_path: Path) -> None:
 
 
 def test_the_positions_after_the_moves_are_valued_from_the_other_side(tmp_path: Path) -> None:
-    found = read(tmp_path, line(MATES, a1a8=19998, a1a7=500, g1f1=-30))
+    found = read(tmp_path, table_line(MATES, a1a8=19998, a1a7=500, g1f1=-30))
     board = chess.Board(MATES)
     assert len(found.child_planes) == board.legal_moves.count() - 1  # after the mate there is nothing to tell
     for uci, value in (("a1a7", -500), ("g1f1", 30)):
@@ -59,21 +53,21 @@ def test_the_positions_after_the_moves_are_valued_from_the_other_side(tmp_path: 
 @pytest.mark.parametrize(
     ("broken", "complaint"),
     [
-        ("x" + line(MATES), "invalid"),
+        ("x" + table_line(MATES), "invalid"),
         ("", "empty fen"),
         ("8/8/8/8/8/8/8/K7 w - - 0 1|a1a2 0", "is no position of chess"),
-        (line(MATES) + "|a1a9 0", "'a1a9 0' is not a move and its value"),
-        (line(MATES) + "|a1a8", "'a1a8' is not a move and its value"),
-        (line(MATES) + "|a1h8 0", "its moves are not the legal moves"),
-        (line(MATES) + "|a1a8 0", "its moves are not the legal moves"),
-        (line(MATES).rpartition("|")[0], "its moves are not the legal moves"),
+        (table_line(MATES) + "|a1a9 0", "'a1a9 0' is not a move and its value"),
+        (table_line(MATES) + "|a1a8", "'a1a8' is not a move and its value"),
+        (table_line(MATES) + "|a1h8 0", "its moves are not the legal moves"),
+        (table_line(MATES) + "|a1a8 0", "its moves are not the legal moves"),
+        (table_line(MATES).rpartition("|")[0], "its moves are not the legal moves"),
         (MATES, "its moves are not the legal moves"),
-        ("|".join([MATES, *reversed(line(MATES, a1a8=9).split("|")[1:])]), "the best first"),
-        (line(MATES, a1a8=40000), "not from 20000 to -20000"),
+        ("|".join([MATES, *reversed(table_line(MATES, a1a8=9).split("|")[1:])]), "the best first"),
+        (table_line(MATES, a1a8=40000), "not from 20000 to -20000"),
     ],
 )
 def test_a_broken_line_is_named_in_one_sentence(tmp_path: Path, broken: str, complaint: str) -> None:
-    lines = [line(CASTLES)] * 300 + [broken] + [line(CASTLES)] * 300
+    lines = [table_line(CASTLES)] * 300 + [broken] + [table_line(CASTLES)] * 300
     with pytest.raises(GameFileError, match=rf"values\.txt\.zst, line 301: .*{complaint}") as raised:
         read(tmp_path, *lines)
     assert "\n" not in str(raised.value)

@@ -11,7 +11,7 @@ import torch
 from dejavu.model.data.device_arrays import DeviceArrays
 from dejavu.model.data.shards import open_data
 from dejavu.model.training.backbone_run import BackboneRun, train_stage1
-from dejavu.model.training.batches import Sampler
+from dejavu.model.training.batches import Batch, Sampler
 from dejavu.model.training.device_batches import DeviceBatches
 from dejavu.model.training.run import TrainingReport, started
 
@@ -51,4 +51,9 @@ def train_on_device(run: DeviceRun) -> TrainingReport | None:
         weights = run.sources or {"": 1.0}
         order = Sampler({name: arrays.rows(name) for name in weights}, weights, run.batch, run.seed)
         batches = DeviceBatches(arrays, torch.device(run.device))
-        return train_stage1(run, ranks, dataset, lambda step: [batches.make(order.rows(step), run.seed)])
+
+        def parts_of(step: int) -> list[Batch]:
+            batch = batches.make(order.rows(step), run.seed)
+            return [batch if run.auxiliary else batch._replace(continuation=None)]
+
+        return train_stage1(run, ranks, dataset, parts_of)
