@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,9 +35,9 @@ class DeviceBatches:
     def make(self, rows: NDArray[np.int64], seed: int) -> Batch:
         """Features, masks and targets of `rows` [B], half of those without castling rights with the files swapped."""
         arrays = self._arrays
-        at = torch.from_numpy(rows).to(self.device)
+        at = self._upload(rows)
         planes = arrays["planes"][at]
-        mirrored = torch.from_numpy(random_half(rows, seed)).to(self.device) & ~has_castling(planes)
+        mirrored = self._upload(random_half(rows, seed)) & ~has_castling(planes)
         planes = torch.where(mirrored[:, None], mirror(planes), planes)
         best = self._mirror(arrays["best"][at].long(), mirrored)
         return Batch(
@@ -49,17 +50,22 @@ class DeviceBatches:
             continuation=self._continuation(at, mirrored),
         )
 
+    def _upload(self, array: NDArray[Any]) -> Tensor:
+        tensor = torch.from_numpy(array)
+        if self.device.type == "cuda":  # of pinned memory, or every copy would wait for the training step before it
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, non_blocking=True)
+
     def _mirror(self, moves: Tensor, mirrored: Tensor) -> Tensor:
         """Policy indices, those of the `mirrored` positions on the mirrored board; unknown ones stay so."""
         return torch.where(mirrored & (moves >= 0), self._mirrored_moves[moves.clamp(min=0)], moves)
 
     def _legal(self, rows: NDArray[np.int64], mirrored: Tensor) -> Tensor:
-        """[B, POLICY_SIZE] bool; all of them where the policy is asked for nothing."""
+        """[B, POLICY_SIZE] bool; those of some other position where only the value is known."""
         packed = self._arrays["legal"]
-        bits = packed[torch.from_numpy(np.minimum(rows, len(packed) - 1)).to(self.device)]
+        bits = packed[self._upload(np.minimum(rows, len(packed) - 1))]
         legal = ((bits[:, :, None] >> self._bits) & 1).flatten(1).bool()
-        legal = torch.where(mirrored[:, None], legal[:, self._mirrored_moves], legal)
-        return legal | torch.from_numpy(rows >= len(packed)).to(self.device)[:, None]
+        return torch.where(mirrored[:, None], legal[:, self._mirrored_moves], legal)
 
     def _policy(self, rows: NDArray[np.int64], best: Tensor, mirrored: Tensor) -> Tensor:
         """[B, POLICY_SIZE] the best move, or shares of several; zeros where only the value is known."""
@@ -69,8 +75,8 @@ class DeviceBatches:
         last = len(self._arrays["legal"])
         first = last - len(moves)
         several = np.flatnonzero((rows >= first) & (rows < last))
-        where = torch.from_numpy(several).to(self.device)
-        which = torch.from_numpy(rows[several] - first).to(self.device)
+        where = self._upload(several)
+        which = self._upload(rows[several] - first)
         indices = self._mirror(moves[which].long(), mirrored[where][:, None])
         policy[where] = torch.zeros_like(policy[where]).scatter_add_(1, indices, shares[which])
         return policy
