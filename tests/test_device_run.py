@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +19,7 @@ from valued_moves import table_line, write_table
 
 from dejavu.model.chess.encoding import MIRRORED_MOVES
 from dejavu.model.data.all_moves import AllMoves, read_all_moves
-from dejavu.model.data.dataset import TRAIN, Dataset, DatasetError
+from dejavu.model.data.dataset import TRAIN, Dataset, DatasetError, Searches
 from dejavu.model.data.device_arrays import FORMAT, ArraysRun, DeviceArrays, make_arrays, prepare_arrays
 from dejavu.model.network import Outputs
 from dejavu.model.training import loop
@@ -243,3 +243,14 @@ def test_what_a_run_on_the_device_cannot_do_is_refused(data: Path, arrays: Path,
         train(data, arrays, tmp_path, steps=1, result_weight=0.5)
     with pytest.raises(ValueError, match="no positions to train on"):
         train(data, arrays, tmp_path, steps=1, sources={"nothing": 1.0})
+
+
+def test_games_of_self_play_are_refused(data: Path, tmp_path: Path) -> None:
+    one = Searches(*(np.array(values) for values in ([3], [[1.0, 0.0, 0.0]], [0, 1], [796], [50])))
+    kinds = {field.name: getattr(Searches.none(), field.name).dtype for field in fields(Searches)}
+    searched = Searches(**{name: getattr(one, name).astype(kind) for name, kind in kinds.items()})
+    path, out = tmp_path / "selfplay.safetensors", tmp_path / "arrays.safetensors"
+    replace(Dataset.open(data), searches=searched).save(path)
+    with pytest.raises(DatasetError, match=r"selfplay\.safetensors with what searches visited"):
+        prepare_arrays(ArraysRun(data=[path], out=out))
+    assert not out.exists()

@@ -149,7 +149,8 @@ def prepare_arrays(run: ArraysRun) -> ArraysReport:
     start = time.monotonic()
     dataset = open_data(run.data)
     if len(dataset.searches.rows):
-        raise DatasetError("games of self-play, with the visits of their searches, are no data for one GPU yet")
+        listed = ", ".join(map(str, run.data))
+        raise DatasetError(f"{listed} with what searches visited, as in self-play: arrays have no place for that")
     all_moves = read_all_moves(run.all_moves, run.processes) if run.all_moves else None
     arrays = make_arrays(dataset, all_moves, run.processes)
     arrays.save(run.out)
