@@ -29,7 +29,6 @@ class DeviceRun(BackboneRun):
     arrays: Path
     """Of data.device_arrays."""
     steps: int = MANY_STEPS
-    seconds: float = math.inf
     batch: int = 4096
     learning_rate: float = 4e-3
     decay: float = 0.6

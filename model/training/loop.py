@@ -47,7 +47,7 @@ class Schedule:
     """After which training ends, if the steps are not done before; the rate then falls by the clock. No property of
     the run, which may be given more time when it goes on."""
 
-    def rate(self, step: int, seconds: float = 0.0) -> float:
+    def rate(self, step: int, seconds: float) -> float:
         """Learning rate of `step`, counted from 0, begun after so many seconds."""
         warm = min(1.0, (step + 1) / self.warm_up)
         left = (self.steps - step) / max(1.0, self.decay * self.steps)
