@@ -24,8 +24,10 @@ FORMAT = "dejavu-dataset-2"
 TRAIN, MEMORY, HELD_OUT = 0, 1, 2
 SPLITS = {"train": TRAIN, "memory": MEMORY, "held-out": HELD_OUT}
 
-_LAYOUT: Mapping[str, tuple[type[np.generic], str]] = {
-    # tensor: (dtype, dimensions; a letter stands for the same number everywhere)
+Layout = Mapping[str, tuple[type[np.generic], str]]
+"""tensor -> (dtype, dimensions; a letter stands for the same number everywhere)"""
+
+_LAYOUT: Layout = {
     "planes": (np.uint64, "N 4"),
     "clocks": (np.uint8, "N"),
     "best": (np.uint16, "N"),
@@ -51,6 +53,14 @@ MAX_SOURCES = 256
 # this many centipawns more or less take the logit by one. Wide, since the labels come from short searches.
 EVEN_WIN_CENTIPAWNS = 100.0
 CENTIPAWNS_PER_LOGIT = 45.0
+
+
+def wdl_of(centipawns: NDArray[np.int16]) -> NDArray[np.float32]:
+    """[B] evaluations -> [B, 3] win, draw, loss from the same side."""
+    pawns = centipawns.astype(np.float32)
+    win = _sigmoid((pawns - EVEN_WIN_CENTIPAWNS) / CENTIPAWNS_PER_LOGIT)
+    loss = _sigmoid((-pawns - EVEN_WIN_CENTIPAWNS) / CENTIPAWNS_PER_LOGIT)
+    return np.stack([win, np.maximum(1 - win - loss, 0), loss], axis=1).astype(np.float32)
 
 
 class DatasetError(ValueError):
@@ -161,14 +171,11 @@ class Dataset(Columns):
 
     def evaluated_wdl(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """[B, 3] win, draw, loss from the side to move: from our search, else the evaluation, else a third each."""
-        pawns = self.centipawns[rows].astype(np.float32)
-        win = _sigmoid((pawns - EVEN_WIN_CENTIPAWNS) / CENTIPAWNS_PER_LOGIT)
-        loss = _sigmoid((-pawns - EVEN_WIN_CENTIPAWNS) / CENTIPAWNS_PER_LOGIT)
-        wdl = np.stack([win, np.maximum(1 - win - loss, 0), loss], axis=1)
+        wdl = wdl_of(self.centipawns[rows])
         indices, found = self.searches.find(rows)
         wdl[indices] = self.searches.wdl[found]
         wdl[~self.is_evaluated(rows)] = 1 / 3
-        return wdl.astype(np.float32)
+        return wdl
 
     def wdl_target(self, rows: NDArray[np.int64], result_weight: float = 0.0) -> NDArray[np.float32]:
         """[B, 3] win, draw, loss from the side to move: from our search, the evaluation, the result, or a third each.
@@ -247,10 +254,10 @@ def _tensors(arrays: Dataset | Searches) -> dict[str, NDArray[Any]]:
     return {name: np.ascontiguousarray(getattr(arrays, name)) for name in _names(type(arrays))}
 
 
-def _check(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
-    """Refuse tensors that do not fit together, and indices that point nowhere."""
+def check_layout(what: str, layout: Layout, tensors: Mapping[str, NDArray[Any]]) -> dict[str, int]:
+    """The sizes that the letters of a layout stand for. Raises DatasetError, with `what`, for tensors of other ones."""
     sizes: dict[str, int] = {}
-    for name, (dtype, dimensions) in _LAYOUT.items():
+    for name, (dtype, dimensions) in layout.items():
         tensor, letters = tensors[name], dimensions.split()
         fits = tensor.dtype == dtype and tensor.ndim == len(letters)
         for letter, size in zip(letters, tensor.shape, strict=False):
@@ -258,9 +265,15 @@ def _check(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
             fits = fits and size == (int(base) if base.isdigit() else sizes.setdefault(base, size) + int(one or 0))
         if not fits:
             raise DatasetError(
-                f"data set {path} does not fit together: tensor {name!r} is {tensor.dtype} {list(tensor.shape)}, "
+                f"{what} does not fit together: tensor {name!r} is {tensor.dtype} {list(tensor.shape)}, "
                 f"where {dtype.__name__} [{dimensions}] belongs"
             )
+    return sizes
+
+
+def _check(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse tensors that do not fit together, and indices that point nowhere."""
+    sizes = check_layout(f"data set {path}", _LAYOUT, tensors)
     game, rows = tensors["game"], tensors["searches.rows"]
     problem = None
     if not (_rises(game) and _within(game, sizes["G"])):

@@ -92,8 +92,11 @@ class MasterWeights:
             self.optimizers.append(muon)
         self._pool = ThreadPoolExecutor(threads)
 
-    def step(self, learning_rate: float, clip: float, ranks: Ranks) -> float:
-        """One update from the gradients of the computing copies of all ranks; returns the norm of their sum."""
+    def step(self, learning_rate: float, clip: float, ranks: Ranks) -> Tensor:
+        """One update from the gradients of the computing copies of all ranks; returns the norm of their sum.
+
+        As a tensor, for to read it is to wait for a GPU.
+        """
         for name, parameter in self.parameters.items():
             self.weights[name].grad = None if parameter.grad is None else parameter.grad.float()
             parameter.grad = None
@@ -108,12 +111,11 @@ class MasterWeights:
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))  # a young average forgets sooner
         torch._foreach_lerp_(list(self.averages.values()), weights, 1 - decay)
         self._copy(self.weights)
-        return float(norm)
+        return norm
 
     @torch.no_grad()
     def _copy(self, values: dict[str, Tensor]) -> None:
-        for name, parameter in self.parameters.items():
-            parameter.copy_(values[name])
+        torch._foreach_copy_(list(self.parameters.values()), [values[name] for name in self.parameters])
 
     def states(self, weight: Tensor) -> list[dict[str, Tensor]]:
         """What the optimizers remember of one master weight: none before the first step, one after it."""
