@@ -128,6 +128,8 @@ class NetworkConfig:
 PRESETS: dict[str, NetworkConfig] = {
     # Made to be trained and to play on a CPU.
     "small": NetworkConfig(dynamic_bias=16),
+    # Made to be trained on a GPU and to play on a CPU.
+    "medium": NetworkConfig(width=192, heads=6, attack_width=48, dynamic_bias=16),
     # For a GPU.
     "base": NetworkConfig(width=256, layers=8, heads=8, dynamic_bias=16, policy_width=128, neighbour_width=128),
     # For tests.

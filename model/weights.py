@@ -145,7 +145,7 @@ def save_weights(path: Path, network: nn.Module, config: NetworkConfig, training
 
 
 def net_name(metadata: Mapping[str, str]) -> str:
-    """What a net is called and when it was made, by its file's metadata: "dejavu-9 of 2026-11-25", or empty."""
+    """What a net is called and when it was made, by its file's metadata: "dejavu-10 of 2026-11-26", or empty."""
     name, date = (plain(metadata.get(f"training.{key}", "")) for key in ("name", "date"))
     return f"{name} of {date}" if name and date else name
 

@@ -21,7 +21,6 @@ from pathlib import Path
 
 from command_line.arguments import game_file
 from command_line.exit import GOES_ON, one_sentence
-from tqdm import tqdm
 
 from dejavu.engine.options import Config
 from dejavu.engine.uci.loader import wanted
@@ -32,13 +31,14 @@ from dejavu.model.weights import WeightsError
 from dejavu.retrieval.build import BuildError
 from dejavu.retrieval.cluster import ClusterError
 from dejavu.retrieval.memory import MemoryFileError
+from dejavu.retrieval.progress import print_above
 
 ERRORS = (GameFileError, DatasetError, WeightsError, BuildError, MemoryFileError, ClusterError, OSError)
 
 
 def complain(text: str) -> None:
     """Say on standard error what does not stop the build."""
-    tqdm.write(f"build_memory: {text}", file=sys.stderr)
+    print_above(f"build_memory: {text}")
 
 
 def main() -> None:

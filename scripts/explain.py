@@ -12,7 +12,8 @@ tells where it would have played another move, since when the game was new to it
 from __future__ import annotations
 
 import argparse
-import sys
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import chess
@@ -34,6 +35,7 @@ from dejavu.model.inference import NetworkEvaluator
 from dejavu.model.weights import WeightsError
 from dejavu.retrieval.atomic import write_text
 from dejavu.retrieval.memory import MemoryFileError
+from dejavu.retrieval.progress import Stages
 
 LISTED_MOVES = 6
 
@@ -75,19 +77,14 @@ def explain_game(arguments: argparse.Namespace) -> None:
     """The same for a whole game."""
     game = read_game(Path(arguments.question), arguments.game)
     evaluator = NetworkEvaluator.load(arguments.weights, arguments.memory, torch.get_num_threads())
-    found = review(game, evaluator, arguments.nodes, progress)
-    print(file=sys.stderr)
+    with closing(Stages("positions")) as stages:
+        found = review(game, evaluator, arguments.nodes, partial(stages, "searched"))
     for line in move_lines(found):
         print(line)
     print(summary(found))
     if arguments.html:
         write_text(arguments.html, game_page(found))
         print(f"wrote {arguments.html}")
-
-
-def progress(done: int, total: int) -> None:
-    """Say how far the searches are, on one line of a terminal."""
-    print(f"\rsearched {done} of {total} positions", end="", file=sys.stderr, flush=True)
 
 
 def main() -> None:

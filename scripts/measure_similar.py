@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from command_line.arguments import positive
 from command_line.exit import one_sentence
-from tqdm import tqdm
 
 from dejavu.engine.options import Config
 from dejavu.engine.uci.loader import wanted
@@ -35,6 +34,7 @@ from dejavu.model.measurement.similarity import (
 )
 from dejavu.model.weights import WeightsError
 from dejavu.retrieval.memory import Memory, MemoryFileError
+from dejavu.retrieval.progress import progress_bar
 
 PLIES = range(10, 60)
 """Positions of a game that are asked about: from the opening on, while there is something of it to see."""
@@ -83,7 +83,7 @@ def main() -> None:
         asked = drawn(open_data(arguments.data), arguments.source, arguments.a_game)
         backbone = load_backbone(arguments.weights, torch.get_num_threads())
         memory = Memory.open(arguments.memory, backbone.fingerprint)
-        with tqdm(total=len(asked.planes), unit=" positions") as bar:
+        with progress_bar("searching", "positions", len(asked.planes)) as bar:
             precision = measure_similarity(memory, backbone.embed_chunks, asked, bar.update)
         print(f"{len(asked.planes):,} positions of {len(np.unique(asked.games)):,} games, precision at {FIRST}")
         show(precision)

@@ -17,12 +17,13 @@ import argparse
 import datetime
 import os
 import time
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from command_line.arguments import game_file
 from command_line.exit import one_sentence
-from tqdm import tqdm
 
 from dejavu.engine.options import Config
 from dejavu.engine.uci.loader import wanted
@@ -33,6 +34,7 @@ from dejavu.model.data.records import join, positions
 from dejavu.model.inference import Embedder, load_backbone
 from dejavu.model.weights import WeightsError
 from dejavu.retrieval.memory import Memory, MemoryFileError
+from dejavu.retrieval.progress import Stages, followed
 from dejavu.retrieval.remember import UnknownSourceError, add, forget
 from dejavu.retrieval.text import plain
 
@@ -40,13 +42,13 @@ from dejavu.retrieval.text import plain
 def games_of(path: Path) -> list[GamePositions]:
     """The games of a file; names broken ones on stderr. Raises GameFileError."""
     games, broken = [], []
-    for number, text in enumerate(tqdm(read_games(path), desc=path.name, unit=" games"), start=1):
+    for number, text in enumerate(followed(read_games(path), plain(path.name), "games"), start=1):
         try:
             game = read_game(text)
         except BrokenGameError as error:
             broken.append(f"broken: {path}, game {number}: {error}")
             continue
-        if len(game.planes):
+        if len(game):
             games.append(game)
     name_broken(broken)
     return games
@@ -62,12 +64,7 @@ def remember_file(
     dataset = join(games, [MEMORY] * len(games), [0] * len(games), [path.name])
     ply = np.arange(len(dataset)) - np.searchsorted(dataset.game, dataset.game)
     rows = np.flatnonzero(ply < plies) if plies is not None else np.arange(len(dataset))
-    with tqdm(desc="embed", unit=" positions") as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
+    with closing(Stages("positions")) as stages:
         memory, added = add(
             memory,
             positions(dataset, rows),
@@ -75,7 +72,7 @@ def remember_file(
             path.name,
             datetime.date.today().isoformat(),
             backbone.embed_chunks,
-            progress,
+            partial(stages, "embed"),
             keep_known,
         )
     return memory, (

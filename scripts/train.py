@@ -20,8 +20,8 @@ import shlex
 import sys
 from pathlib import Path
 
-from command_line.arguments import parse_sources
 from command_line.exit import one_sentence
+from command_line.training import GIVEN, add_run_arguments
 
 from dejavu.model.config import PRESETS
 from dejavu.model.data.dataset import DatasetError
@@ -29,34 +29,22 @@ from dejavu.model.training.backbone_run import BackboneRun, train_backbone
 from dejavu.model.training.checkpoint import CheckpointError
 from dejavu.model.training.ranks import RanksError
 from dejavu.model.training.retrieval_run import RetrievalRun, train_retrieval
+from dejavu.model.training.run import TrainingRun
 from dejavu.model.weights import WeightsError
 from dejavu.retrieval.memory import MemoryFileError
 
 ERRORS = (DatasetError, CheckpointError, WeightsError, MemoryFileError, RanksError, ValueError, OSError)
-GIVEN = argparse.SUPPRESS  # what is not given is as the dataclasses have it
 
 
 def common_arguments() -> argparse.ArgumentParser:
     """What both stages take."""
     parser = argparse.ArgumentParser(add_help=False, argument_default=GIVEN)
+    add_run_arguments(parser, TrainingRun)
     add = parser.add_argument
-    add("--data", type=Path, nargs="+", required=True, help="of scripts/prepare_data.py, or folders of selfplay.py")
-    add("--run", dest="folder", type=Path, required=True, metavar="RUN", help="folder of this run")
-    add("--name", help="what the net is called, for instance dejavu-11; goes into the weights file")
     add("--steps", type=int, required=True)
-    add("--batch", type=int, help="samples an update (256)")
     add("--part", type=int, help="samples computed at once (64); the whole batch on a GPU")
-    add("--learning-rate", type=float, help="1e-3")
-    add("--decay", type=float, help="last share of the steps, rate to zero (0.5)")
-    add("--sources", type=parse_sources, metavar="NAME=WEIGHT,...", help="in a batch, by a part of the files' names")
     add("--result-weight", type=float, help="share of the game's result in the value (0)")
-    add("--held-out", type=int, help="held-out positions evaluated (8192)")
-    add("--held-out-source", help="only those of game files with this in their name")
-    add("--evaluate-every", type=int, metavar="STEPS", help="1000")
-    add("--checkpoint-every", type=int, metavar="STEPS", help="500")
-    add("--seed", type=int, help="1")
     add("--threads", type=int, help="CPU cores, a replica on each (all)")
-    add("--device", help="cpu or cuda (where there is a GPU)")
     return parser
 
 

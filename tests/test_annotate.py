@@ -15,7 +15,7 @@ import chess.pgn
 import pytest
 
 from dejavu.model.chess.encoding import move_to_index
-from dejavu.model.data.dataset import MATE, NO_EVALUATION
+from dejavu.model.data.columns import MATE, NO_EVALUATION
 from dejavu.model.data.games import read_game, split_games
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "annotate.py"

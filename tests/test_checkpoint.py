@@ -13,6 +13,8 @@ from dejavu.model.training.checkpoint import FORMAT, CheckpointError, MasterWeig
 from dejavu.model.training.ranks import Ranks
 
 SETTINGS = {"schedule": "a test"}
+SUMS = torch.tensor([64.0, 1.0, 2.0, 3.0], dtype=torch.float64)
+"""Of the row of the log that was begun."""
 
 
 def masters(seed: int) -> MasterWeights:
@@ -26,13 +28,15 @@ def masters(seed: int) -> MasterWeights:
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    save_checkpoint(tmp_path / "checkpoint.safetensors", masters(0), 1, SETTINGS)
+    save_checkpoint(tmp_path / "checkpoint.safetensors", masters(0), SUMS, 1, SETTINGS)
     return tmp_path / "checkpoint.safetensors"
 
 
 def test_a_checkpoint_comes_back(path: Path) -> None:
     expected, found = masters(0), masters(1)
-    assert load_checkpoint(path, found, SETTINGS) == 1
+    step, sums = load_checkpoint(path, found, SETTINGS)
+    assert step == 1
+    assert torch.equal(sums, SUMS)
     assert all(torch.equal(found.weights[name], value) for name, value in expected.weights.items())
     assert all(torch.equal(found.averages[name], value) for name, value in expected.averages.items())
 
@@ -47,6 +51,8 @@ def test_a_checkpoint_comes_back(path: Path) -> None:
         {"weights.9.weight": torch.zeros(4, 4)},
         {"optimizer.exp_avg.0.bias": torch.zeros(5)},
         {"optimizer.exp_avg.9.bias": torch.zeros(4)},
+        {"log.totals": torch.zeros(3, dtype=torch.float64)},
+        {"log.totals": torch.zeros(4)},
     ],
     ids=str,
 )

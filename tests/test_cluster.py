@@ -178,12 +178,12 @@ def test_games_are_played_once_each_though_a_worker_dies(cluster: tuple[Cluster,
 
 def die_after_a_while(evaluator: FakeEvaluator, marker: Path) -> None:
     """Let the process die in the middle of its games, unless one did before."""
-    judge = evaluator.evaluate
+    real = evaluator.evaluate
 
     def evaluate(planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> Evaluations:
         if len(evaluator.batches) == 40:
             die_once(marker)
-        return judge(planes, clocks)
+        return real(planes, clocks)
 
     vars(evaluator)["evaluate"] = evaluate
 

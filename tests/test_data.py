@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from dejavu.model.chess.encoding import move_to_index, pack, stack
-from dejavu.model.data.dataset import FORMAT, MATE, NO_EVALUATION, NO_RESULT, Dataset, DatasetError, Searches
+from dejavu.model.data.columns import MATE, NO_EVALUATION, NO_RESULT
+from dejavu.model.data.dataset import FORMAT, Dataset, DatasetError, Searches
 from dejavu.model.data.games import BrokenGameError, read_game, split_games
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "prepare_data.py"

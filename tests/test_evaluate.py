@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from dejavu.model import neighbours
 from dejavu.model.chess.encoding import move_to_index, pack, stack
 from dejavu.model.config import NetworkConfig
-from dejavu.model.data.dataset import HELD_OUT, MEMORY, NO_EVALUATION, NO_RESULT, TRAIN, Dataset
+from dejavu.model.data.columns import NO_EVALUATION, NO_RESULT
+from dejavu.model.data.dataset import HELD_OUT, MEMORY, TRAIN, Dataset
 from dejavu.model.data.duplicates import occurs_in
 from dejavu.model.measurement.ablation import RandomRetriever, ShuffledRetriever
 from dejavu.model.measurement.calibration import Calibration, expected_calibration_error, plot_calibration, reliability

@@ -10,7 +10,7 @@ from disk import posix, room
 from fake_evaluator import Client, FakeEvaluator, best_move, material, scattered_preference
 
 from dejavu.model.chess.encoding import move_to_index, pack, stack
-from dejavu.model.data.dataset import MATE, NO_EVALUATION
+from dejavu.model.data.columns import MATE, NO_EVALUATION
 from dejavu.model.data.games import GamePositions, read_game, split_games
 
 

@@ -122,13 +122,44 @@ def test_a_bad_memory_is_done_without() -> None:
 
 def test_a_bad_memory_keeps_the_last_good_one() -> None:
     said: list[str] = []
-    loader = Loader(Shop(), said.append)
+    shop = Shop()
+    loader = Loader(shop, said.append)
     loader.load(Config())
     good = loader.evaluator
     assert not loader.load(Config(memory_file="bad.memory"))
     assert loader.evaluator is good
-    assert len(said) == 1
-    assert "the last good memory stays" in said[0]
+    assert said == ["cannot load the memory: bad.memory is truncated; the last good memory stays"]
+    # The memory was tried with the network, and the network not once more alone; back again, nothing is loaded.
+    assert [memory for _, memory, _ in shop.orders] == ["memory.safetensors", "bad.memory"]
+    assert not loader.load(Config())
+    assert len(shop.orders) == 2
+
+
+def test_a_bad_memory_after_none_leaves_the_network_as_it_is() -> None:
+    said: list[str] = []
+    shop = Shop()
+    loader = Loader(shop, said.append)
+    loader.load(Config(memory_file=""))
+    good = loader.evaluator
+    assert not loader.load(Config(memory_file="bad.memory"))
+    assert loader.evaluator is good
+    assert said == ["cannot load the memory: bad.memory is truncated; playing without memory"]
+    assert [memory for _, memory, _ in shop.orders] == [None, "bad.memory"]
+
+
+def test_a_bad_memory_beside_weights_that_were_replaced_is_told_from_bad_weights(tmp_path: Path) -> None:
+    said: list[str] = []
+    shop = Shop()
+    loader = Loader(shop, said.append)
+    weights = tmp_path / "weights"
+    weights.write_bytes(b"old")
+    loader.load(Config(weights_file=str(weights), memory_file=""))
+    good = loader.evaluator
+    (tmp_path / "new").write_bytes(b"another")
+    (tmp_path / "new").replace(weights)
+    assert loader.load(Config(weights_file=str(weights), memory_file="bad.memory"))
+    assert loader.evaluator is not good
+    assert [memory for _, memory, _ in shop.orders] == [None, "bad.memory", None]
 
 
 def test_switching_the_memory_forgets_evaluations_made_with_it() -> None:

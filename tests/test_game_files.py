@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -138,7 +139,7 @@ def test_remember_names_a_damaged_file(damaged: Path, earlier: Path) -> None:
 def preparing(tmp_path: Path, earlier: Path) -> Iterator[subprocess.Popen[bytes]]:
     """prepare_data.py in the middle of many games."""
     games = tmp_path / "many.pgn"
-    games.write_text("\n".join(f"{game} " for game in GAMES * 40), encoding="utf-8")
+    games.write_text("\n".join(f"{game} " for game in GAMES * 120), encoding="utf-8")
     words = [SCRIPTS / "prepare_data.py", games, "--out", earlier, "--processes", 2]
     process = subprocess.Popen(
         [sys.executable, *map(str, words)], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
@@ -153,10 +154,11 @@ def preparing(tmp_path: Path, earlier: Path) -> Iterator[subprocess.Popen[bytes]
 def test_prepare_data_can_be_stopped(preparing: subprocess.Popen[bytes], earlier: Path, number: signal.Signals) -> None:
     assert preparing.stderr is not None
     told = b""
-    while b"k positions" not in told:  # a thousand of 80,000
+    while b"positions" not in told:  # it has begun
         byte = os.read(preparing.stderr.fileno(), 1000)
         assert byte, told
         told += byte
+    time.sleep(1)  # its processes have begun, too; they read 240,000 positions
     if number == signal.SIGINT:
         os.killpg(preparing.pid, number)  # as the terminal does
     else:

@@ -174,7 +174,7 @@ def test_the_script_explains_a_game(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "of the 4 moves otherwise" in done.stdout
-    assert "searched 5 of 5 positions" in done.stderr
+    assert "searched: 5 of 5 positions" in done.stderr
     assert "2...Qh4#" in html.read_text(encoding="utf-8")
 
 

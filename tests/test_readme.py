@@ -63,7 +63,9 @@ def test_every_option_a_command_of_the_pages_uses_exists() -> None:
     assert len(commands) > 30
     for command in commands:
         words = command.replace("\\\n", " ").split()
-        shown = help_of(words[0], *(word for word in words[1:2] if word in ("backbone", "retrieval")))
+        shown = help_of(
+            words[0], *(word for word in words[1:2] if word in ("backbone", "retrieval", "prepare", "train"))
+        )
         for option in re.findall(r"(?<= )--[a-z0-9-]+", command):
             assert option in shown, f"{command}: {option}"
 

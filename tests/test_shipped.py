@@ -60,9 +60,9 @@ def test_a_simplified_copy_rounded_to_bfloat16_evaluates_alike() -> None:
                 board.push(rng.choice(list(board.legal_moves)))
     given = features(stack([pack(board) for board in boards]), np.zeros(len(boards), np.uint8))
 
-    def values(judge: Network) -> NDArray[np.float32]:
+    def values(network: Network) -> NDArray[np.float32]:
         """[B] win minus loss, computed in float32"""
-        backend = TorchBackend(judge, torch.device("cpu"), 1, torch.float32)
+        backend = TorchBackend(network, torch.device("cpu"), 1, torch.float32)
         wdl = backend.heads(backend.embed(given), None).wdl
         chances = np.exp(wdl) / np.exp(wdl).sum(axis=1, keepdims=True)
         difference: NDArray[np.float32] = chances[:, 0] - chances[:, 2]

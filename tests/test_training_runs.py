@@ -9,14 +9,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from training import SCRIPTS, TINY_WORDS, curve, run_backbone, run_retrieval, run_script
+from training import SCRIPTS, TINY_WORDS, curve, rows_without_times, run_backbone, run_retrieval, run_script
 
 from dejavu.model.inference import NetworkEvaluator
-from dejavu.model.training.checkpoint import CheckpointError
+from dejavu.model.training import loop
+from dejavu.model.training.checkpoint import CheckpointError, save_checkpoint
 from dejavu.model.training.loop import CsvLog
 
 
@@ -79,6 +81,27 @@ def test_a_run_killed_right_after_it_went_on_loses_nothing_of_its_log(tmp_path: 
     assert goes_on.seconds == 1.0
     with path.open(newline="") as file:
         assert [row["step"] for row in csv.DictReader(file)] == ["5"]
+
+
+@pytest.mark.parametrize("stopped_at", [52, 60])
+def test_a_run_that_went_on_has_the_rows_of_an_unbroken_one(data: Path, tmp_path: Path, stopped_at: int) -> None:
+    """A row of train.csv tells of 50 steps, so a kill falls into the middle of one."""
+    unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
+    run_backbone(data, unbroken, 104)
+
+    def stop(path: Path, *state: Any) -> None:
+        save_checkpoint(path, *state)
+        if state[2] == stopped_at:
+            raise RuntimeError("killed")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "save_checkpoint", stop)
+        with pytest.raises(RuntimeError, match="killed"):
+            run_backbone(data, killed, 104)
+    for _ in range(2):  # the second finds the run finished
+        run_backbone(data, killed, 104)
+        for name in ("train.csv", "held_out.csv"):
+            assert rows_without_times(killed / name) == rows_without_times(unbroken / name)
 
 
 def test_training_learns(data: Path, tmp_path: Path) -> None:

@@ -54,6 +54,12 @@ def curve(run: Path) -> list[tuple[str, ...]]:
         return [(row["step"], row["policy_loss"], row["value_loss"], row["top1"]) for row in csv.DictReader(file)]
 
 
+def rows_without_times(path: Path) -> list[dict[str, str]]:
+    """The rows of a run's log, but for the seconds that it took."""
+    with path.open(newline="") as file:
+        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
+
+
 def write_random_games(path: Path) -> None:
     """60 short random games, where the better move always captures if it can."""
     rng = random.Random(7)

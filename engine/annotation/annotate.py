@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from tqdm import tqdm
-
 from dejavu.engine.annotation.games import GameTask, OwnGames
 from dejavu.engine.annotation.output import Totals, games_done
 from dejavu.engine.annotation.teacher import TeacherSettings
@@ -17,6 +15,7 @@ from dejavu.engine.annotation.workers import answers, workers
 from dejavu.engine.match.openings import read_openings
 from dejavu.model.data.game_files import read_games
 from dejavu.retrieval.atomic import append
+from dejavu.retrieval.progress import progress_bar
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def annotate(run: AnnotateRun) -> None:
         done = games_done(run.out, teacher, run.seed)
         totals = Totals()
         try:
-            with tqdm(unit=" positions", unit_scale=True, smoothing=0.05) as progress:
+            with progress_bar("labelling", "positions") as progress:
                 for answered in answers(run.tasks_left(done), connections):
                     if answered.text:
                         append(run.out, answered.text.encode())

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import heapq
 import os
-import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +21,6 @@ import chess.engine
 import chess.pgn
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from dejavu.engine.annotation.labels import Label, Labels
 from dejavu.engine.annotation.lessons import add_labelled, to_text
@@ -32,6 +30,7 @@ from dejavu.engine.search.evaluator import Evaluator, priors
 from dejavu.model.chess.encoding import Packed, clock_byte, index_to_move, pack, stack
 from dejavu.model.inference import NetworkEvaluator
 from dejavu.retrieval.atomic import atomic_write
+from dejavu.retrieval.progress import progress_bar
 
 BATCH = 256
 """Positions the network evaluates at once; as many are taken from the front of the queue together."""
@@ -169,7 +168,7 @@ def label_likeliest(
     done = 0
     with (
         ThreadPoolExecutor(workers) as pool,
-        tqdm(total=positions, unit="position", smoothing=0.02, file=sys.stderr) as bar,
+        progress_bar("labelled", "positions", positions) as bar,
     ):
         while done < positions:
             candidates = exploration.next(min(BATCH, positions - done))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +20,6 @@ import chess
 import chess.pgn
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from dejavu.engine.annotation.labels import Label, Labels, whole_lines
 from dejavu.engine.annotation.lessons import add_labelled, to_text
@@ -35,6 +33,7 @@ from dejavu.engine.uci.loader import load_network
 from dejavu.model.chess.encoding import REPEATED, unpack
 from dejavu.model.data.dataset import TRAIN, Dataset, DatasetError
 from dejavu.retrieval.atomic import append, write_text
+from dejavu.retrieval.progress import followed, print_above, progress_bar
 
 
 @dataclass(frozen=True)
@@ -99,7 +98,7 @@ def draw(run: VisitRun, path: Path) -> list[chess.Board]:
     """Search, and draw positions from the trees until there are enough; those of `path` need no search again."""
     options = {"Threads": "1", "MemoryFile": "", "WeightsFile": run.weights}
     settings = PlayerSettings("visitor", (), Pace(nodes=run.search_nodes), options)
-    player = SharedPlayer(settings, lambda text: tqdm.write(text, file=sys.stderr), load_network)
+    player = SharedPlayer(settings, print_above, load_network)
     dataset = Dataset.open(run.data)
     known = dict(whole_lines(path, drawn))
     fens: dict[str, None] = {fen: None for found in known.values() for fen in found}
@@ -108,7 +107,7 @@ def draw(run: VisitRun, path: Path) -> list[chess.Board]:
         for row in roots(dataset, run.sources, run.seed)
         if row not in known
     )
-    with tqdm(total=run.positions, initial=len(fens), desc="drawn", unit="position", file=sys.stderr) as bar:
+    with progress_bar("drawn", "positions", run.positions, len(fens)) as bar:
         finished = play_together(searches, run.at_once)
         while len(fens) < run.positions:
             search = next(finished, None)
@@ -117,7 +116,7 @@ def draw(run: VisitRun, path: Path) -> list[chess.Board]:
             found = [board.fen() for board in search.found]
             append(path, (json.dumps([search.number, found]) + "\n").encode(), sync=False)
             fens |= dict.fromkeys(found)
-            bar.update(len(fens) - bar.n)
+            bar.reach(len(fens))
     return [chess.Board(fen) for fen in islice(fens, run.positions)]
 
 
@@ -146,7 +145,7 @@ def visit(run: VisitRun) -> VisitReport:
         boards = draw(run, run.out.with_name(run.out.name + ".drawn"))
         with ThreadPoolExecutor(run.processes) as pool:
             found = pool.map(labels.of, boards)
-            bar = tqdm(found, desc="labelled", total=len(boards), unit="position", smoothing=0.02, file=sys.stderr)
+            bar = followed(found, "labelled", "positions", len(boards))
             for board, label in zip(boards, bar, strict=True):
                 if label is not None:
                     games.append(to_text(as_game(board, label, teachers[0].name)))

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from dejavu.engine.match.players import PlayerSettings
 from dejavu.engine.match.solving import solve_batched, solve_by_engines
 from dejavu.engine.match.suites import Problem, Solution
+from dejavu.retrieval.progress import progress_bar
 
 
 @dataclass(frozen=True)
@@ -151,10 +151,10 @@ def solve(run: SolveRun, complain: Callable[[str], None]) -> SolveReport:
         rows = solve_batched(run.problems, run.engines, run.batched, complain)
     solutions: list[list[Solution]] = []
     solved = np.zeros(len(run.engines))
-    with tqdm(total=len(run.problems), unit="position", file=sys.stderr) as progress:
+    with progress_bar("solving", "positions", len(run.problems)) as progress:
         for row in rows:
             solutions.append(row)
             solved += [solution.solved for solution in row]
             progress.update()
-            progress.set_postfix_str(" ".join(f"{share:.1%}" for share in solved / len(solutions)))
+            progress.note(" ".join(f"{share:.1%}" for share in solved / len(solutions)))
     return SolveReport(run.engines, solutions)

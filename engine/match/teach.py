@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +13,6 @@ import chess.pgn
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from dejavu.engine.annotation.lessons import add_labelled, to_text
 from dejavu.engine.options import Config
@@ -30,6 +28,7 @@ from dejavu.model.inference import NetworkEvaluator, load_backbone
 from dejavu.model.measurement.measures import MEASURES, measure
 from dejavu.model.weights import read_weights
 from dejavu.retrieval.memory import Memory
+from dejavu.retrieval.progress import followed, print_above
 from dejavu.retrieval.remember import add
 
 BATCH = 64
@@ -101,7 +100,7 @@ def teach(run: TeachRun) -> TeachReport:
         with_lessons(memory, weights, threads, dataset, taught).write(path)
         after = TaughtEngine(weights, path, threads)
         for nodes in NODES:
-            found = [after.plays(dataset, row, nodes) for row in tqdm(taught, desc=f"{nodes} nodes", file=sys.stderr)]
+            found = [after.plays(dataset, row, nodes) for row in followed(taught, f"{nodes} nodes", "positions")]
             played[nodes] = sum(found) / len(found)
         before = top1(weights, run.memory, threads, dataset, others, "before")
         return TeachReport(
@@ -113,7 +112,7 @@ class TaughtEngine:
     """The engine with one memory, asked for its move position by position."""
 
     def __init__(self, weights: Path, memory: Path, threads: int) -> None:
-        self.session = Session(load_network, lambda text: tqdm.write(text, file=sys.stderr))
+        self.session = Session(load_network, print_above)
         config = Config(threads=threads, learn="off", weights_file=str(weights), memory_file=str(memory))
         self.session.configure(config)
 
@@ -140,7 +139,7 @@ def lesson(dataset: Dataset, row: int) -> str:
 def errors(engine: TaughtEngine, dataset: Dataset, rows: NDArray[np.int64], count: int) -> list[int]:
     """The first so many of `rows` where the engine errs at one node."""
     found: list[int] = []
-    for row in tqdm(rows.tolist(), desc="looking for errors", unit="position", file=sys.stderr):
+    for row in followed(rows.tolist(), "looking for errors", "positions"):
         if len(found) == count:
             break
         if not engine.plays(dataset, row, nodes=1):
@@ -162,7 +161,7 @@ def top1(weights: Path, memory: Path, threads: int, dataset: Dataset, rows: NDAr
     """Share of `rows` whose best move the policy has first."""
     evaluator = NetworkEvaluator.load(weights, memory, threads)
     shares = []
-    for start in tqdm(range(0, len(rows), BATCH), desc=name, unit="batch", file=sys.stderr):
+    for start in followed(range(0, len(rows), BATCH), name, "batches"):
         some = rows[start : start + BATCH]
         answer = evaluator.evaluate(dataset.planes[some], dataset.clocks[some])
         shares.append(measure(answer, dataset.best[some], dataset.wdl_target(some))[:, MEASURES.index("top1")])

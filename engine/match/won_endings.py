@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import random
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import chess
 import chess.engine
-from tqdm import tqdm
 
 from dejavu.engine.match.external import ExternalEngine
 from dejavu.engine.match.pace import Pace
 from dejavu.engine.match.players import PlayerSettings
+from dejavu.retrieval.progress import followed
 
 PATIENCE = 60.0
 """Seconds after which an engine that should have moved has failed."""
@@ -99,7 +98,7 @@ def play_endings(run: EndingsRun) -> Iterator[EndingReport]:
         for ending in run.endings:
             boards = won_positions(ending, run.games, referee, random.Random(f"{ending} {run.seed}"))
             games = (play_out(board, attacker, defender) for board in boards)
-            yield EndingReport(ending, list(tqdm(games, total=run.games, desc=ending, file=sys.stderr)))
+            yield EndingReport(ending, list(followed(games, ending, "games", run.games)))
 
 
 def random_position(ending: str, rng: random.Random) -> chess.Board:

@@ -158,10 +158,10 @@ def measure(
     return {**pair, **where, "sizes": _sizes(request), "results": results}
 
 
-def _without_answers(figures: dict[str, Any] | list[dict[str, Any]]) -> dict[str, Any]:
-    """Figures but for the long lists of single positions; of solve.py's list of engines the only one."""
-    if isinstance(figures, list):
-        (figures,) = figures
+def _without_answers(figures: dict[str, Any]) -> dict[str, Any]:
+    """Figures but for the long lists of single positions; of solve.py's engines the only one."""
+    if "engines" in figures:
+        (figures,) = figures["engines"]
     return {key: value for key, value in figures.items() if key not in ("answers", "calibration")}
 
 

@@ -17,7 +17,8 @@ from dejavu.engine.search.search import Search
 from dejavu.engine.selfplay.resignation import Resignation, gives_up
 from dejavu.engine.selfplay.targets import Target, target
 from dejavu.model.chess.encoding import Packed, clock_byte, move_to_index, pack, stack
-from dejavu.model.data.dataset import NO_EVALUATION, Searches
+from dejavu.model.data.columns import NO_EVALUATION
+from dejavu.model.data.dataset import Searches
 from dejavu.model.data.games import GamePositions
 
 _WHITE_RESULT = {"1-0": 1, "0-1": -1, "1/2-1/2": 0}

@@ -10,8 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tqdm import tqdm
-
 from dejavu.engine.match.batch import FULL_BATCHES, SharedPlayer
 from dejavu.engine.match.openings import OpeningError, read_openings
 from dejavu.engine.match.pace import Pace
@@ -27,6 +25,7 @@ from dejavu.model.data.games import GamePositions
 from dejavu.model.data.records import join
 from dejavu.model.data.shards import Shards
 from dejavu.retrieval.cluster import Cluster
+from dejavu.retrieval.progress import progress_bar
 
 SOURCE = "self-play"
 """What the games' source is called in a data set."""
@@ -154,14 +153,14 @@ def play_games(
     print(f"{len(missing)} games to play, {run.games - len(missing)} in {run.out}", flush=True)
     threads = player.config.threads
     games = play_on_cluster(run, threads, work, missing, complain) if run.cluster else work.play(player, missing)
-    bar = tqdm(total=run.games, initial=run.games - len(missing), unit="game", smoothing=0.05)
+    bar = progress_bar("playing", "games", run.games, run.games - len(missing))
     start, samples = time.monotonic(), 0
     for number, positions in games:
         split = split_of(number, run.memory, run.held_out)
         shards.add(number, join([positions], [split], [0], [SOURCE]))
-        samples += len(positions.planes)
+        samples += len(positions)
         bar.update()
-        bar.set_postfix_str(f"{samples / (time.monotonic() - start):.0f} samples/s")
+        bar.note(f"{samples / (time.monotonic() - start):.0f} samples/s")
     bar.close()
     seconds = time.monotonic() - start
     return SelfPlayReport(samples, seconds, summarise(run.out, rules.resignation, run.out / "games.png"))

@@ -99,6 +99,7 @@ class Loader:
         self._tried: Wanted | None = None
         self._stamps: list[tuple[int, int, int] | None] = []
         self._good: Wanted | None = None
+        self._good_stamps: list[tuple[int, int, int] | None] = []
         self._beside: dict[Path, Memory] = {}
         """The last good state of every memory beside the first."""
         self.learned: Memory | None = None
@@ -180,6 +181,8 @@ class Loader:
         evaluator.put_beside([*self._beside.values(), *([] if self.learned is None else [self.learned])])
 
     def _replace(self, target: Wanted) -> bool:
+        if target == self._good and self._stamps == self._good_stamps:
+            return False  # back from files that were refused
         try:
             return self._replace_files(target)
         except BackendError as error:
@@ -202,6 +205,8 @@ class Loader:
             problem = error
         if target.memory is not None:
             without = target._replace(memory=None)
+            if self._plays(without):
+                return self._memory_is_bad(self.evaluator, without, _sentence(problem, target.memory))
             try:
                 evaluator = self._checked(without)
             except BackendError:
@@ -215,18 +220,26 @@ class Loader:
         self._complain(f"cannot load the weights: {_sentence(problem, target.weights)}; {kept}")
         return False
 
+    def _plays(self, without: Wanted) -> bool:
+        """Whether the last good network is that of `without` in the same file: then only a memory can be bad."""
+        good = self._good
+        return good is not None and good._replace(memory=None) == without and self._good_stamps[0] == self._stamps[0]
+
     def _memory_is_bad(self, evaluator: Evaluator, without: Wanted, sentence: str) -> bool:
+        """Do without the memory, with `evaluator`, unless there is a last good one."""
         good = self._good
         if good is not None and good.memory is not None and good._replace(memory=None) == without:
             self._complain(f"cannot load the memory: {sentence}; the last good memory stays")
             return False
         self._complain(f"cannot load the memory: {sentence}; playing without {'it' if without.beside else 'memory'}")
+        if evaluator is self.evaluator:
+            return False
         self._accept(evaluator, without)
         return True
 
     def _accept(self, evaluator: Evaluator, source: Wanted) -> None:
         self.evaluator = evaluator
-        self._good = source
+        self._good, self._good_stamps = source, self._stamps
         if isinstance(evaluator, Extensible) and (source.beside or self._beside or self.learned is not None):
             self._open_beside(evaluator, source.beside)
 

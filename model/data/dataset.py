@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from dejavu.model.data.columns import NO_EVALUATION, NO_RESULT, Columns, join_columns
 from dejavu.retrieval.atomic import atomic_write
 from dejavu.retrieval.moves import POLICY_SIZE
 
@@ -23,8 +24,10 @@ FORMAT = "dejavu-dataset-2"
 TRAIN, MEMORY, HELD_OUT = 0, 1, 2
 SPLITS = {"train": TRAIN, "memory": MEMORY, "held-out": HELD_OUT}
 
-_LAYOUT: Mapping[str, tuple[type[np.generic], str]] = {
-    # tensor: (dtype, dimensions; a letter stands for the same number everywhere)
+Layout = Mapping[str, tuple[type[np.generic], str]]
+"""tensor -> (dtype, dimensions; a letter stands for the same number everywhere)"""
+
+_LAYOUT: Layout = {
     "planes": (np.uint64, "N 4"),
     "clocks": (np.uint8, "N"),
     "best": (np.uint16, "N"),
@@ -44,16 +47,20 @@ _LAYOUT: Mapping[str, tuple[type[np.generic], str]] = {
     "searches.visits": (np.uint32, "V"),
 }
 
-NO_EVALUATION = 32767
-MATE = 32000
-"""A mate in n moves is stored as MATE - n, being mated in n as n - MATE."""
-NO_RESULT = 2
 MAX_SOURCES = 256
 
 # WDL from centipawns: a pawn ahead is an even chance to win between engines (Stockfish's normalisation), and
 # this many centipawns more or less take the logit by one. Wide, since the labels come from short searches.
 EVEN_WIN_CENTIPAWNS = 100.0
 CENTIPAWNS_PER_LOGIT = 45.0
+
+
+def wdl_of(centipawns: NDArray[np.int16]) -> NDArray[np.float32]:
+    """[B] evaluations -> [B, 3] win, draw, loss from the same side."""
+    pawns = centipawns.astype(np.float32)
+    win = _sigmoid((pawns - EVEN_WIN_CENTIPAWNS) / CENTIPAWNS_PER_LOGIT)
+    loss = _sigmoid((-pawns - EVEN_WIN_CENTIPAWNS) / CENTIPAWNS_PER_LOGIT)
+    return np.stack([win, np.maximum(1 - win - loss, 0), loss], axis=1).astype(np.float32)
 
 
 class DatasetError(ValueError):
@@ -121,21 +128,9 @@ class Searches:
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """Arrays of a data set."""
+class Dataset(Columns):
+    """Arrays of a data set, N positions of G games."""
 
-    planes: NDArray[np.uint64]
-    """[N, 4] packed positions."""
-    clocks: NDArray[np.uint8]
-    """[N] clock bytes."""
-    best: NDArray[np.uint16]
-    """[N] policy index of the best move known: the better move beside the played one, or the played one."""
-    played: NDArray[np.uint16]
-    """[N] policy index of the move played."""
-    centipawns: NDArray[np.int16]
-    """[N] evaluation from the side to move; mates near +-MATE; NO_EVALUATION."""
-    result: NDArray[np.int8]
-    """[N] 1, 0, -1: won, drawn, lost by the side to move in the end; NO_RESULT."""
     game: NDArray[np.int32]
     """[N] ascending."""
     split: NDArray[np.uint8]
@@ -150,9 +145,6 @@ class Dataset:
     """UTF-8 text: a line a game file."""
     searches: Searches = field(default_factory=Searches.none)
     """Of any positions."""
-
-    def __len__(self) -> int:
-        return len(self.planes)
 
     @property
     def sources(self) -> list[str]:
@@ -179,14 +171,11 @@ class Dataset:
 
     def evaluated_wdl(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """[B, 3] win, draw, loss from the side to move: from our search, else the evaluation, else a third each."""
-        pawns = self.centipawns[rows].astype(np.float32)
-        win = _sigmoid((pawns - EVEN_WIN_CENTIPAWNS) / CENTIPAWNS_PER_LOGIT)
-        loss = _sigmoid((-pawns - EVEN_WIN_CENTIPAWNS) / CENTIPAWNS_PER_LOGIT)
-        wdl = np.stack([win, np.maximum(1 - win - loss, 0), loss], axis=1)
+        wdl = wdl_of(self.centipawns[rows])
         indices, found = self.searches.find(rows)
         wdl[indices] = self.searches.wdl[found]
         wdl[~self.is_evaluated(rows)] = 1 / 3
-        return wdl.astype(np.float32)
+        return wdl
 
     def wdl_target(self, rows: NDArray[np.int64], result_weight: float = 0.0) -> NDArray[np.float32]:
         """[B, 3] win, draw, loss from the side to move: from our search, the evaluation, the result, or a third each.
@@ -235,11 +224,6 @@ class Dataset:
         sources = list(dict.fromkeys(name for part in parts for name in part.sources))
         if len(sources) > MAX_SOURCES:
             raise DatasetError(f"a data set has at most {MAX_SOURCES} game files, not {len(sources)}")
-        joined: dict[str, NDArray[Any]] = {
-            name: np.concatenate([getattr(part, name) for part in parts])
-            for name in _names(cls)
-            if name not in ("game", "source", "name_offsets", "source_names")
-        }
         first_games = np.cumsum([0, *(len(part.split) for part in parts)])
         first_names = np.cumsum([0, *(len(part.names) for part in parts)])
         return cls(
@@ -254,8 +238,10 @@ class Dataset:
                 + [part.name_offsets[1:] + first for part, first in zip(parts, first_names, strict=False)]
             ),
             source_names=np.frombuffer("".join(f"{name}\n" for name in sources).encode(), np.uint8),
+            split=np.concatenate([part.split for part in parts]),
+            names=np.concatenate([part.names for part in parts]),
             searches=Searches.join([part.searches for part in parts], [len(part) for part in parts]),
-            **joined,
+            **join_columns(parts),
         )
 
 
@@ -268,10 +254,10 @@ def _tensors(arrays: Dataset | Searches) -> dict[str, NDArray[Any]]:
     return {name: np.ascontiguousarray(getattr(arrays, name)) for name in _names(type(arrays))}
 
 
-def _check(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
-    """Refuse tensors that do not fit together, and indices that point nowhere."""
+def check_layout(what: str, layout: Layout, tensors: Mapping[str, NDArray[Any]]) -> dict[str, int]:
+    """The sizes that the letters of a layout stand for. Raises DatasetError, with `what`, for tensors of other ones."""
     sizes: dict[str, int] = {}
-    for name, (dtype, dimensions) in _LAYOUT.items():
+    for name, (dtype, dimensions) in layout.items():
         tensor, letters = tensors[name], dimensions.split()
         fits = tensor.dtype == dtype and tensor.ndim == len(letters)
         for letter, size in zip(letters, tensor.shape, strict=False):
@@ -279,9 +265,15 @@ def _check(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
             fits = fits and size == (int(base) if base.isdigit() else sizes.setdefault(base, size) + int(one or 0))
         if not fits:
             raise DatasetError(
-                f"data set {path} does not fit together: tensor {name!r} is {tensor.dtype} {list(tensor.shape)}, "
+                f"{what} does not fit together: tensor {name!r} is {tensor.dtype} {list(tensor.shape)}, "
                 f"where {dtype.__name__} [{dimensions}] belongs"
             )
+    return sizes
+
+
+def _check(path: Path, tensors: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse tensors that do not fit together, and indices that point nowhere."""
+    sizes = check_layout(f"data set {path}", _LAYOUT, tensors)
     game, rows = tensors["game"], tensors["searches.rows"]
     problem = None
     if not (_rises(game) and _within(game, sizes["G"])):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import io
 import sys
@@ -26,13 +27,23 @@ class GameFileError(ValueError):
 
 
 def read_games(path: Path) -> Iterator[str]:
-    """The text of every game of a file, decompressed by its ending; bytes that are no UTF-8 are replaced.
+    """The text of every game of a file.
 
     Raises GameFileError for a damaged file, though perhaps only after games from before the damage was found.
     """
+    with open_text(path) as lines:
+        yield from split_games(lines)
+
+
+@contextlib.contextmanager
+def open_text(path: Path) -> Iterator[TextIO]:
+    """The lines of a file, decompressed by its ending; bytes that are no UTF-8 are replaced.
+
+    Raises GameFileError, inside the block where the damage is found, too.
+    """
     try:
         with _open(path) as lines:
-            yield from split_games(lines)
+            yield lines
     except (EOFError, gzip.BadGzipFile, zlib.error, zstandard.ZstdError) as error:
         raise GameFileError(f"game file {path} is damaged: {error}") from None
     except OSError as error:

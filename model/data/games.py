@@ -9,15 +9,16 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
-from typing import NamedTuple, TextIO
+from dataclasses import dataclass
+from typing import TextIO
 
 import chess
 import chess.pgn
 import numpy as np
-from numpy.typing import NDArray
 
 from dejavu.model.chess.encoding import Packed, clock_byte, move_to_index, pack, stack
-from dejavu.model.data.dataset import MATE, NO_EVALUATION, NO_RESULT, Searches
+from dejavu.model.data.columns import MATE, NO_EVALUATION, NO_RESULT, Columns
+from dejavu.model.data.dataset import Searches
 from dejavu.retrieval.text import plain
 
 _EVALUATION = re.compile(r"\[%eval\s+(?:(#)(-?\d+)|(-?\d+(?:\.\d+)?))")
@@ -30,16 +31,12 @@ class BrokenGameError(ValueError):
     """A game that cannot be played through; the message says why."""
 
 
-class GamePositions(NamedTuple):
-    """The positions of one game, P of them; fields as in `Dataset`."""
+@dataclass(frozen=True)
+class GamePositions(Columns):
+    """The positions of one game."""
 
-    planes: NDArray[np.uint64]
-    clocks: NDArray[np.uint8]
-    best: NDArray[np.uint16]
-    played: NDArray[np.uint16]
-    centipawns: NDArray[np.int16]
-    result: NDArray[np.int8]
     name: str
+    """One line, as `retrieval.names` reads it."""
     searches: Searches
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from dejavu.model.data.dataset import SPLITS, Dataset
 from dejavu.model.data.game_files import name_broken
@@ -26,6 +25,7 @@ from dejavu.retrieval.cluster import Cluster
 from dejavu.retrieval.knn import ExactIndex, position_index, recall
 from dejavu.retrieval.memory import Memory, Provenance
 from dejavu.retrieval.positions import Positions
+from dejavu.retrieval.progress import Stages
 
 ROWS_A_BATCH = 65536
 MEASURED_QUERIES = 256
@@ -91,28 +91,6 @@ def batches(dataset: Dataset, splits: Sequence[str]) -> Iterator[Positions]:
         yield positions(dataset, rows[start : start + ROWS_A_BATCH])
 
 
-class ProgressBars:
-    """One progress bar a stage, opened when the stage is first heard of."""
-
-    def __init__(self) -> None:
-        self._bar: tqdm | None = None
-        self._stage = ""
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        if stage != self._stage:
-            self.close()
-            # What a resumed build finds done counts for the bar, not for its speed.
-            self._bar = tqdm(total=total, initial=done, desc=stage, unit=" positions", unit_scale=True)
-            self._stage = stage
-        assert self._bar is not None
-        self._bar.update(done - self._bar.n)
-
-    def close(self) -> None:
-        """Finish the last bar."""
-        if self._bar is not None:
-            self._bar.close()
-
-
 def measure(memory: Memory, threads: int) -> tuple[float, float]:
     """Recall of the memory's index and its microseconds a query, entries asking for others' games."""
     rows = np.random.default_rng(0).permutation(len(memory))[:MEASURED_QUERIES]
@@ -167,7 +145,7 @@ def make_memory(run: MemoryRun, complain: Callable[[str], None]) -> MemoryReport
     )
     run.out.parent.mkdir(parents=True, exist_ok=True)
     cluster = Cluster(run.cluster, run.threads, complain) if run.cluster else None
-    with closing(ProgressBars()) as bars:
+    with closing(Stages("positions")) as bars:
         built = build_memory(
             batches(dataset, run.split),
             backbone.embed_chunks,

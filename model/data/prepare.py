@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import multiprocessing
 import os
-import signal
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from multiprocessing.pool import AsyncResult
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from dejavu.model.data.dataset import HELD_OUT, MEMORY, TRAIN, Dataset
 from dejavu.model.data.game_files import GameFileError, read_games
 from dejavu.model.data.games import BrokenGameError, GamePositions, read_game
+from dejavu.model.data.processes import in_processes
 from dejavu.model.data.records import join
+from dejavu.retrieval.progress import progress_bar
 
 GAMES_A_TASK = 64
-TASKS_AHEAD = 8
 
 
 @dataclass(frozen=True)
@@ -94,29 +90,6 @@ def _read(task: FileTask) -> Read:
     return games
 
 
-def _results(tasks: Iterable[FileTask], processes: int) -> Iterator[tuple[FileTask, Read]]:
-    """What the tasks come to, in their order.
-
-    Only a few are read ahead, or a large file would fill the RAM; and all of it in this thread, so that nothing is left
-    waiting when the script is stopped.
-    """
-    with multiprocessing.Pool(processes, _leave_signals_to_the_script) as pool:
-        waiting: deque[tuple[FileTask, AsyncResult[Read]]] = deque()
-        for task in tasks:
-            waiting.append((task, pool.apply_async(_read, (task,))))
-            if len(waiting) > TASKS_AHEAD * processes:
-                oldest, result = waiting.popleft()
-                yield oldest, result.get()
-        for oldest, result in waiting:
-            yield oldest, result.get()
-
-
-def _leave_signals_to_the_script() -> None:
-    """In a process of the pool, which the script ends when it is stopped itself."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
 def split_of(game: GamePositions, memory: float, held_out: float) -> int:
     """Which split a game belongs to: decided by its positions, not by its place in a file."""
     digest = hashlib.blake2b(game.planes.tobytes(), digest_size=8).digest()
@@ -132,16 +105,16 @@ def collect(results: Iterable[tuple[FileTask, Read]], run: PrepareRun) -> tuple[
     sources: list[int] = []
     splits: list[int] = []
     broken: list[str] = []
-    with tqdm(unit=" positions", unit_scale=True, smoothing=0.05) as progress:
+    with progress_bar("reading games", "positions") as progress:
         for task, read in results:
             for number, game in enumerate(read, start=task.first):
                 if isinstance(game, str):
                     broken.append(f"broken: {run.games[task.source]}, game {number}: {game}")
-                elif len(game.planes):
+                elif len(game):
                     games.append(game)
                     sources.append(task.source)
                     splits.append(split_of(game, run.memory, run.held_out))
-                    progress.update(len(game.planes))
+                    progress.update(len(game))
     if not games:
         raise GameFileError("no game with a legal move in " + ", ".join(map(str, run.games)))
     return join(games, splits, sources, [path.name for path in run.games]), broken
@@ -151,7 +124,7 @@ def prepare(run: PrepareRun) -> PrepareReport:
     """Make the data set. Raises GameFileError, before the file is touched, and WriteError."""
     start = time.monotonic()
     run.out.parent.mkdir(parents=True, exist_ok=True)
-    dataset, broken = collect(_results(_tasks(run.games), run.processes), run)
+    dataset, broken = collect(in_processes(_read, _tasks(run.games), run.processes), run)
     seconds = time.monotonic() - start
     dataset.save(run.out)
     return PrepareReport(dataset, broken, seconds, run.out)

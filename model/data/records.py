@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from dejavu.model.data.columns import join_columns
 from dejavu.model.data.dataset import Dataset, Searches
 from dejavu.model.data.games import GamePositions
 from dejavu.retrieval.moves import CONTINUATION_PLIES, NO_MOVE
@@ -18,14 +19,8 @@ def join(
 ) -> Dataset:
     """A data set of `games`, at least one, each of a split and of a source among the named ones."""
     names = [f"{game.name}\n".encode() for game in games]
-    sizes = [len(game.planes) for game in games]
+    sizes = [len(game) for game in games]
     return Dataset(
-        planes=np.concatenate([game.planes for game in games]),
-        clocks=np.concatenate([game.clocks for game in games]),
-        best=np.concatenate([game.best for game in games]),
-        played=np.concatenate([game.played for game in games]),
-        centipawns=np.concatenate([game.centipawns for game in games]),
-        result=np.concatenate([game.result for game in games]),
         game=np.repeat(np.arange(len(games), dtype=np.int32), sizes),
         split=np.array(splits, dtype=np.uint8),
         source=np.array(sources, dtype=np.uint8),
@@ -33,6 +28,7 @@ def join(
         name_offsets=np.cumsum([0, *map(len, names)], dtype=np.int64),
         source_names=np.frombuffer("".join(f"{name}\n" for name in source_names).encode(), dtype=np.uint8),
         searches=Searches.join([game.searches for game in games], sizes),
+        **join_columns(games),
     )
 
 

@@ -6,23 +6,23 @@ from the memory.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from dejavu.model.config import MEMORY_REACH
-from dejavu.model.data.dataset import HELD_OUT, NO_EVALUATION, NO_RESULT, Dataset, DatasetError
+from dejavu.model.data.columns import NO_EVALUATION, NO_RESULT
+from dejavu.model.data.dataset import HELD_OUT, Dataset, DatasetError
 from dejavu.model.data.duplicates import occurs_in
 from dejavu.model.inference import NetworkEvaluator
 from dejavu.model.measurement.ablation import RandomRetriever, ShuffledRetriever
 from dejavu.model.measurement.calibration import Calibration
 from dejavu.model.measurement.measures import PHASES, measure, phases
 from dejavu.model.measurement.report import Calibrations, EvaluationReport, Rows
+from dejavu.retrieval.progress import followed
 
 BATCH = 64
 OFF, ON = "memory off", "memory on"
@@ -101,7 +101,7 @@ def measure_all(
 ) -> tuple[Rows, NDArray[np.float32]]:
     """`measure` over all rows, in batches, and the predicted win, draw and loss [B, 3]."""
     parts, wdl = [], []
-    for start in tqdm(range(0, len(rows), BATCH), desc=name, unit="batch", file=sys.stderr):
+    for start in followed(range(0, len(rows), BATCH), name, "batches"):
         some = rows[start : start + BATCH]
         answer = evaluator.evaluate(dataset.planes[some], dataset.clocks[some])
         parts.append(measure(answer, dataset.best[some], dataset.wdl_target(some)))
@@ -158,7 +158,7 @@ def nearest_distances(
     if evaluator.retriever is None:
         return None
     distances = []
-    for start in tqdm(range(0, len(rows), BATCH), desc="distances", unit="batch", file=sys.stderr):
+    for start in followed(range(0, len(rows), BATCH), "distances", "batches"):
         some = rows[start : start + BATCH]
         found = evaluator.retriever.search(evaluator.embeddings(dataset.planes[some], dataset.clocks[some]))
         distances.append(np.where(found.entries >= 0, found.distances, np.inf).min(axis=(1, 2)))

@@ -32,7 +32,7 @@ PIECE_CODES = 16
 WEIGHT = 0.3
 """Of either loss, beside policy and value of weight 1."""
 UNKNOWN = -1
-_OTHER_END = 56 * 64 + 56
+OTHER_END = 56 * 64 + 56
 """Both squares of a move as the other side numbers them, by exclusive or."""
 
 
@@ -63,7 +63,7 @@ def continuation(dataset: Dataset, rows: NDArray[np.int64], mirrored: NDArray[np
     planes[mirrored] = mirror(planes[mirrored])
     codes = piece_codes(planes).astype(np.int64)
     return Continuation(
-        torch.from_numpy(np.where(has_reply, reply ^ _OTHER_END, UNKNOWN)),
+        torch.from_numpy(np.where(has_reply, reply ^ OTHER_END, UNKNOWN)),
         torch.from_numpy(np.where(goes_on[-1][:, None], codes, UNKNOWN)),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,11 +11,13 @@ import torch
 from numpy.typing import NDArray
 
 from dejavu.model.config import PRESETS
+from dejavu.model.data.dataset import Dataset
 from dejavu.model.data.shards import open_data
 from dejavu.model.network import Network
 from dejavu.model.training.auxiliary import AuxiliaryHeads, continuation
 from dejavu.model.training.batches import Batch, make_batch, mirrored_rows
 from dejavu.model.training.losses import losses_with_auxiliary
+from dejavu.model.training.ranks import Ranks
 from dejavu.model.training.run import TrainingReport, TrainingRun, started, train_and_save
 from dejavu.model.weights import load_weights
 
@@ -53,11 +56,6 @@ def train_backbone(run: BackboneRun) -> TrainingReport | None:
     """
     with started(run) as ranks:
         dataset = open_data(run.data)
-        device = torch.device(run.device)
-        torch.manual_seed(run.seed)
-        network = run.network()
-        print(f"{sum(value.numel() for value in network.parameters()):,} parameters, {network.config}")
-        auxiliary = AuxiliaryHeads(network).to(device, torch.bfloat16)
         order = run.rows(dataset)
 
         def part_of(rows: NDArray[np.int64]) -> Batch:
@@ -65,12 +63,21 @@ def train_backbone(run: BackboneRun) -> TrainingReport | None:
             batch = make_batch(dataset, rows, run.result_weight, mirrored)
             return batch._replace(continuation=continuation(dataset, rows, mirrored)) if run.auxiliary else batch
 
-        return train_and_save(
-            run,
-            ranks,
-            network,
-            run.replicate(auxiliary, losses_with_auxiliary, run.compile),
-            lambda step: [part_of(rows) for rows in run.cut(order.rows(step), ranks)],
-            [batch.to(device) for batch in run.held_out_batches(dataset)],
-            {"auxiliary": str(run.auxiliary)},
-        )
+        def parts_of(step: int) -> list[Batch]:
+            return [part_of(rows) for rows in run.cut(order.rows(step), ranks)]
+
+        return train_stage1(run, ranks, dataset, parts_of)
+
+
+def train_stage1(
+    run: BackboneRun, ranks: Ranks, dataset: Dataset, parts_of: Callable[[int], list[Batch]]
+) -> TrainingReport | None:
+    """Train the network of a run on batches wherever they come from; the data set is there to evaluate."""
+    device = torch.device(run.device)
+    torch.manual_seed(run.seed)
+    network = run.network()
+    print(f"{sum(value.numel() for value in network.parameters()):,} parameters, {network.config}")
+    auxiliary = AuxiliaryHeads(network).to(device, torch.bfloat16)
+    held_out = [batch.to(device) for batch in run.held_out_batches(dataset)]
+    replicas = run.replicate(auxiliary, losses_with_auxiliary, run.compile)
+    return train_and_save(run, ranks, network, replicas, parts_of, held_out, {"auxiliary": str(run.auxiliary)})

@@ -57,11 +57,12 @@ class Batch(NamedTuple):
     legal: Tensor
     """[B, POLICY_SIZE] bool"""
     best: Tensor
-    """[B] policy index of the best move."""
+    """[B] policy index of the best move; UNKNOWN where only the value is known, which teaches the policy nothing."""
     wdl: Tensor
     """[B, 3] value target."""
     policy: Tensor | None = None
-    """[B, POLICY_SIZE] policy target: shares of a search's visits; None if the best move is all that is known."""
+    """[B, POLICY_SIZE] policy target: shares of a search's visits, or of softened values; zeros where `best` is
+    UNKNOWN. None if the best move is all that is known."""
     continuation: Continuation | None = None
     """How the games went on, for a network that learns to foresee."""
     neighbours: NeighbourInputs | None = None
@@ -119,9 +120,13 @@ class Sampler:
 def mirrored_rows(dataset: Dataset, rows: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
     """[B] a random half of the positions without castling rights, the same at every call."""
     bit0, bit1, bit2, _ = dataset.planes[rows].T
-    chosen = np.random.default_rng((seed, *rows[:1])).random(len(rows)) < 0.5
-    mirrored: NDArray[np.bool_] = chosen & (bit0 & bit1 & bit2 == 0)
+    mirrored: NDArray[np.bool_] = random_half(rows, seed) & (bit0 & bit1 & bit2 == 0)
     return mirrored
+
+
+def random_half(rows: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
+    """[B] the same choice at every call."""
+    return np.random.default_rng((seed, *rows[:1])).random(len(rows)) < 0.5
 
 
 def make_batch(

@@ -14,11 +14,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from dejavu.model.training.losses import TOTALS
 from dejavu.model.training.ranks import Ranks
 from dejavu.retrieval.atomic import atomic_write
 
 FORMAT = "dejavu-checkpoint-2"
 _STEP_DIGITS = 12
+_TOTALS = "log.totals"
 
 # Muon (Jordan et al. 2024) orthogonalises the update of a matrix between two hidden layers. What reads raw input or
 # writes a handful of numbers is left to AdamW, as are all vectors, biases and embeddings.
@@ -90,8 +92,11 @@ class MasterWeights:
             self.optimizers.append(muon)
         self._pool = ThreadPoolExecutor(threads)
 
-    def step(self, learning_rate: float, clip: float, ranks: Ranks) -> float:
-        """One update from the gradients of the computing copies of all ranks; returns the norm of their sum."""
+    def step(self, learning_rate: float, clip: float, ranks: Ranks) -> Tensor:
+        """One update from the gradients of the computing copies of all ranks; returns the norm of their sum.
+
+        As a tensor, for to read it is to wait for a GPU.
+        """
         for name, parameter in self.parameters.items():
             self.weights[name].grad = None if parameter.grad is None else parameter.grad.float()
             parameter.grad = None
@@ -106,12 +111,11 @@ class MasterWeights:
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))  # a young average forgets sooner
         torch._foreach_lerp_(list(self.averages.values()), weights, 1 - decay)
         self._copy(self.weights)
-        return float(norm)
+        return norm
 
     @torch.no_grad()
     def _copy(self, values: dict[str, Tensor]) -> None:
-        for name, parameter in self.parameters.items():
-            parameter.copy_(values[name])
+        torch._foreach_copy_(list(self.parameters.values()), [values[name] for name in self.parameters])
 
     def states(self, weight: Tensor) -> list[dict[str, Tensor]]:
         """What the optimizers remember of one master weight: none before the first step, one after it."""
@@ -131,12 +135,14 @@ class MasterWeights:
         self._copy(self.weights)
 
 
-def save_checkpoint(path: Path, masters: MasterWeights, step: int, settings: dict[str, str]) -> None:
+def save_checkpoint(path: Path, masters: MasterWeights, totals: Tensor, step: int, settings: dict[str, str]) -> None:
     """Write atomically; `settings` (config, data, schedule) must be the same when the run goes on.
+
+    `totals` [TOTALS], the sums of the row of the log that has been begun, are left out if they are 0.
 
     Raises WriteError.
     """
-    tensors: dict[str, Tensor] = {}
+    tensors = {_TOTALS: totals} if totals.any() else {}
     for name, weight in masters.weights.items():
         tensors[f"weights.{name}"] = weight
         tensors[f"averages.{name}"] = masters.averages[name]
@@ -146,8 +152,8 @@ def save_checkpoint(path: Path, masters: MasterWeights, step: int, settings: dic
         save_file(tensors, file.name, {"format": FORMAT, "step": str(step), **settings})
 
 
-def load_checkpoint(path: Path, masters: MasterWeights, settings: dict[str, str]) -> int:
-    """Put the checkpoint's state into `masters` and return its step.
+def load_checkpoint(path: Path, masters: MasterWeights, settings: dict[str, str]) -> tuple[int, Tensor]:
+    """Put the checkpoint's state into `masters`; its step, and the sums [TOTALS] of the log's next row.
 
     Raises:
         CheckpointError: unreadable, of a run with other settings, or without what those need. `masters` stay as
@@ -165,6 +171,9 @@ def load_checkpoint(path: Path, masters: MasterWeights, settings: dict[str, str]
         if metadata.get(key) != value:
             raise CheckpointError(f"checkpoint {path} was made with {key} {metadata.get(key)}, this run has {value}")
     step = _step(path, metadata.get("step", ""))
+    totals = tensors.pop(_TOTALS, torch.zeros(TOTALS, dtype=torch.float64))
+    if totals.shape != (TOTALS,) or totals.dtype != torch.float64:
+        raise CheckpointError(f"checkpoint {path} is damaged: its tensor {_TOTALS!r} is none of {TOTALS} sums")
     _check(path, tensors, masters)
     for name, weight in masters.weights.items():
         device = weight.device
@@ -179,7 +188,7 @@ def load_checkpoint(path: Path, masters: MasterWeights, settings: dict[str, str]
         masters.restore(weight, state)
     masters.use_weights()
     masters.steps = step
-    return step
+    return step, totals
 
 
 def _step(path: Path, text: str) -> int:

@@ -9,12 +9,15 @@ import torch.nn.functional as F  # noqa: N812 - the name everybody knows
 from torch import Tensor
 
 from dejavu.model.network import Outputs
-from dejavu.model.training.auxiliary import AuxiliaryHeads, auxiliary_loss
+from dejavu.model.training.auxiliary import UNKNOWN, AuxiliaryHeads, auxiliary_loss
 from dejavu.model.training.batches import Batch
+
+TOTALS = 4
+"""Numbers that an `Average` keeps."""
 
 
 class Losses(NamedTuple):
-    """Means over a batch."""
+    """Means over a batch; of the policy, over those positions where it is known."""
 
     policy: Tensor
     """Cross-entropy of the best move, or of a search's visits, among the legal moves, in nats."""
@@ -33,14 +36,15 @@ class Losses(NamedTuple):
 
 def losses(outputs: Outputs, batch: Batch) -> Losses:
     policy = outputs.policy.float().masked_fill(~batch.legal, float("-inf"))
+    known = (batch.best != UNKNOWN).sum().clamp(min=1)
     if batch.policy is None:
-        policy_loss = F.cross_entropy(policy, batch.best)
+        policy_loss = F.cross_entropy(policy, batch.best, ignore_index=UNKNOWN, reduction="sum") / known
     else:
         log_policy = F.log_softmax(policy, dim=1).masked_fill(~batch.legal, 0.0)
-        policy_loss = -(batch.policy * log_policy).sum(dim=1).mean()
+        policy_loss = -(batch.policy * log_policy).sum() / known
     log_wdl = F.log_softmax(outputs.wdl.float(), dim=1)
     value = F.kl_div(log_wdl, batch.wdl, reduction="batchmean")
-    top1 = (policy.argmax(dim=1) == batch.best).float().mean()
+    top1 = (policy.argmax(dim=1) == batch.best).sum() / known
     return Losses(policy_loss, value, top1.detach())
 
 
@@ -57,8 +61,11 @@ class Average:
     """Running mean of losses, weighted by batch size."""
 
     def __init__(self, device: torch.device) -> None:
-        self.totals = torch.zeros(4, device=device)
-        """Samples, and the sums of the losses over them; to be added up over ranks."""
+        self.totals = torch.zeros(TOTALS, dtype=torch.float64, device=device)
+        """Samples, and the sums of the losses over them; to be added up over ranks.
+
+        Of so many digits that it does not show where a sum of several was put together: after a kill, or by ranks.
+        """
 
     def add(self, item: Losses, samples: int) -> None:
         means = torch.stack([torch.ones_like(item.policy), item.policy, item.value, item.top1]).detach()

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from dejavu.model.backbone import as_inputs
 from dejavu.model.chess.features import features
@@ -20,6 +19,7 @@ from dejavu.model.neighbours import Neighbours, Retriever, look_up
 from dejavu.model.network import Network
 from dejavu.model.training.ranks import Ranks
 from dejavu.retrieval.atomic import atomic_write
+from dejavu.retrieval.progress import followed
 
 STEPS_A_SHARD = 32
 
@@ -57,7 +57,7 @@ class NeighbourShards:
         """Find and keep whatever is not yet there; every rank finds its share of the shards."""
         self.folder.mkdir(parents=True, exist_ok=True)
         shards = self.ranks.share(range(0, self.steps, STEPS_A_SHARD))
-        for first in tqdm(shards, desc="neighbours", unit="shard", disable=not self.ranks.is_first):
+        for first in followed(shards, "neighbours", "shards", silent=not self.ranks.is_first):
             path = self._path(first // STEPS_A_SHARD)
             if path.exists():
                 continue

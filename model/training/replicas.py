@@ -7,6 +7,7 @@ repeats the same numbers.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +37,7 @@ class Replicas(Generic[M]):
         for item in self.networks[1:]:
             for own, shared in zip(item.parameters(), network.parameters(), strict=True):
                 own.data = shared.data
+        self.compiled = compiled
         if compiled:
             # Operations called from C++ hold no interpreter lock that another copy waits for.
             for item in self.networks:
@@ -68,7 +70,9 @@ class Replicas(Generic[M]):
             with torch.inference_mode():
                 return [self.objective(self.networks[number], batch) for batch in shared[number :: len(self.networks)]]
 
-        by_replica = list(self._pool.map(work, range(len(self.networks))))
+        # To compile a pass without gradients, for batches of another size, takes longer than to go without.
+        with torch.compiler.set_stance("force_eager") if self.compiled else contextlib.nullcontext():
+            by_replica = list(self._pool.map(work, range(len(self.networks))))
         return [by_replica[i % len(by_replica)][i // len(by_replica)] for i in range(len(shared))]
 
 

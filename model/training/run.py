@@ -37,13 +37,15 @@ class TrainingRun:
     folder: Path
     """Of the checkpoint, the logs, the curves and at the end the weights."""
     steps: int
+    seconds: float = math.inf
+    """Of training, after which it ends even if not all steps are done; for one process."""
     batch: int = 256
     """Samples an update."""
     part: int = 64
     """Samples computed at once; on a GPU it is the whole batch."""
     learning_rate: float = 1e-3
     decay: float = Schedule.decay
-    """Last share of the steps, over which the rate falls to zero."""
+    """Last share of the run, over which the rate falls to zero."""
     sources: Mapping[str, float] | None = None
     """Shares of the game files in a batch, by a part of their name; None: all alike."""
     result_weight: float = 0.0
@@ -134,7 +136,7 @@ def train_and_save(
     `settings` are what a resumed run must share with the first, beside the config, the schedule and the sources.
     Only the first rank has a report.
     """
-    schedule = Schedule(run.steps, run.batch, run.learning_rate, decay=run.decay)
+    schedule = Schedule(run.steps, run.batch, run.learning_rate, decay=run.decay, seconds=run.seconds)
     files = Run(run.folder, evaluate_every=run.evaluate_every, checkpoint_every=run.checkpoint_every)
     settings = {
         "config": network.config.to_json(),
@@ -153,12 +155,12 @@ def train_and_save(
         save_weights(path, network, network.config, training)
         return path
 
-    def save_undecayed() -> None:
-        save("undecayed.safetensors", schedule.decay_start)
+    def save_undecayed(steps: int) -> None:
+        save("undecayed.safetensors", steps)
 
-    policy, value, top1 = train(replicas, parts_of, held_out, schedule, files, settings, ranks, save_undecayed)
+    steps, policy, value, top1 = train(replicas, parts_of, held_out, schedule, files, settings, ranks, save_undecayed)
     if not ranks.is_first:
         return None
     held_out_losses = f"policy loss {policy:.4f}, value loss {value:.4f}, top-1 {top1:.4f}"
-    weights = save("weights.safetensors", schedule.steps, held_out=held_out_losses)
+    weights = save("weights.safetensors", steps, held_out=held_out_losses)
     return TrainingReport(policy, value, top1, weights, plot_run(run.folder))
