@@ -29,6 +29,7 @@ from dejavu.engine.search.clock import BatchPace
 from dejavu.engine.search.endings import Endings
 from dejavu.engine.search.evaluator import EvaluationCache, Evaluator, Expansion, expansions
 from dejavu.engine.search.lines import BestMove, Info, mate_in, value
+from dejavu.engine.search.mate_in_two import mate_in_two
 from dejavu.engine.search.move_stats import move_stats
 from dejavu.engine.search.reporting import Reporter
 from dejavu.engine.search.stoppers import SearchState, first_reason
@@ -105,7 +106,7 @@ class Search:
         self._began = time.perf_counter()
         self._best_child = NO_NODE
         if self.tree.first_edge[self.root] >= 0:
-            self._disturb_root()
+            self._prepare_root()
 
     def run(self) -> BestMove:
         """Search until a stopper or `stop` ends it, and answer; blocks as long as UCI forbids an answer."""
@@ -188,7 +189,7 @@ class Search:
                 expansion = self._of_root_moves(expansion)
             self._expand(leaf.node, leaf.depth, expansion)
             if leaf.node == root and not expansion.mates:
-                self._disturb_root()
+                self._prepare_root()
         for leaf in batch.leaves:
             tree.add_in_flight(leaf.node, root, -1)
         for node in batch.collisions:
@@ -219,11 +220,23 @@ class Search:
         allowed = {move_to_index(move, self._root_board) for move in self.task.root_moves}
         return _restricted(expansion, allowed)
 
-    def _disturb_root(self) -> None:
-        """Mix noise into the priors of the root, which has its edges."""
-        noise = self.task.noise
-        if noise is not None and self.tree.edge_count[self.root]:
-            self.tree.set_priors(self.root, noise.mixed(self.tree.priors(self.root)))
+    def _prepare_root(self) -> None:
+        """Give all of P to a mate in two, or mix noise into the priors of the root, which has its edges."""
+        tree, root, noise = self.tree, self.root, self.task.noise
+        if not tree.edge_count[root] or tree.proof[root]:
+            return
+        move = self._mate_in_two()
+        if move is not None:
+            first, count = tree.first_edge[root], tree.edge_count[root]
+            mates = np.array(tree.edge_move[first : first + count]) == move_to_index(move, self._root_board)
+            tree.set_priors(root, mates.astype(np.float32))
+        elif noise is not None:
+            tree.set_priors(root, noise.mixed(tree.priors(root)))
+
+    def _mate_in_two(self) -> chess.Move | None:
+        if self.config.limit_strength or self.task.choice is not None:
+            return None  # they are to err
+        return mate_in_two(self._root_board, self.task.root_moves, {self.tree.key[self.root], *self.task.history})
 
     def _may_overlap(self) -> bool:
         """Whether to gather while a minibatch is being evaluated.
