@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import chess
 
 from dejavu.engine.options import Config
 from dejavu.engine.search.lines import value, win_draw_loss
+from dejavu.engine.search.puct import exploration, first_play_urgency
 from dejavu.engine.search.tree import DRAWN, LOST, NO_NODE, TABLEBASE_PLIES, UNPROVEN, WON, Tree
 from dejavu.model.chess.encoding import index_to_move
 
@@ -26,11 +26,10 @@ def move_stats(tree: Tree, root: int, board: chess.Board, own_value: OwnValue, c
     result. All are seen by the side to move at the root.
     """
     visits, first = tree.visits[root], tree.first_edge[root]
-    cpuct = config.cpuct + config.cpuct_factor * math.log((visits + config.cpuct_base) / config.cpuct_base)
-    exploration = cpuct * math.sqrt(max(visits - 1, 1))
+    u_factor = exploration(visits, config)
     own_q, own_draw = -value(tree, root), tree.draw_sum[root] / visits
     root_q = own_q + config.draw_score * own_draw
-    urgency = root_q - config.fpu_value * math.sqrt(tree.visited_policy[root])
+    urgency = first_play_urgency(root_q, tree.visited_policy[root], config)
     rows: list[tuple[int, float, str]] = []
     for index in range(tree.edge_count[root]):
         child = tree.children[root][index] if index < len(tree.children[root]) else NO_NODE
@@ -45,7 +44,7 @@ def move_stats(tree: Tree, root: int, board: chess.Board, own_value: OwnValue, c
             after = board.copy(stack=False)
             after.push(move)
             v = own_value(after, child)
-        u = exploration * prior / (1 + n + in_flight)
+        u = u_factor * prior / (1 + n + in_flight)
         result = _result(proof, tree.plies_to_mate[child]) if proof else ""
         text = (
             f"{move.uci():<5} N: {n:7d} (+{in_flight:3d}) (P: {100 * prior:5.2f}%) (Q: {q:8.5f}) (U: {u:7.5f})"

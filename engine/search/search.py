@@ -31,6 +31,7 @@ from dejavu.engine.search.evaluator import EvaluationCache, Evaluator, Expansion
 from dejavu.engine.search.lines import BestMove, Info, mate_in, value
 from dejavu.engine.search.mate_in_two import mate_in_two
 from dejavu.engine.search.move_stats import move_stats
+from dejavu.engine.search.puct import exploration, first_play_urgency
 from dejavu.engine.search.reporting import Reporter
 from dejavu.engine.search.stoppers import SearchState, first_reason
 from dejavu.engine.search.tablebase import Tablebases
@@ -297,17 +298,13 @@ class Search:
         tree, config = self.tree, self.config
         visits, in_flight, value_sum = tree.visits, tree.in_flight, tree.value_sum
         prior, proof, children_of = tree.prior, tree.proof, tree.children
-        cpuct, base, factor = config.cpuct, config.cpuct_base, config.cpuct_factor
-        reduction = config.fpu_value
         draw_sum, draw_score = tree.draw_sum, config.draw_score
         node, depth = self.root, 0
         while True:
             parent_visits = visits[node]
             children = children_of[node]
-            exploration = (cpuct + factor * math.log((parent_visits + base) / base)) * math.sqrt(
-                max(parent_visits - 1, 1)
-            )
-            urgency = -value_sum[node] / parent_visits - reduction * math.sqrt(tree.visited_policy[node])
+            u_factor = exploration(parent_visits, config)
+            urgency = first_play_urgency(-value_sum[node] / parent_visits, tree.visited_policy[node], config)
             if draw_score:
                 urgency += draw_score * draw_sum[node] / parent_visits
             best, best_score = NO_NODE, -math.inf
@@ -318,13 +315,13 @@ class Search:
                 q = value_sum[child] / n if n else urgency
                 if draw_score and n:
                     q += draw_score * draw_sum[child] / n
-                score = q + exploration * prior[child] / (1 + n + in_flight[child])
+                score = q + u_factor * prior[child] / (1 + n + in_flight[child])
                 if score > best_score:
                     best, best_score = child, score
             depth += 1
             if len(children) < tree.edge_count[node]:
                 edge = tree.first_edge[node] + len(children)
-                if urgency + exploration * tree.edge_prior[edge] > best_score:
+                if urgency + u_factor * tree.edge_prior[edge] > best_score:
                     return self._add_child(node), depth
             node = best
             draw_score = -draw_score
