@@ -23,7 +23,7 @@ def problems(moves: int) -> list[str]:
 
 
 def mates_by_the_rules(board: chess.Board) -> set[chess.Move]:
-    """Every move after which all replies allow a mate at once, by trying everything."""
+    """Every move after which all replies allow a mate at once, by trying everything; none if one mates itself."""
 
     def mates_at_once() -> bool:
         for move in board.legal_moves:
@@ -34,7 +34,9 @@ def mates_by_the_rules(board: chess.Board) -> set[chess.Move]:
                 return True
         return False
 
-    found = set()
+    found: set[chess.Move] = set()
+    if mates_at_once():
+        return found
     for move in list(board.legal_moves):
         board.push(move)
         replies = list(board.legal_moves)

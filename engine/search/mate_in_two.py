@@ -22,7 +22,7 @@ _LAST_CLOCK = 96
 
 
 def mate_in_two(board: chess.Board, moves: Sequence[chess.Move], met: Container[Packed]) -> chess.Move | None:
-    """One of `moves` after which every reply allows a mate at once; None if there is none.
+    """One of `moves` after which every reply allows a mate at once; None if there is none, or if one mates itself.
 
     A reply that leads back to one of the positions `met` is a draw.
     """
@@ -34,6 +34,8 @@ def mate_in_two(board: chess.Board, moves: Sequence[chess.Move], met: Container[
         board.push(move)
         if pack(board) not in met:
             replies[move] = list(board.legal_moves)
+            if not replies[move] and board.is_check():
+                return None
         board.pop()
     replies = {move: found for move, found in replies.items() if found}
     looked_at, done, size = 0, 0, 1
