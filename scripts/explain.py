@@ -28,16 +28,14 @@ from dejavu.engine.pages.explanation import page
 from dejavu.engine.pages.game import game_page, move_lines, summary
 from dejavu.engine.seeing.played import QuestionError, is_game_file, read_game, read_position
 from dejavu.engine.seeing.review import review
+from dejavu.engine.seeing.words import explanation_lines
 from dejavu.engine.uci.loader import wanted
-from dejavu.model.chess.encoding import clock_byte, index_to_move, pack, stack
-from dejavu.model.explanation import Explanation
+from dejavu.model.chess.encoding import clock_byte, pack, stack
 from dejavu.model.inference import NetworkEvaluator
 from dejavu.model.weights import WeightsError
 from dejavu.retrieval.atomic import write_text
 from dejavu.retrieval.memory import MemoryFileError
 from dejavu.retrieval.progress import Stages
-
-LISTED_MOVES = 6
 
 
 def position(fen: str, moves: list[str]) -> tuple[chess.Board, int]:
@@ -50,24 +48,13 @@ def position(fen: str, moves: list[str]) -> tuple[chess.Board, int]:
     return board, clock_byte(board.halfmove_clock, board.is_repetition(2))
 
 
-def show(board: chess.Board, explanation: Explanation) -> None:
-    """Print the explanation."""
-    for name, wdl in (("with memory", explanation.with_memory), ("without memory", explanation.without_memory)):
-        print(f"{name:16}win {wdl[0]:.1%} draw {wdl[1]:.1%} loss {wdl[2]:.1%}")
-    for item in explanation.moves[:LISTED_MOVES]:
-        san = board.san(index_to_move(item.move, board))
-        print(f"{san:16}{item.with_memory:.1%} with memory, {item.without_memory:.1%} without")
-    for neighbour in explanation.neighbours:
-        print(neighbour.describe(board))
-
-
 def explain_position(arguments: argparse.Namespace) -> None:
     """Print what there is to say of a position, and write the page if one is wanted."""
     board, clock = position(arguments.question, arguments.moves)
     evaluator = NetworkEvaluator.load(arguments.weights, arguments.memory, torch.get_num_threads())
     explanation = evaluator.explain(stack([pack(board)]), np.array([clock], np.uint8))
     assert explanation is not None
-    show(board, explanation)
+    print("\n".join(explanation_lines(board, explanation)))
     if arguments.html:
         write_text(arguments.html, page(board, explanation, evaluator.describe()))
         print(f"wrote {arguments.html}")

@@ -14,82 +14,21 @@ old one goes on undisturbed until the next isready, ucinewgame or setoption.
 from __future__ import annotations
 
 import argparse
-import datetime
 import os
 import time
-from contextlib import closing
-from functools import partial
 from pathlib import Path
 
-import numpy as np
 from command_line.arguments import game_file
 from command_line.exit import one_sentence
 
 from dejavu.engine.options import Config
 from dejavu.engine.uci.loader import wanted
-from dejavu.model.data.dataset import MEMORY
-from dejavu.model.data.game_files import GameFileError, name_broken, read_games
-from dejavu.model.data.games import BrokenGameError, GamePositions, read_game
-from dejavu.model.data.records import join, positions
-from dejavu.model.inference import Embedder, load_backbone
+from dejavu.model.data.game_files import GameFileError
+from dejavu.model.data.remember_run import remember_file, told
+from dejavu.model.inference import load_backbone
 from dejavu.model.weights import WeightsError
 from dejavu.retrieval.memory import Memory, MemoryFileError
-from dejavu.retrieval.progress import Stages, followed
-from dejavu.retrieval.remember import UnknownSourceError, add, forget
-from dejavu.retrieval.text import plain
-
-
-def games_of(path: Path) -> list[GamePositions]:
-    """The games of a file; names broken ones on stderr. Raises GameFileError."""
-    games, broken = [], []
-    for number, text in enumerate(followed(read_games(path), plain(path.name), "games"), start=1):
-        try:
-            game = read_game(text)
-        except BrokenGameError as error:
-            broken.append(f"broken: {path}, game {number}: {error}")
-            continue
-        if len(game):
-            games.append(game)
-    name_broken(broken)
-    return games
-
-
-def remember_file(
-    memory: Memory, path: Path, plies: int | None, keep_known: bool, backbone: Embedder
-) -> tuple[Memory, str]:
-    """`memory` with the games of a file, and what came of it in a sentence."""
-    games = games_of(path)
-    if not games:
-        return memory, f"{path.name}: no game with a legal move"
-    dataset = join(games, [MEMORY] * len(games), [0] * len(games), [path.name])
-    ply = np.arange(len(dataset)) - np.searchsorted(dataset.game, dataset.game)
-    rows = np.flatnonzero(ply < plies) if plies is not None else np.arange(len(dataset))
-    with closing(Stages("positions")) as stages:
-        memory, added = add(
-            memory,
-            positions(dataset, rows),
-            [game.name for game in games],
-            path.name,
-            datetime.date.today().isoformat(),
-            backbone.embed_chunks,
-            partial(stages, "embed"),
-            keep_known,
-        )
-    return memory, (
-        f"{path.name}: {added.entries:,} positions of {len(games):,} games added, {added.known:,} known before, "
-        f"{added.replaced:,} older entries replaced"
-    )
-
-
-def show(memory: Memory) -> None:
-    """Print what the memory was built from and what was added since."""
-    provenance = memory.provenance
-    entries = np.bincount(memory.game, minlength=memory.games)
-    built = entries.sum() - sum(entries[item.first_game : item.first_game + item.games].sum() for item in memory.added)
-    print(f"{built:,} entries, built {plain(provenance.date)} from {plain(provenance.sources)}")
-    for item in memory.added:
-        count = entries[item.first_game : item.first_game + item.games].sum()
-        print(f"{count:,} entries of {item.games:,} games, added {plain(item.date)} from {plain(item.name)}")
+from dejavu.retrieval.remember import UnknownSourceError, forget
 
 
 def change(arguments: argparse.Namespace, source: Path, out: Path) -> None:
@@ -138,7 +77,7 @@ def main() -> None:
         stopped="the memory is as it was",
     ):
         if arguments.list:
-            show(Memory.open(source))
+            print("\n".join(told(Memory.open(source))))
         else:
             change(arguments, source, arguments.out or source)
 

@@ -15,7 +15,6 @@ import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import chess
 import torch
@@ -25,7 +24,7 @@ from command_line.exit import one_sentence
 from dejavu.engine.options import Config
 from dejavu.engine.pages.similar import similar_page
 from dejavu.engine.seeing.played import QuestionError, is_game_file, position_of, read_game, read_position
-from dejavu.engine.seeing.words import evaluation, similar_line
+from dejavu.engine.seeing.words import similar_json, similar_line
 from dejavu.engine.uci.loader import wanted
 from dejavu.model.chess.encoding import clock_byte
 from dejavu.model.inference import load_backbone
@@ -34,7 +33,7 @@ from dejavu.model.similar import SAME_MATERIAL, FilterError, Filters, Similar, S
 from dejavu.model.weights import WeightsError
 from dejavu.retrieval.atomic import write_text
 from dejavu.retrieval.memory import Memory, MemoryFileError
-from dejavu.retrieval.names import RESULTS, GameName
+from dejavu.retrieval.names import RESULTS
 
 
 def question(arguments: argparse.Namespace) -> tuple[chess.Board, int]:
@@ -43,22 +42,6 @@ def question(arguments: argparse.Namespace) -> tuple[chess.Board, int]:
         return position_of(read_game(Path(arguments.question), arguments.game), arguments.move)
     board = read_position(arguments.question)
     return board, clock_byte(board.halfmove_clock, repeated=False)
-
-
-def as_json(item: Similar, asked: chess.Board, memories: Sequence[str]) -> dict[str, Any]:
-    """What is told of one position; `wdl` are the chances of the side to move, null where nobody has evaluated it."""
-    name = GameName.parse(item.game)
-    return {
-        "fen": item.board(asked).fen(),
-        "moves": [move.uci() for move in item.moves(asked)],
-        "line": item.line(asked),
-        "wdl": [round(share, 3) for share in item.wdl] if item.is_evaluated else None,
-        "evaluation": evaluation(item, asked) if item.is_evaluated else None,
-        **{key: getattr(name, key) for key in ("players", "event", "year", "opening", "eco", "result")},
-        "difference": item.difference,
-        "distance": item.distance,
-        "memory": memories[item.memory],
-    }
 
 
 def show(found: Sequence[Similar], asked: chess.Board, memories: Sequence[str]) -> None:
@@ -99,7 +82,7 @@ def main() -> None:
         found = positions.find(board, clock, arguments.k, filters, arguments.same_game)
         names = [path.name for path in paths]
         if arguments.json:
-            answer = {"fen": board.fen(), "similar": [as_json(item, board, names) for item in found]}
+            answer = {"fen": board.fen(), "similar": [similar_json(item, board, names[item.memory]) for item in found]}
             print(json.dumps(answer, indent=1, ensure_ascii=False))
         else:
             show(found, board, names)

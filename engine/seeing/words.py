@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import chess
 
 from dejavu.engine.search.lines import centipawns
+from dejavu.model.chess.encoding import index_to_move
 from dejavu.model.remembered import Remembered, Wdl
 from dejavu.retrieval.names import GameName
 
 if TYPE_CHECKING:
+    from dejavu.model.explanation import Explanation
     from dejavu.model.similar import Similar
 
 LINE_PLIES = 6
+LISTED_MOVES = 6
 MOST_PAWNS = 99.9
 
 
@@ -44,3 +47,30 @@ def similar_line(item: Similar, asked: chess.Board) -> str:
         f"{played}, {evaluation(item, asked)}, in {GameName.parse(item.game)}; difference {item.difference} "
         f"distance {item.distance:.0f} fen {item.board(asked).fen()}"
     )
+
+
+def similar_json(item: Similar, asked: chess.Board, memory: str) -> dict[str, Any]:
+    """What `similar_line` says and more, as JSON; `wdl` is of the side to move, null where nobody has evaluated it."""
+    name = GameName.parse(item.game)
+    return {
+        "fen": item.board(asked).fen(),
+        "moves": [move.uci() for move in item.moves(asked)],
+        "line": item.line(asked),
+        "wdl": [round(share, 3) for share in item.wdl] if item.is_evaluated else None,
+        "evaluation": evaluation(item, asked) if item.is_evaluated else None,
+        **{key: getattr(name, key) for key in ("players", "event", "year", "opening", "eco", "result")},
+        "difference": item.difference,
+        "distance": item.distance,
+        "memory": memory,
+    }
+
+
+def explanation_lines(board: chess.Board, explanation: Explanation) -> list[str]:
+    """What the network says of a position with its memory and without, and its neighbours."""
+    lines = []
+    for name, wdl in (("with memory", explanation.with_memory), ("without memory", explanation.without_memory)):
+        lines.append(f"{name:16}win {wdl[0]:.1%} draw {wdl[1]:.1%} loss {wdl[2]:.1%}")
+    for item in explanation.moves[:LISTED_MOVES]:
+        san = board.san(index_to_move(item.move, board))
+        lines.append(f"{san:16}{item.with_memory:.1%} with memory, {item.without_memory:.1%} without")
+    return lines + [neighbour.describe(board) for neighbour in explanation.neighbours]

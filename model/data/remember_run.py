@@ -1,0 +1,74 @@
+"""Adding games to a memory, and telling what was added: learning without training."""
+
+from __future__ import annotations
+
+import datetime
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from dejavu.model.data.dataset import MEMORY
+from dejavu.model.data.game_files import name_broken, read_games
+from dejavu.model.data.games import BrokenGameError, GamePositions, read_game
+from dejavu.model.data.records import join, positions
+from dejavu.model.inference import Embedder
+from dejavu.retrieval.memory import Memory
+from dejavu.retrieval.progress import Stages, followed
+from dejavu.retrieval.remember import add
+from dejavu.retrieval.text import plain
+
+
+def games_of(path: Path) -> list[GamePositions]:
+    """The games of a file; names broken ones on stderr. Raises GameFileError."""
+    games, broken = [], []
+    for number, text in enumerate(followed(read_games(path), plain(path.name), "games"), start=1):
+        try:
+            game = read_game(text)
+        except BrokenGameError as error:
+            broken.append(f"broken: {path}, game {number}: {error}")
+            continue
+        if len(game):
+            games.append(game)
+    name_broken(broken)
+    return games
+
+
+def remember_file(
+    memory: Memory, path: Path, plies: int | None, keep_known: bool, backbone: Embedder
+) -> tuple[Memory, str]:
+    """`memory` with the games of a file, and what came of it in a sentence."""
+    games = games_of(path)
+    if not games:
+        return memory, f"{path.name}: no game with a legal move"
+    dataset = join(games, [MEMORY] * len(games), [0] * len(games), [path.name])
+    ply = np.arange(len(dataset)) - np.searchsorted(dataset.game, dataset.game)
+    rows = np.flatnonzero(ply < plies) if plies is not None else np.arange(len(dataset))
+    with closing(Stages("positions")) as stages:
+        memory, added = add(
+            memory,
+            positions(dataset, rows),
+            [game.name for game in games],
+            path.name,
+            datetime.date.today().isoformat(),
+            backbone.embed_chunks,
+            partial(stages, "embed"),
+            keep_known,
+        )
+    return memory, (
+        f"{path.name}: {added.entries:,} positions of {len(games):,} games added, {added.known:,} known before, "
+        f"{added.replaced:,} older entries replaced"
+    )
+
+
+def told(memory: Memory) -> list[str]:
+    """A line for what the memory was built from, and one for each file that was added since."""
+    provenance = memory.provenance
+    entries = np.bincount(memory.game, minlength=memory.games)
+    built = entries.sum() - sum(entries[item.first_game : item.first_game + item.games].sum() for item in memory.added)
+    lines = [f"{built:,} entries, built {plain(provenance.date)} from {plain(provenance.sources)}"]
+    for item in memory.added:
+        count = entries[item.first_game : item.first_game + item.games].sum()
+        lines.append(f"{count:,} entries of {item.games:,} games, added {plain(item.date)} from {plain(item.name)}")
+    return lines
