@@ -258,9 +258,9 @@ def train_clusters(
     return np.asarray(kmeans.centroids, dtype=np.float32), nearest
 
 
-def position_index(memory: Memory, threads: int = 1, exact_limit: int = EXACT_LIMIT) -> Index:
-    """The index of whole positions: exact for a memory of so many entries at most, clustered for a larger one."""
-    if len(memory) <= exact_limit:
+def position_index(memory: Memory, threads: int = 1, exact_limit: int | None = None) -> Index:
+    """The index of whole positions: exact up to so many entries (EXACT_LIMIT), clustered for a larger memory."""
+    if len(memory) <= (EXACT_LIMIT if exact_limit is None else exact_limit):
         return ExactIndex(memory.position_keys.astype(np.float32), memory.game)
     return ClusteredIndex(memory.position_keys, memory.centroids, memory.cluster, memory.game, threads=threads)
 

@@ -137,12 +137,12 @@ class LearnedMemory:
         self._limit = limit
         self._written = 0
         """Records of the file, those out of date included."""
-        self._place: dict[bytes, int] = {}
+        self._row_of: dict[bytes, int] = {}
         self._stamp: tuple[int, int, int] | None = None
         self._snapshot: tuple[Memory, Memory] | None = None
 
     def __len__(self) -> int:
-        return len(self._place)
+        return len(self._row_of)
 
     def refresh(self) -> bool:
         """Read the file again if it has changed; whether it has. Raises LearnedFileError."""
@@ -171,8 +171,8 @@ class LearnedMemory:
 
     def find(self, planes: bytes) -> Any | None:
         """The record of a position, or None."""
-        place = self._place.get(planes)
-        return None if place is None else self.records[place]
+        row = self._row_of.get(planes)
+        return None if row is None else self.records[row]
 
     def put(self, lessons: Sequence[Lesson], base: Memory, embed: Embed) -> int:
         """Remember lessons, but those of which more is known; -> how many were.
@@ -195,7 +195,7 @@ class LearnedMemory:
     def forget(self, planes: bytes) -> bool:
         """Take a position away; whether it was there. Raises LearnedFileError and WriteError."""
         with self._turn():
-            if planes not in self._place or self.space is None:
+            if planes not in self._row_of or self.space is None:
                 return False
             record = np.zeros(1, self.space.record())
             record["boards"] = np.frombuffer(planes, "<u8")
@@ -316,7 +316,7 @@ class LearnedMemory:
         """Let those of the records hold that are the last of their positions, as many as there may be."""
         self._snapshot = None
         if not len(records):
-            self.records, self._place = records, {}
+            self.records, self._row_of = records, {}
             return
         last = {identity: row for row, identity in enumerate(_identities(records["boards"]))}
         rows = np.sort(np.fromiter(last.values(), np.int64, len(last)))
@@ -325,7 +325,7 @@ class LearnedMemory:
             order = np.lexsort((rows, records["day"][rows], records["nodes"][rows]))
             rows = np.sort(rows[order[-self._limit :]])
         self.records = records[rows]
-        self._place = {identity: row for row, identity in enumerate(_identities(self.records["boards"]))}
+        self._row_of = {identity: row for row, identity in enumerate(_identities(self.records["boards"]))}
 
 
 def _line(name: bytes, kind: int, day: int, result: int) -> str:
