@@ -60,11 +60,11 @@ class AnswerKeeper:
     def evaluate(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> Evaluations:
         """Evaluate packed positions: planes [B, 4], clock bytes [B]."""
         keys = [(row.tobytes(), clock) for row, clock in zip(planes, clocks.tolist(), strict=True)]
-        new = [place for place, key in enumerate(keys) if key not in self._known]
+        new = [index for index, key in enumerate(keys) if key not in self._known]
         if new:
             answers = self._evaluator.evaluate(planes[new], clocks[new])
-            for number, place in enumerate(new):
-                self._known[keys[place]] = _single(answers, number)
+            for number, index in enumerate(new):
+                self._known[keys[index]] = _single(answers, number)
         return join([self._known[key] for key in keys])
 
     def forget(self) -> None:
@@ -75,25 +75,25 @@ class AnswerKeeper:
         return self._evaluator.describe()
 
 
-def _single(evaluations: Evaluations, place: int) -> Evaluations:
-    start, end = evaluations.offsets[place : place + 2]
+def _single(evaluations: Evaluations, index: int) -> Evaluations:
+    start, end = evaluations.offsets[index : index + 2]
     return Evaluations(
         offsets=np.array([0, end - start]),
         moves=evaluations.moves[start:end].copy(),
         logits=evaluations.logits[start:end].copy(),
-        mating=evaluations.mating[place : place + 1].copy(),
-        wdl=evaluations.wdl[place : place + 1].copy(),
+        mating=evaluations.mating[index : index + 1].copy(),
+        wdl=evaluations.wdl[index : index + 1].copy(),
     )
 
 
 class _Solving(SearchingGame):
     """One search of one position by one player."""
 
-    def __init__(self, player: SharedPlayer, place: tuple[int, int], problem: Problem) -> None:
+    def __init__(self, player: SharedPlayer, cell: tuple[int, int], problem: Problem) -> None:
         super().__init__()
         self._player = player
-        self.place = place
-        """Of the problem and the player."""
+        self.cell = cell
+        """Row (the problem) and column (the player) of the table."""
         self.solution: Solution | None = None
         self._problem = problem
         self._info: Info | None = None
@@ -184,7 +184,7 @@ def _solve(
         )
         for search in play_together(searches, at_once * len(players)):
             assert search.solution is not None
-            found[search.place] = search.solution
+            found[search.cell] = search.solution
         for keeper in keepers:
             keeper.forget()
         for row in range(len(bundle)):

@@ -110,8 +110,8 @@ function tellSimilar(moment) {
   }
 }
 
-function show(place) {
-  here = Math.max(0, Math.min(moments.length - 1, place));
+function show(ply) {
+  here = Math.max(0, Math.min(moments.length - 1, ply));
   const moment = moments[here];
   byId("board").replaceChildren(drawBoard(moment.fen, arrowsOf(moment)));
   tell(moment);
@@ -119,7 +119,7 @@ function show(place) {
   const x = 600 * here / Math.max(1, moments.length - 1);
   byId("cursor").setAttribute("transform", `translate(${x} 0)`);
   for (const link of document.querySelectorAll("#moves a")) {
-    const isHere = Number(link.dataset.place) === here;
+    const isHere = Number(link.dataset.ply) === here;
     link.classList.toggle("here", isHere);
     if (isHere) link.setAttribute("aria-current", "true"); else link.removeAttribute("aria-current");
   }
@@ -127,7 +127,7 @@ function show(place) {
 }
 
 function nextMoment() {
-  const later = moments.findIndex((moment, place) => place > here && moment.other);
+  const later = moments.findIndex((moment, ply) => ply > here && moment.other);
   show(later < 0 ? moments.length - 1 : later);
 }
 
@@ -137,9 +137,9 @@ byId("forward").onclick = () => show(here + 1);
 byId("last").onclick = () => show(moments.length - 1);
 byId("next").onclick = nextMoment;
 byId("moves").onclick = (event) => {
-  if (event.target.dataset.place === undefined) return;
+  if (event.target.dataset.ply === undefined) return;
   event.preventDefault();
-  show(Number(event.target.dataset.place));
+  show(Number(event.target.dataset.ply));
 };
 byId("curve").onclick = (event) => {
   const box = byId("curve").getBoundingClientRect();

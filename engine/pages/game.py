@@ -45,7 +45,7 @@ def game_page(review: Review) -> str:
     title = " - ".join(_header(headers, name) or "?" for name in ("White", "Black"))
     about = ", ".join(filter(None, (_header(headers, name) for name in ("Event", "Date", "Opening", "ECO", "Result"))))
     pieces = "".join(chess.svg.PIECES.values())
-    data = _json([_moment(review, place) for place in range(len(review.moments))])
+    data = _json([_moment(review, ply) for ply in range(len(review.moments))])
     body = f"""<h1>{escape(title)}</h1>
 <p class="quiet">{escape(about)}</p><p>{escape(summary(review))}</p>
 <noscript><p>The board needs JavaScript, which this page brings along.</p></noscript>
@@ -119,10 +119,10 @@ def _curve(review: Review) -> str:
     moments = review.moments
     step = _WIDTH / max(1, len(moments) - 1)
     heights = [_HEIGHT * (1 - moment.evaluation.white_score(moment.board.turn)) for moment in moments]
-    points = " ".join(f"{place * step:.1f},{height:.1f}" for place, height in enumerate(heights))
+    points = " ".join(f"{ply * step:.1f},{height:.1f}" for ply, height in enumerate(heights))
     marks = "".join(
-        f'<path class="great" d="M{place * step:.1f} {heights[place]:.1f}h0"/>'
-        for place, moment in enumerate(moments)
+        f'<path class="great" d="M{ply * step:.1f} {heights[ply]:.1f}h0"/>'
+        for ply, moment in enumerate(moments)
         if moment.lost >= GREAT_LOSS
     )
     new = review.new_from
@@ -138,24 +138,24 @@ aria-label="White's expected points">
 def _moves(moments: Sequence[Moment]) -> str:
     """Links to all moves; a script makes them work."""
     words = []
-    for place, moment in enumerate(moments):
+    for ply, moment in enumerate(moments):
         if moment.played is None:
-            words.append(f'<a href="#{place}" data-place="{place}">end</a>')
+            words.append(f'<a href="#{ply}" data-ply="{ply}">end</a>')
             continue
-        is_numbered = moment.board.turn == chess.WHITE or not place
+        is_numbered = moment.board.turn == chess.WHITE or not ply
         number = f"{moment.board.fullmove_number}{'.' if moment.board.turn == chess.WHITE else '...'}"
         classes = ["other"] * (moment.other_move is not None) + ["great"] * (moment.lost >= GREAT_LOSS)
         classes += ["known"] * moment.is_remembered
         words.append(
-            f'<a href="#{place}" data-place="{place}" class="{" ".join(classes)}">'
+            f'<a href="#{ply}" data-ply="{ply}" class="{" ".join(classes)}">'
             f"{number if is_numbered else ''}{escape(moment.board.san(moment.played))}</a>"
         )
     return f"<p>{' '.join(words)}</p>"
 
 
-def _moment(review: Review, place: int) -> dict[str, Any]:
+def _moment(review: Review, ply: int) -> dict[str, Any]:
     """What the script shows of one moment."""
-    moment = review.moments[place]
+    moment = review.moments[ply]
     board, other = moment.board, moment.other_move
     found: dict[str, Any] = {
         "fen": board.board_fen(),
@@ -170,8 +170,8 @@ def _moment(review: Review, place: int) -> dict[str, Any]:
         found |= {"other": board.san(other), "lost": round(100 * moment.lost)}
     if moment.explanation is not None:
         found |= _memory(moment.explanation, board, review.memory_reach)
-    if place == review.new_from and place:
-        found["new"] = numbered(review.moments[place - 1])
+    if ply == review.new_from and ply:
+        found["new"] = numbered(review.moments[ply - 1])
     return found
 
 
