@@ -49,17 +49,21 @@ def start_ranks(*arguments: object) -> list[subprocess.Popen[str]]:
 
 
 def assert_same_training(run: Path, alone: Path) -> None:
-    """Equal up to rounding: the last step's gradient, the mean losses, and the weights."""
+    """Equal up to rounding, which processors do differently: the last gradient, the mean losses, and the weights.
+
+    The weights by a fifth of the way that the training goes (3e-4 on the average).
+    """
     for name in ("gradient_norm", "policy_loss", "value_loss", "top1"):
         values = []
         for folder in (run, alone):
             with (folder / "train.csv").open(newline="") as file:
                 values.append(float(list(csv.DictReader(file))[-1][name]))
-        assert values[0] == pytest.approx(values[1], rel=0.02), name
+        one_sample = 0.02 if name == "top1" else 0
+        assert values[0] == pytest.approx(values[1], rel=0.02, abs=one_sample), name
     found, expected = load_file(run / "weights.safetensors"), load_file(alone / "weights.safetensors")
     assert found.keys() == expected.keys()
     apart = torch.cat([(found[name].float() - expected[name].float()).abs().flatten() for name in found])
-    assert apart.mean() < 3e-5
+    assert apart.mean() < 6e-5
 
 
 def test_two_ranks_train_what_one_process_trains_even_if_one_is_killed(
