@@ -106,7 +106,6 @@ class NetworkEvaluator:
         self.weights = weights
         self.network_description = description
         self.use_backend(make_backend(backend, weights, threads))
-        self.use_memory = self.retriever is not None
         self.memory_reach: float = MEMORY_REACH
         """Squared distance in key units; a position without a neighbour within it is evaluated without the memory."""
 
@@ -166,8 +165,8 @@ class NetworkEvaluator:
         beside = "".join(f", beside it {len(part.memory):,} entries" for part in self._beside)
         return f"{self.network_description}{beside}, computed by {self.backend.name} in {self.backend.precision}"
 
-    def evaluate(self, planes: Planes, clocks: NDArray[np.uint8]) -> Evaluations:
-        """Evaluate packed positions: planes [B, 4], clock bytes [B]."""
+    def evaluate(self, planes: Planes, clocks: NDArray[np.uint8], memory: bool = True) -> Evaluations:
+        """Evaluate packed positions: planes [B, 4], clock bytes [B]; with the memory, if there is one, or without."""
         # Chess is a matter of many short numpy calls, which cost as much for a part of a batch as for all of it, and
         # hold the lock that other threads wait for; so the threads share the network alone.
         sets = attacks(planes)
@@ -178,7 +177,7 @@ class NetworkEvaluator:
 
         def evaluate_part(start: int, end: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
             """The logits of the legal moves [M] and the chances [N, 3] of a part of the batch."""
-            logits = self._logits(inputs.part(start, end))
+            logits = self._logits(inputs.part(start, end), memory)
             own = slice(offsets[start], offsets[end])
             return logits.policy[position[own] - start, moves[own]], _softmax(logits.wdl)
 
@@ -194,11 +193,11 @@ class NetworkEvaluator:
         logits, wdl = (np.concatenate(arrays) for arrays in zip(*evaluated, strict=True))
         return Evaluations(offsets, moves.astype(np.uint16), logits, mating, wdl)
 
-    def _logits(self, inputs: Features) -> Logits:
+    def _logits(self, inputs: Features, memory: bool) -> Logits:
         """What the network says of B positions, with neighbours where the memory has any within its reach."""
         hidden, count = self.backend.embed(inputs), len(inputs.squares)
         near = np.empty(0, dtype=np.intp)
-        if self.use_memory and self.retriever is not None and self.encodings is not None:
+        if memory and self.retriever is not None and self.encodings is not None:
             near, found = self.retriever.search_within(self.backend.chunk_embeddings(hidden), self.memory_reach)
         if len(near) == 0:
             return self.backend.heads(hidden, None)

@@ -63,7 +63,6 @@ class FakeEvaluator:
     """Evaluates with two functions of the flipped board; counts what it was asked."""
 
     def __init__(self, value: Value = even, logit: Logit = no_preference, seconds: float = 0.0) -> None:
-        self.use_memory = False
         self.memory_reach = 0.0
         self.value = value
         self.logit = logit
@@ -71,11 +70,14 @@ class FakeEvaluator:
         """A batch takes at least so long."""
         self.batches: list[int] = []
         """Sizes of the batches so far."""
+        self.asked_memory = False
+        """Whether the last batch was to be evaluated with the memory."""
 
-    def evaluate(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> Evaluations:
+    def evaluate(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8], memory: bool = True) -> Evaluations:
         """See `dejavu.engine.search.evaluator.Evaluator`."""
         time.sleep(self.seconds)
         self.batches.append(len(planes))
+        self.asked_memory = memory
         offsets, moves, logits, wdl = [0], [], [], []
         for row, clock in zip(planes.tolist(), clocks.tolist(), strict=True):
             board = unpack(row, clock)

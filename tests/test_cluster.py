@@ -180,10 +180,10 @@ def die_after_a_while(evaluator: FakeEvaluator, marker: Path) -> None:
     """Let the process die in the middle of its games, unless one did before."""
     real = evaluator.evaluate
 
-    def evaluate(planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> Evaluations:
+    def evaluate(planes: NDArray[np.uint64], clocks: NDArray[np.uint8], memory: bool = True) -> Evaluations:
         if len(evaluator.batches) == 40:
             die_once(marker)
-        return real(planes, clocks)
+        return real(planes, clocks, memory)
 
     vars(evaluator)["evaluate"] = evaluate
 

@@ -243,7 +243,6 @@ def test_neighbours_that_cannot_be_told_cost_a_sentence_not_the_move() -> None:
             raise RuntimeError("no such entry")
 
     client = Client(Broken())
-    client.evaluator.use_memory = True
     lines = client.go("setoption name ShowNeighbours value true", "position startpos", "go nodes 5")
     assert "info string the neighbours cannot be told: RuntimeError: no such entry" in lines
     assert best_move(lines)

@@ -164,12 +164,12 @@ def test_a_bad_memory_beside_weights_that_were_replaced_is_told_from_bad_weights
 
 def test_switching_the_memory_forgets_evaluations_made_with_it() -> None:
     evaluator = FakeEvaluator(material)
-    evaluator.use_memory = True
     client = Client(evaluator)
     client.go("position startpos", "go nodes 100")
     before = len(evaluator.batches)
+    assert evaluator.asked_memory
     client.go("setoption name UseMemory value false", "go nodes 100")
-    assert not evaluator.use_memory
+    assert not evaluator.asked_memory
     assert len(evaluator.batches) > before
     client.close()
 

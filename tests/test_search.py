@@ -335,10 +335,10 @@ def test_rerooting_keeps_the_branch_and_nothing_else() -> None:
 @pytest.mark.parametrize("fen", [chess.STARTING_FEN, "6k1/5ppp/8/8/8/8/5PPP/R5K1 w - - 0 1"])
 def test_moves_that_the_evaluator_overlooks_at_the_root_are_played_all_the_same(fen: str) -> None:
     class Blind(FakeEvaluator):
-        def evaluate(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> Evaluations:
+        def evaluate(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8], memory: bool = True) -> Evaluations:
             nothing = np.zeros(0)
             offsets = np.zeros(len(planes) + 1, np.int64)
-            seen = super().evaluate(planes, clocks)
+            seen = super().evaluate(planes, clocks, memory)
             return replace(seen, offsets=offsets, moves=nothing.astype(np.uint16), logits=nothing.astype(np.float32))
 
     run, best, _ = search(fen, 40, Blind())
@@ -386,10 +386,12 @@ def test_cache_keeps_the_recently_used() -> None:
 class MateSeeing(FakeEvaluator):
     """Tells the moves that mate at once, as the network's evaluator does."""
 
-    def evaluate(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> Evaluations:
+    def evaluate(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8], memory: bool = True) -> Evaluations:
         """See `dejavu.engine.search.evaluator.Evaluator`."""
         sets = attacks(planes)
-        return replace(super().evaluate(planes, clocks), mating=mating_moves(planes, sets, legal_mask(planes, sets)))
+        return replace(
+            super().evaluate(planes, clocks, memory), mating=mating_moves(planes, sets, legal_mask(planes, sets))
+        )
 
 
 @pytest.mark.parametrize("nodes", [60, 61, 62, 63, 64, 400])

@@ -208,7 +208,6 @@ def test_the_engine_says_it_so_and_lists_what_is_similar(memory: Memory) -> None
         return 9.0 * (move == chess.Move.from_uci("d2d3"))  # the board is flipped
 
     client = Client(Recalling(logit=favourite))
-    client.evaluator.use_memory = True
     lines = client.go(
         "setoption name ShowNeighbours value true", "position startpos moves e2e4 c7c5 g1f3", "go nodes 1"
     )

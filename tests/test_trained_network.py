@@ -54,12 +54,10 @@ def test_memory_off_equals_the_stage_one_evaluator_and_on_differs(
     stage1 = NetworkEvaluator.load(backbone / "weights.safetensors", None, threads=1).evaluate(planes, clocks)
     evaluator = NetworkEvaluator.load(retrieval / "weights.safetensors", memory, threads=1)
     on = evaluator.evaluate(planes, clocks)
-    evaluator.use_memory = False
-    off = evaluator.evaluate(planes, clocks)
+    off = evaluator.evaluate(planes, clocks, memory=False)
     assert np.array_equal(off.logits, stage1.logits)
     assert np.array_equal(off.wdl, stage1.wdl)
     assert not np.array_equal(on.logits, off.logits)
-    evaluator.use_memory = True
     assert np.array_equal(evaluator.evaluate(planes, clocks).logits, on.logits)
 
 

@@ -391,8 +391,8 @@ class Crashing(FakeEvaluator):
         super().__init__(material)
         self.good, self.nonsense = good, nonsense
 
-    def evaluate(self, planes, clocks):  # type: ignore[no-untyped-def]
-        answer = super().evaluate(planes, clocks)
+    def evaluate(self, planes, clocks, memory=True):  # type: ignore[no-untyped-def]
+        answer = super().evaluate(planes, clocks, memory)
         if len(self.batches) <= self.good:
             return answer
         if not self.nonsense:

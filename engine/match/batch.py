@@ -81,7 +81,8 @@ class SharedPlayer:
         planes = stack([leaf.key for leaf in leaves])
         clocks = np.array([leaf.clock for leaf in leaves], np.uint8)
         try:
-            return expansions(self.evaluator.evaluate(planes, clocks), self.config.policy_temperature)
+            answers = self.evaluator.evaluate(planes, clocks, self.config.use_memory)
+            return expansions(answers, self.config.policy_temperature)
         except EvaluationError as error:
             raise PlayerError(f"{self._name}: {error}") from error
 

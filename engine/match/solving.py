@@ -26,7 +26,7 @@ from dejavu.model.evaluations import Evaluations, join
 
 MOVE_SECONDS = 300.0
 """How long an engine may take over one position, beyond its time to think."""
-_EVALUATOR_OPTIONS = ("WeightsFile", "MemoryFile", "UseMemory", "MemoryReach", "Backend", "Threads")
+_EVALUATOR_OPTIONS = ("WeightsFile", "MemoryFile", "MemoryReach", "Backend", "Threads")
 """Players who agree in these get the same answers from their evaluators, and share one."""
 
 
@@ -35,15 +35,7 @@ class AnswerKeeper:
 
     def __init__(self, evaluator: Evaluator) -> None:
         self._evaluator = evaluator
-        self._known: dict[tuple[bytes, int], Evaluations] = {}
-
-    @property
-    def use_memory(self) -> bool:
-        return self._evaluator.use_memory
-
-    @use_memory.setter
-    def use_memory(self, value: bool) -> None:
-        self._evaluator.use_memory = value
+        self._known: dict[tuple[bytes, int, bool], Evaluations] = {}
 
     @property
     def memory_reach(self) -> float:
@@ -57,12 +49,12 @@ class AnswerKeeper:
         """How many answers are kept."""
         return len(self._known)
 
-    def evaluate(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> Evaluations:
-        """Evaluate packed positions: planes [B, 4], clock bytes [B]."""
-        keys = [(row.tobytes(), clock) for row, clock in zip(planes, clocks.tolist(), strict=True)]
+    def evaluate(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8], memory: bool = True) -> Evaluations:
+        """See `Evaluator.evaluate`."""
+        keys = [(row.tobytes(), clock, memory) for row, clock in zip(planes, clocks.tolist(), strict=True)]
         new = [index for index, key in enumerate(keys) if key not in self._known]
         if new:
-            answers = self._evaluator.evaluate(planes[new], clocks[new])
+            answers = self._evaluator.evaluate(planes[new], clocks[new], memory)
             for number, index in enumerate(new):
                 self._known[keys[index]] = _single(answers, number)
         return join([self._known[key] for key in keys])

@@ -44,14 +44,13 @@ class RecordingEvaluator:
 
     def __init__(self, evaluator: Evaluator) -> None:
         self.evaluator = evaluator
-        self.use_memory = evaluator.use_memory
         self.memory_reach = evaluator.memory_reach
         self.batches: list[tuple[NDArray[np.uint64], NDArray[np.uint8]]] = []
 
-    def evaluate(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> Evaluations:
+    def evaluate(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8], memory: bool = True) -> Evaluations:
         """See `Evaluator.evaluate`."""
         self.batches.append((planes, clocks))
-        return self.evaluator.evaluate(planes, clocks)
+        return self.evaluator.evaluate(planes, clocks, memory)
 
     def describe(self) -> str:
         """See `Evaluator.describe`."""
@@ -94,7 +93,7 @@ def cost(evaluator: Evaluator, fens: Sequence[str], nodes: int, config: Config) 
     done = sum(grow(recording, fen, nodes, config).visits[0] for fen in fens)
     searched = time.perf_counter()
     for planes, clocks in recording.batches:
-        evaluator.evaluate(planes, clocks)
+        evaluator.evaluate(planes, clocks, config.use_memory)
     repeated = time.perf_counter()
     evaluated = sum(len(planes) for planes, _ in recording.batches)
     return Cost(done, searched - began, evaluated, repeated - searched)

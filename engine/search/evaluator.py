@@ -33,12 +33,11 @@ class EvaluationError(RuntimeError):
 class Evaluator(Protocol):
     """What the search needs of a network."""
 
-    use_memory: bool
     memory_reach: float
     """Squared distance up to which a remembered position is near enough to be asked."""
 
-    def evaluate(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> Evaluations:
-        """Evaluate packed positions: planes [B, 4], clock bytes [B]."""
+    def evaluate(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8], memory: bool = True) -> Evaluations:
+        """Evaluate packed positions: planes [B, 4], clock bytes [B]; with the memory, if there is one, or without."""
 
     def describe(self) -> str:
         """One line: what plays."""
@@ -47,8 +46,6 @@ class Evaluator(Protocol):
 @runtime_checkable
 class Remembering(Protocol):
     """An evaluator that can name the neighbours it retrieved."""
-
-    use_memory: bool
 
     def neighbours(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> Sequence[NeighbourDescription]:
         """Neighbours of one packed position: planes [1, 4], clock byte [1]."""
@@ -87,10 +84,9 @@ class Extensible(Protocol):
 class UniformEvaluator:
     """Knows the rules and nothing else: all moves alike, all positions even, but for mates at once."""
 
-    use_memory = False
     memory_reach = 0.0
 
-    def evaluate(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> Evaluations:
+    def evaluate(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8], memory: bool = True) -> Evaluations:
         """List the legal moves; logits are 0, WDL is 25 % 50 % 25 %."""
         sets = attacks(planes)
         legal = legal_mask(planes, sets)

@@ -205,7 +205,9 @@ class Search:
             return []
         planes = stack([leaf.key for leaf in leaves])
         clocks = np.array([leaf.clock for leaf in leaves], np.uint8)
-        return expansions(self.evaluator.evaluate(planes, clocks), self.config.policy_temperature)
+        return expansions(
+            self.evaluator.evaluate(planes, clocks, self.config.use_memory), self.config.policy_temperature
+        )
 
     def _evaluate_unless_stopped(self, leaves: Sequence[Leaf]) -> list[Expansion]:
         """`evaluate`, but a minibatch that `stop` overtakes in the queue is given up: nobody waits for two."""

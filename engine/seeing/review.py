@@ -156,11 +156,7 @@ def _explain(
     Only where it does anything is it asked for more, which takes long.
     """
     planes, clock_bytes = stack([pack(board) for board in boards]), np.array(clocks, np.uint8)
-    evaluator.use_memory = True
-    with_memory = evaluator.evaluate(planes, clock_bytes)
-    evaluator.use_memory = False
-    without = evaluator.evaluate(planes, clock_bytes)
-    evaluator.use_memory = True
+    with_memory, without = (evaluator.evaluate(planes, clock_bytes, memory) for memory in (True, False))
     moves, shares = priors(without, 1.0)
     explanations: list[Explanation | None] = []
     for number in range(len(boards)):

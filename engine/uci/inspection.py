@@ -32,13 +32,8 @@ def evaluation_lines(evaluator: Evaluator, has_memory: bool, game: Game) -> list
     board = game.board
     planes, clocks = packed_position(game)
     lines = [evaluator.describe()]
-    remembered = evaluator.use_memory
     for use_memory in (True, False) if has_memory else (False,):
-        evaluator.use_memory = use_memory
-        try:
-            expansion = expansions(evaluator.evaluate(planes, clocks), 1.0)[0]
-        finally:
-            evaluator.use_memory = remembered
+        expansion = expansions(evaluator.evaluate(planes, clocks, use_memory), 1.0)[0]
         win, loss = (1 + expansion.value - expansion.draw) / 2, (1 - expansion.value - expansion.draw) / 2
         memory = "with memory" if use_memory else "without memory"
         lines.append(f"{memory}: win {win:.1%} draw {expansion.draw:.1%} loss {loss:.1%}")
@@ -62,7 +57,7 @@ def prepare_neighbours(evaluator: Evaluator) -> None:
 
 def neighbour_lines(evaluator: Evaluator, game: Game, best: str) -> list[str]:
     """The neighbours of the position where the move was played that is played now; whatever fails is said there."""
-    if not (isinstance(evaluator, Remembering) and evaluator.use_memory):
+    if not isinstance(evaluator, Remembering):
         return []
     played = move_to_index(game.board.parse_uci(best), game.board)
     try:

@@ -104,6 +104,7 @@ class Loader:
         """The last good state of every memory beside the first."""
         self.learned: Memory | None = None
         """The user's own memory, the last one that is asked."""
+        self._use_memory = True
         self.evaluator: Evaluator = UniformEvaluator()
 
     @property
@@ -135,8 +136,8 @@ class Loader:
             changed = self._replace(target)
             if changed:
                 self._complain(f"the files have changed and were read again: {self.evaluator.describe()}")
-        if self.evaluator.use_memory != config.use_memory and self.has_network:
-            self.evaluator.use_memory = config.use_memory
+        if self._use_memory != config.use_memory:
+            self._use_memory = config.use_memory
             changed = True
         if self.evaluator.memory_reach != config.memory_reach and self.has_network:
             self.evaluator.memory_reach = config.memory_reach

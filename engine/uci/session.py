@@ -173,7 +173,7 @@ class Session:
             best = self._search(game, limits, config, signals, listen)
             self._experience.note(game.fen, game.moves, latest[0] if latest else None, best)
             self._note(game, limits, config, latest, best)
-            if config.show_neighbours and best.move is not None:
+            if config.show_neighbours and config.use_memory and best.move is not None:
                 for line in neighbour_lines(self._loader.evaluator, game, best.move):
                     self._say(line)
             return lambda: answer(best)

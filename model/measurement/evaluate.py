@@ -97,13 +97,13 @@ def held_out_rows(dataset: Dataset, source: str | None, dedupe: bool) -> NDArray
 
 
 def measure_all(
-    evaluator: NetworkEvaluator, dataset: Dataset, rows: NDArray[np.int64], name: str
+    evaluator: NetworkEvaluator, dataset: Dataset, rows: NDArray[np.int64], name: str, memory: bool = True
 ) -> tuple[Rows, NDArray[np.float32]]:
     """`measure` over all rows, in batches, and the predicted win, draw and loss [B, 3]."""
     parts, wdl = [], []
     for start in followed(range(0, len(rows), BATCH), name, "batches"):
         some = rows[start : start + BATCH]
-        answer = evaluator.evaluate(dataset.planes[some], dataset.clocks[some])
+        answer = evaluator.evaluate(dataset.planes[some], dataset.clocks[some], memory)
         parts.append(measure(answer, dataset.best[some], dataset.wdl_target(some)))
         wdl.append(answer.wdl)
     return np.concatenate(parts), np.concatenate(wdl)
@@ -115,9 +115,8 @@ def measure_modes(
     """Measures, and wdl [B, 3], of every mode: the memory off, on and lying."""
     measured, wdl = {}, {}
     truthful = evaluator.retriever
-    for mode, use_memory in ((OFF, False), (ON, truthful is not None)):
-        evaluator.use_memory = use_memory
-        measured[mode], wdl[mode] = measure_all(evaluator, dataset, rows, mode)
+    for mode, memory in ((OFF, False), (ON, True)):
+        measured[mode], wdl[mode] = measure_all(evaluator, dataset, rows, mode, memory)
     if truthful is not None:
         for mode, lying in LIES.items():
             evaluator.retriever = lying(evaluator.weights.config, truthful.memory, threads=1)

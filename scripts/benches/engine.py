@@ -90,14 +90,14 @@ class EngineProcess:
         self.process.communicate("quit\n")
 
 
-def evaluator_speed(evaluator: NetworkEvaluator, batch: int) -> float:
+def evaluator_speed(evaluator: NetworkEvaluator, batch: int, memory: bool) -> float:
     """Positions a second in batches of `batch`."""
     planes, clocks = random_positions(EVALUATED_POSITIONS)
-    evaluator.evaluate(planes[:batch], clocks[:batch])
+    evaluator.evaluate(planes[:batch], clocks[:batch], memory)
     done, start = 0, time.perf_counter()
     while time.perf_counter() - start < EVALUATOR_SECONDS:
         first = done % (EVALUATED_POSITIONS - batch)
-        evaluator.evaluate(planes[first : first + batch], clocks[first : first + batch])
+        evaluator.evaluate(planes[first : first + batch], clocks[first : first + batch], memory)
         done += batch
     return done / (time.perf_counter() - start)
 
@@ -120,23 +120,21 @@ def evaluator_speeds(evaluators: dict[str, NetworkEvaluator], use_memory: bool) 
     for batch in map(str, EVALUATOR_BATCHES):
         for _ in range(EVALUATOR_ROUNDS):
             for backend, evaluator in evaluators.items():
-                evaluator.use_memory = use_memory
-                speed = evaluator_speed(evaluator, int(batch))
+                speed = evaluator_speed(evaluator, int(batch), use_memory)
                 speeds[backend][batch] = max(speed, speeds[backend].get(batch, 0.0))
     return speeds
 
 
-def evaluate_in_batches(evaluator: NetworkEvaluator) -> Evaluations:
+def evaluate_in_batches(evaluator: NetworkEvaluator, memory: bool) -> Evaluations:
     """The first COMPARED_POSITIONS, in batches as the search sends them."""
     planes, clocks = random_positions(COMPARED_POSITIONS)
     batches = (slice(start, start + SEARCHED_BATCH) for start in range(0, COMPARED_POSITIONS, SEARCHED_BATCH))
-    return join([evaluator.evaluate(planes[batch], clocks[batch]) for batch in batches])
+    return join([evaluator.evaluate(planes[batch], clocks[batch], memory) for batch in batches])
 
 
 def agreement(evaluator: NetworkEvaluator, reference: NetworkEvaluator, use_memory: bool) -> dict[str, float]:
     """How often the likeliest moves are the same, and how far win minus loss differs."""
-    evaluator.use_memory = reference.use_memory = use_memory
-    found, expected = evaluate_in_batches(evaluator), evaluate_in_batches(reference)
+    found, expected = (evaluate_in_batches(each, use_memory) for each in (evaluator, reference))
     pairs = [slice(start, end) for start, end in itertools.pairwise(expected.offsets) if end > start]
     same = [found.logits[moves].argmax() == expected.logits[moves].argmax() for moves in pairs]
     difference = np.abs((found.wdl - expected.wdl) @ np.array([1, 0, -1]))
@@ -218,8 +216,8 @@ def tree_cost() -> dict[str, float | None]:
 
 def search_efficiency(evaluator: NetworkEvaluator, use_memory: bool) -> float:
     """Nodes a second over the evaluator's own positions a second on the same batches, without a cache."""
-    evaluator.use_memory = use_memory
-    runs = (cost(evaluator, POSITIONS[:6], EFFICIENCY_NODES, Config()) for _ in range(REPEATS))
+    config = Config(use_memory=use_memory)
+    runs = (cost(evaluator, POSITIONS[:6], EFFICIENCY_NODES, config) for _ in range(REPEATS))
     return statistics.median(run.efficiency for run in runs)
 
 
