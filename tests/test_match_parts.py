@@ -49,9 +49,9 @@ def test_the_test_is_symmetric_and_decides_at_its_bounds(model: str) -> None:
     for pairs in ((1, 5, 20, 9, 3), (0, 0, 7, 0, 0), (40, 0, 0, 0, 2)):
         turned = (pairs[4], pairs[3], pairs[2], pairs[1], pairs[0])
         assert sprt.log_likelihood_ratio(pairs) == pytest.approx(-mirrored.log_likelihood_ratio(turned), abs=1e-6)
-    assert sprt.verdict((0, 0, 0, 0, 0)) is None
-    assert sprt.verdict((0, 50, 400, 150, 0)) == "H1"
-    assert sprt.verdict((0, 150, 400, 50, 0)) == "H0"
+    assert sprt.accepted((0, 0, 0, 0, 0)) is None
+    assert sprt.accepted((0, 50, 400, 150, 0)) == "H1"
+    assert sprt.accepted((0, 150, 400, 50, 0)) == "H0"
 
 
 @given(

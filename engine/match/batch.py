@@ -215,10 +215,10 @@ def run_batched(
     `say` gets what the players complain of. Raises PlayerError for a player that cannot play so, or not any more.
     """
     players = {name: SharedPlayer(settings, say, load) for name, settings in tournament.players.items()}
-    if tournament.verdict(record) is not None:
+    if tournament.accepted(record) is not None:
         return
     games = (RunningGame(tournament, game, players) for game in tournament.missing(record))
     for game in play_together(games, tournament.concurrency):
         finished(record.add(tournament.pgn(game.scheduled, game.outcome)))
-        if tournament.verdict(record) is not None:
+        if tournament.accepted(record) is not None:
             return

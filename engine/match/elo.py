@@ -16,6 +16,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
+
+Hypothesis = Literal["H0", "H1"]
 
 Pentanomial = tuple[int, int, int, int, int]
 """Pairs of games that gave 0, 1/2, 1, 1 1/2, 2 points."""
@@ -194,8 +197,8 @@ class Sprt:
         p0, p1 = likeliest(shares, self.elo0), likeliest(shares, self.elo1)
         return total * math.fsum(p * (math.log(b) - math.log(a)) for p, a, b in zip(shares, p0, p1, strict=True))
 
-    def verdict(self, pairs: Pentanomial) -> str | None:
-        """ "H0" or "H1" once that hypothesis is accepted."""
+    def accepted(self, pairs: Pentanomial) -> Hypothesis | None:
+        """The hypothesis that is accepted, if either is by now."""
         ratio = self.log_likelihood_ratio(pairs)
         lower, upper = self.bounds
         return "H1" if ratio >= upper else "H0" if ratio <= lower else None

@@ -26,9 +26,9 @@ def sprt_line(sprt: Sprt, found: Results) -> str:
     lower, upper = sprt.bounds
     share = ratio / upper if ratio >= 0 else -ratio / lower
     line = f"LLR: {ratio:.2f} ({100 * share:.1f}%) ({lower:.2f}, {upper:.2f}) [{sprt.elo0:.2f}, {sprt.elo1:.2f}]"
-    verdict = sprt.verdict(found.pairs)
-    accepted = {"H0": sprt.elo0, "H1": sprt.elo1}
-    return f"{line} - {verdict} accepted: Elo {accepted[verdict]:g}" if verdict else line
+    hypothesis = sprt.accepted(found.pairs)
+    elo = {"H0": sprt.elo0, "H1": sprt.elo1}
+    return f"{line} - {hypothesis} accepted: Elo {elo[hypothesis]:g}" if hypothesis else line
 
 
 def score_line(found: Results, sprt: Sprt | None) -> str:
@@ -159,7 +159,7 @@ def as_json(games: Sequence[PlayedGame], names: Sequence[str], sprt: Sprt | None
             "llr": sprt.log_likelihood_ratio(pairs),
             "lower": lower,
             "upper": upper,
-            "verdict": sprt.verdict(pairs),
+            "verdict": sprt.accepted(pairs),
         }
     return answer
 

@@ -124,7 +124,7 @@ class Match:
         Raises PlayerError and RecordError.
         """
         tournament, record, missing = self.tournament, self.record, self.missing
-        if not missing or tournament.verdict(record) is not None:
+        if not missing or tournament.accepted(record) is not None:
             return
         if not batched:
             asyncio.run(check_players(tournament.players))

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 import chess
 
 from dejavu.engine.match.adjudication import Rules
-from dejavu.engine.match.elo import Sprt
+from dejavu.engine.match.elo import Hypothesis, Sprt
 from dejavu.engine.match.game import Outcome, play
 from dejavu.engine.match.players import Player, PlayerError, PlayerSettings
 from dejavu.engine.match.record import PlayedGame, Record, results, to_pgn
@@ -70,12 +70,12 @@ class Tournament:
         done = record.check(self.games, {game.round: self.headers(game) for game in self.games})
         return [game for game in self.games if game.round not in done]
 
-    def verdict(self, record: Record) -> str | None:
-        """What the sequential test says of the record: "H0", "H1", or None to play on."""
+    def accepted(self, record: Record) -> Hypothesis | None:
+        """The hypothesis that the sequential test accepts by the record; None to play on."""
         if self.sprt is None:
             return None
         first, second = list(self.players)[:2]
-        return self.sprt.verdict(results(record.games, first, [second]).pairs)
+        return self.sprt.accepted(results(record.games, first, [second]).pairs)
 
 
 async def check_players(players: Mapping[str, PlayerSettings]) -> None:
@@ -101,7 +101,7 @@ async def run(
     tournament: Tournament, record: Record, finished: Callable[[PlayedGame], None], say: Callable[[str], None]
 ) -> None:
     """Play the missing games, and tell `finished` of each once it is recorded; `say` gets what the engines say."""
-    if tournament.verdict(record) is not None:
+    if tournament.accepted(record) is not None:
         return
     queue = iter(tournament.missing(record))
     slots = [
@@ -138,7 +138,7 @@ async def _slot(
                     players[name] = Player(settings, tournament.margin, tournament.patience, say, tournament.neighbours)
             outcome = await play(game, players[game.white], players[game.black], tournament.rules)
             finished(record.add(tournament.pgn(game, outcome)))
-            if tournament.verdict(record) is not None:
+            if tournament.accepted(record) is not None:
                 return True
         return False
     finally:

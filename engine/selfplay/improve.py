@@ -312,7 +312,7 @@ class Loop:
         found = self._gate(number).results()
         estimated = estimate(found.pairs)
         llr = sprt.log_likelihood_ratio(found.pairs)
-        verdict = sprt.verdict(found.pairs)
+        accepted = sprt.accepted(found.pairs)
         data = open_data([self.games(number)])
         wrong = None
         if self.config.resign:
@@ -333,8 +333,8 @@ class Loop:
             elo=_finite(estimated.elo),
             elo_error=_finite(estimated.elo_error),
             llr=round(llr, 3),
-            # Where the games did not suffice for a verdict, the likelier hypothesis is taken.
-            promoted=verdict == "H1" or (verdict is None and llr > 0),
+            # Where the games did not suffice, the likelier hypothesis is taken.
+            promoted=accepted == "H1" or (accepted is None and llr > 0),
             seconds=seconds,
         )
 
