@@ -52,6 +52,8 @@ FORGOTTEN, LEARNED, TAUGHT = 0, 1, 2
 TAUGHT_NODES = 2**32 - 1
 """Behind what a person has said: more than any search."""
 
+_BLACK = 4
+"""Added to a record's result where Black was to move."""
 _LOCK_SECONDS = 5.0
 _NAME_BYTES = 48
 _SMALLEST_REWRITE = 64
@@ -80,6 +82,8 @@ class Lesson(NamedTuple):
     game: int = 0
     """A number that lessons of one game share: the second it ended at."""
     kind: int = LEARNED
+    black: bool = False
+    """Whether Black was to move, which the planes do not tell."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,7 @@ class Space:
                 ("clocks", "u1"),
                 ("wdl", "u1", (3,)),
                 ("kind", "u1"),
-                ("result", "u1"),
+                ("result", "u1"),  # 1 + index of RESULTS or 0; and _BLACK
                 ("name", f"S{_NAME_BYTES}"),
                 ("keys", "i1", (self.chunks, self.size)),
                 ("crc", "<u4"),
@@ -121,6 +125,17 @@ class Space:
 
 
 Records = NDArray[Any]
+
+
+def result_of(stored: int) -> str:
+    """The result that a record's column has: one of `names.RESULTS`, or empty."""
+    index = stored % _BLACK
+    return RESULTS[index - 1] if index else ""
+
+
+def black_to_move(stored: int) -> bool:
+    """What the same column says of the side to move."""
+    return stored >= _BLACK
 
 
 class LearnedMemory:
@@ -134,9 +149,9 @@ class LearnedMemory:
         """Those that hold, in the order in which they were written."""
         self.damaged = 0
         """Records that were passed over since their sums are wrong."""
+        self.written = 0
+        """Records of the file, those damaged and out of date included."""
         self._limit = limit
-        self._written = 0
-        """Records of the file, those out of date included."""
         self._row_of: dict[bytes, int] = {}
         self._stamp: tuple[int, int, int] | None = None
         self._snapshot: tuple[Memory, Memory] | None = None
@@ -154,17 +169,17 @@ class LearnedMemory:
             data = self.path.read_bytes()
         except FileNotFoundError:
             changed = self._stamp is not None
-            self.space, self._stamp, self._written, self.damaged = None, None, 0, 0
+            self.space, self._stamp, self.written, self.damaged = None, None, 0, 0
             self._hold(np.empty(0))
             return changed
         except OSError as error:
             raise LearnedFileError(f"{self.path} cannot be read: {error.strerror or error}") from None
         self.space = _read_header(self.path, data[:HEADER_BYTES])
         layout = self.space.record()
-        self._written = (len(data) - HEADER_BYTES) // layout.itemsize
-        records = np.frombuffer(data, layout, self._written, HEADER_BYTES)
+        self.written = (len(data) - HEADER_BYTES) // layout.itemsize
+        records = np.frombuffer(data, layout, self.written, HEADER_BYTES)
         sound = _sound(records)
-        self.damaged = int(self._written - sound.sum())
+        self.damaged = int(self.written - sound.sum())
         self._hold(records[sound])
         self._stamp = stamp
         return True
@@ -181,7 +196,7 @@ class LearnedMemory:
         Raises LearnedFileError and WriteError; nothing is remembered then.
         """
         with self._turn():
-            last = {lesson.planes: lesson for lesson in lessons if self._is_news(lesson)}
+            last = {lesson.planes: lesson for lesson in lessons if self._nodes(lesson.planes) <= lesson.nodes}
             if not last:
                 return 0
             space = Space.of(base)
@@ -192,16 +207,41 @@ class LearnedMemory:
             self._add(records, space)
             return len(records)
 
-    def forget(self, planes: bytes) -> bool:
-        """Take a position away; whether it was there. Raises LearnedFileError and WriteError."""
+    def merge(self, other: LearnedMemory, base: Memory, embed: Embed, progress: Callable[[int, int], None]) -> int:
+        """Take over what another file knows and this one does not, or with fewer nodes; -> how many positions.
+
+        Days, games and results go with them. Arguments and errors as with `put` and `make_keys_anew`.
+        """
+        if not len(other):
+            return 0
         with self._turn():
-            if planes not in self._row_of or self.space is None:
-                return False
-            record = np.zeros(1, self.space.record())
-            record["boards"] = np.frombuffer(planes, "<u8")
-            record["kind"] = FORGOTTEN
-            self._add(record, self.space)
-            return True
+            identities = _identities(other.records["boards"])
+            taken = [
+                row for row, planes in enumerate(identities) if self._nodes(planes) < int(other.records["nodes"][row])
+            ]
+            if not taken:
+                return 0
+            space = Space.of(base)
+            here = self.space or space
+            records = other.records[taken]
+            if other.space != here:
+                records = _converted(records, here.record())
+                if here == space:  # else all keys are made anew anyway
+                    _make_keys(records, base, embed, progress)
+            self._add(records, here)
+            return len(records)
+
+    def forget(self, positions: Sequence[bytes]) -> int:
+        """Take positions away, by their packed planes; -> how many were there. Raises as `put` does."""
+        with self._turn():
+            known = [planes for planes in dict.fromkeys(positions) if planes in self._row_of]
+            if not known or self.space is None:
+                return 0
+            records = np.zeros(len(known), self.space.record())
+            records["boards"] = np.frombuffer(b"".join(known), "<u8").reshape(-1, 4)
+            records["kind"] = FORGOTTEN
+            self._add(records, self.space)
+            return len(known)
 
     def has_keys_for(self, base: Memory) -> bool:
         """Whether its keys are those of this memory's backbone and projection."""
@@ -212,13 +252,10 @@ class LearnedMemory:
 
         It takes long, and meanwhile others may add to the file. Raises LearnedFileError and WriteError.
         """
-        records, known = self.records, dict[bytes, Any]()
         space = Space.of(base)
-        for start in range(0, len(records), BATCH_ROWS):
-            part = _converted(records[start : start + BATCH_ROWS], space.record())
-            _make_keys(part, base, embed)
-            known.update(zip(_identities(part["boards"]), part[["keys", "cluster"]], strict=True))
-            progress(start + len(part), len(records))
+        records = _converted(self.records, space.record())
+        _make_keys(records, base, embed, progress)
+        known = dict(zip(_identities(records["boards"]), records[["keys", "cluster"]], strict=True))
         with self._turn():
             if self.space == space:  # another engine was quicker
                 return
@@ -238,7 +275,7 @@ class LearnedMemory:
         with self._turn():
             if self.space is None:
                 return 0
-            left_out = self._written - len(self.records)
+            left_out = self.written - len(self.records)
             self._rewrite(self.records, self.space)
             return left_out
 
@@ -256,8 +293,9 @@ class LearnedMemory:
     def _as_memory(self, base: Memory) -> Memory:
         records = self.records
         numbers: dict[tuple[Any, ...], int] = {}
-        columns = (records[name].tolist() for name in ("name", "kind", "day", "result", "game"))
-        game = [numbers.setdefault(line, len(numbers)) for line in zip(*columns, strict=True)]
+        columns = (records["name"], records["kind"], records["day"], records["result"] % _BLACK, records["game"])
+        lines = zip(*(column.tolist() for column in columns), strict=True)
+        game = [numbers.setdefault(line, len(numbers)) for line in lines]
         names, offsets = encode_names([_line(*line[:4]) for line in numbers])
         columns_of_memory = ("keys", "boards", "clocks", "continuations", "wdl", "cluster")
         arrays: dict[str, Any] = {name: np.ascontiguousarray(records[name]) for name in columns_of_memory}
@@ -271,9 +309,10 @@ class LearnedMemory:
             added=(),
         )
 
-    def _is_news(self, lesson: Lesson) -> bool:
-        record = self.find(lesson.planes)
-        return record is None or int(record["nodes"]) <= lesson.nodes
+    def _nodes(self, planes: bytes) -> int:
+        """Nodes behind what is known of a position, -1 if nothing is."""
+        record = self.find(planes)
+        return -1 if record is None else int(record["nodes"])
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
@@ -292,10 +331,10 @@ class LearnedMemory:
             return
         layout = self.space.record()
         _seal(records)
-        append(self.path, records.tobytes(), at=HEADER_BYTES + self._written * layout.itemsize)
-        self._written += len(records)
+        append(self.path, records.tobytes(), at=HEADER_BYTES + self.written * layout.itemsize)
+        self.written += len(records)
         self._hold(np.concatenate([self.records, records]))
-        outdated = self._written - len(self.records)
+        outdated = self.written - len(self.records)
         if outdated >= _SMALLEST_REWRITE and outdated > len(self.records):
             self._rewrite(self.records, self.space)
         self._stamp = self._current_stamp()
@@ -304,7 +343,7 @@ class LearnedMemory:
         _seal(records)
         with atomic_write(self.path) as file:
             file.write(_header(space) + records.tobytes())
-        self.space, self._written, self.damaged = space, len(records), 0
+        self.space, self.written, self.damaged = space, len(records), 0
         self._hold(records)
         self._stamp = self._current_stamp()
 
@@ -332,7 +371,7 @@ def _line(name: bytes, kind: int, day: int, result: int) -> str:
     """The line that names a game, as `names.GameName` reads it."""
     how = "taught" if kind == TAUGHT else "learned"
     parts = [name.decode(errors="replace"), f"{how} {date.fromordinal(day).isoformat()}"]
-    return ", ".join(parts + ([RESULTS[result - 1]] if result else []))
+    return ", ".join([*parts, *filter(None, [result_of(result)])])
 
 
 def _records(lessons: Sequence[Lesson], layout: np.dtype[Any]) -> Records:
@@ -348,19 +387,23 @@ def _records(lessons: Sequence[Lesson], layout: np.dtype[Any]) -> Records:
         record["clocks"] = lesson.clock
         record["wdl"] = np.rint(np.array(lesson.wdl) * 255)
         record["kind"] = lesson.kind
-        record["result"] = RESULTS.index(lesson.result) + 1 if lesson.result else 0
+        record["result"] = (RESULTS.index(lesson.result) + 1 if lesson.result else 0) + _BLACK * lesson.black
         record["name"] = lesson.name.encode()[:_NAME_BYTES].decode(errors="ignore").encode()
     return records
 
 
-def _make_keys(records: Records, base: Memory, embed: Embed) -> None:
+def _make_keys(
+    records: Records, base: Memory, embed: Embed, progress: Callable[[int, int], None] = lambda done, total: None
+) -> None:
     """Fill in keys and clusters."""
-    if len(records):
-        boards = np.ascontiguousarray(records["boards"]).astype(np.uint64)
-        keys = base.project(embed(boards, np.ascontiguousarray(records["clocks"])))
-        records["keys"] = keys.astype(np.int8)
+    for start in range(0, len(records), BATCH_ROWS):
+        part = records[start : start + BATCH_ROWS]
+        boards = np.ascontiguousarray(part["boards"]).astype(np.uint64)
+        keys = base.project(embed(boards, np.ascontiguousarray(part["clocks"])))
+        part["keys"] = keys.astype(np.int8)
         _, cluster = ExactIndex(base.centroids).search(keys.reshape(len(keys), -1), 1)
-        records["cluster"] = cluster[:, 0]
+        part["cluster"] = cluster[:, 0]
+        progress(start + len(part), len(records))
 
 
 def _converted(records: Records, layout: np.dtype[Any]) -> Records:
@@ -388,7 +431,7 @@ def _sound(records: Records) -> NDArray[np.bool_]:
     """[N] whether records are as they were written, and say what can be."""
     sound = records["crc"] == np.array(_sums(records), np.uint32)
     sound &= (records["continuations"] + np.uint16(1)).max(axis=1, initial=0) <= POLICY_SIZE
-    sound &= (records["result"] <= len(RESULTS)) & (records["kind"] <= TAUGHT)
+    sound &= (records["result"] <= _BLACK + len(RESULTS)) & (records["kind"] <= TAUGHT)
     return np.asarray(sound & ((records["day"] > 0) | (records["kind"] == FORGOTTEN)))
 
 

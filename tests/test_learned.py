@@ -75,8 +75,8 @@ def test_deeper_replaces_shallower_and_never_the_other_way_and_a_person_knows_be
 def test_what_is_forgotten_stays_forgotten_until_it_is_learned_again(tmp_path: Path) -> None:
     learned = LearnedMemory(tmp_path / "learned.dejavu")
     learned.put([lesson(1), lesson(2)], BASE, embed)
-    assert learned.forget(board(1))
-    assert not learned.forget(board(1))
+    assert learned.forget([board(1), board(3), board(1)]) == 1
+    assert learned.forget([board(1)]) == 0
     assert moves(reopened(learned.path)) == {2: 7}
     learned.put([lesson(1, 9, nodes=1)], BASE, embed)
     assert moves(reopened(learned.path)) == {2: 7, 1: 9}

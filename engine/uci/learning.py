@@ -134,7 +134,8 @@ class Learning:
         if note is None:
             return False
         planes, clocks = packed_position(game)
-        return self._put([_lesson(planes.tobytes(), int(clocks[0]), note, "Dejavu's analysis", "", 0)])
+        black = game.board.turn == chess.BLACK
+        return self._put([_lesson(planes.tobytes(), int(clocks[0]), black, note, "Dejavu's analysis", "", 0)])
 
     def learn_game(self, game: Game) -> bool:
         """Learn what was noted of a game that is over; whether positions may be evaluated otherwise."""
@@ -164,6 +165,7 @@ class Learning:
             TAUGHT_NODES,
             "Taught by hand",
             kind=TAUGHT,
+            black=game.board.turn == chess.BLACK,
         )
         if not self._put([lesson]):
             return "teach: nothing was learned"
@@ -179,7 +181,7 @@ class Learning:
         assert self._learned is not None
         planes, _ = packed_position(game)
         try:
-            known = self._learned.forget(planes.tobytes())
+            known = self._learned.forget([planes.tobytes()])
         except (LearnedFileError, WriteError) as error:
             return f"forget: {error}"
         self._show()
@@ -280,6 +282,7 @@ def lessons_of(board: chess.Board, moves: Sequence[str], notes: Sequence[Note | 
     result = _result(board, notes, positions[-1][2])
     lost = {RESULTS[2]: chess.WHITE, RESULTS[0]: chess.BLACK}.get(result)
     lessons: list[Lesson] = []
+    ended = int(time.time())
     weight, later = 1.0, 0.0
     for ply in range(len(notes) - 1, -1, -1):
         note, (planes, clock, turn) = notes[ply], positions[ply]
@@ -291,7 +294,7 @@ def lessons_of(board: chess.Board, moves: Sequence[str], notes: Sequence[Note | 
             note = Note(note.moves, note.wdl, nodes, note.others)
             later = LOSS_DECAY * (later + note.nodes - int(later))
             weight *= LOSS_DECAY
-        lessons.append(_lesson(planes, clock, note, "Dejavu's game", result, int(time.time())))
+        lessons.append(_lesson(planes, clock, turn == chess.BLACK, note, "Dejavu's game", result, ended))
     return lessons[::-1]
 
 
@@ -332,8 +335,8 @@ def _result(board: chess.Board, notes: Sequence[Note | None], turn: chess.Color)
     return RESULTS[0] if (win > loss) == (mover == chess.WHITE) else RESULTS[2]
 
 
-def _lesson(planes: bytes, clock: int, note: Note, name: str, result: str, game: int) -> Lesson:
-    return Lesson(planes, clock, note.moves, note.wdl, note.nodes, name, result, game)
+def _lesson(planes: bytes, clock: int, black: bool, note: Note, name: str, result: str, game: int) -> Lesson:
+    return Lesson(planes, clock, note.moves, note.wdl, note.nodes, name, result, game, black=black)
 
 
 def _indices(board: chess.Board, moves: Sequence[str]) -> list[int]:

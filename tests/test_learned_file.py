@@ -1,0 +1,135 @@
+"""What a user does to the file of learned positions: shown, checked, repaired, merged, forgotten, exported."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import chess
+import pytest
+from test_learned import BASE, SIZE, embed
+
+from dejavu.engine.seeing.learned import file_lines, lessons, newest_lines
+from dejavu.engine.uci.learned_file import forget_days, opened
+from dejavu.model.chess.encoding import move_to_index, pack
+from dejavu.model.data.games import read_game
+from dejavu.retrieval.learned import HEADER_BYTES, TAUGHT, TAUGHT_NODES, LearnedFileError, LearnedMemory, Lesson
+
+SCRIPT = Path(__file__).parent.parent / "scripts" / "learned.py"
+
+
+def lesson(line: str, nodes: int = 500, **more: object) -> Lesson:
+    """That the last of these moves is the best one in the position before it."""
+    *before, best = line.split()
+    board = chess.Board()
+    for move in before:
+        board.push_uci(move)
+    index = move_to_index(board.parse_uci(best), board)
+    black = board.turn == chess.BLACK
+    found = Lesson(pack(board), 0, [index], (0.5, 0.3, 0.2), nodes, "Dejavu's game", black=black)
+    return found._replace(**more)  # type: ignore[arg-type]
+
+
+def learned(path: Path, *lessons: Lesson) -> LearnedMemory:
+    file = LearnedMemory(path)
+    file.put(lessons, BASE, embed)
+    return file
+
+
+def script(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, str(SCRIPT), *map(str, arguments)], capture_output=True, text=True)
+
+
+def test_a_position_is_told_in_its_own_colours(tmp_path: Path) -> None:
+    file = learned(tmp_path / "a.dejavu", lesson("e2e4", result="1-0"), lesson("e2e4 c7c5", result="1-0"))
+    white, black = sorted(newest_lines(file, 2), key=lambda line: " b " in line)
+    today = date.today().isoformat()
+    assert white.startswith(f"{today}; 1.e4; +")
+    assert "; 500 nodes; Dejavu's game; 1-0; fen " in white
+    assert black.startswith(f"{today}; 1...c5; -")
+    assert black.endswith("fen rnbqkbnr/pppppppp/8/8/4P3/8/PPPP1PPP/RNBQKBNR b KQkq - 0 1")
+    memory = file.memory(BASE)
+    assert memory is not None
+    assert memory.games == 1  # one game, whichever side moved
+
+
+def test_exported_lessons_are_read_as_games_that_teach_the_same(tmp_path: Path) -> None:
+    file = learned(
+        tmp_path / "a.dejavu", lesson("e2e4 c7c5"), lesson("g1f3", TAUGHT_NODES, kind=TAUGHT, wdl=(1 / 3, 1 / 3, 1 / 3))
+    )
+    texts = list(lessons(file))
+    games = [read_game(text) for text in texts]
+    assert [game.planes[0].astype("<u8").tobytes() for game in games] == [
+        record["boards"].tobytes() for record in file.records
+    ]
+    assert [game.best[0] for game in games] == file.records["continuations"][:, 0].tolist()
+    assert "1... c5" in texts[0]
+    assert "%eval" not in texts[1]
+
+
+def test_merging_takes_over_what_is_known_better_elsewhere(tmp_path: Path) -> None:
+    here = learned(tmp_path / "here.dejavu", lesson("e2e4", 500), lesson("e2e4 c7c5", 300))
+    there = learned(tmp_path / "there.dejavu", lesson("d2d4", 400), lesson("e2e4 e7e5", 900), lesson("g1f3 g8f6", 200))
+    seen: list[tuple[int, int]] = []
+    assert here.merge(there, BASE, embed, lambda done, total: seen.append((done, total))) == 2
+    best = {line.split("; ")[1] for line in newest_lines(opened(here.path), 9)}
+    assert best == {"1.e4", "1...e5", "1...Nf6"}
+    assert here.merge(there, BASE, embed, lambda done, total: None) == 0
+    assert here.merge(LearnedMemory(tmp_path / "none"), BASE, embed, lambda done, total: None) == 0
+
+
+def test_keys_of_another_network_are_made_anew_when_merged(tmp_path: Path) -> None:
+    other = replace(BASE, fingerprint="11ff")
+    there = LearnedMemory(tmp_path / "there.dejavu")
+    there.put([lesson("e2e4")], other, lambda planes, clocks: embed(planes, clocks) * 3)
+    here = learned(tmp_path / "here.dejavu", lesson("e2e4 c7c5"))
+    assert here.merge(there, BASE, embed, lambda done, total: None) == 1
+    memory = opened(here.path).memory(BASE)
+    assert memory is not None
+    assert (memory.keys == BASE.project(embed(memory.boards, memory.clocks))).all()
+
+
+def test_days_are_forgotten_and_others_stay(tmp_path: Path) -> None:
+    file = learned(tmp_path / "a.dejavu", lesson("e2e4"), lesson("e2e4 c7c5"))
+    today = date.today()
+    assert forget_days(file, date(2000, 1, 1), today.replace(year=today.year - 1)) == 0
+    assert forget_days(file, today, date.max) == 2
+    assert len(opened(file.path)) == 0
+    assert newest_lines(opened(file.path), 5) == []
+
+
+def test_check_tells_damage_and_repair_takes_it_out(tmp_path: Path) -> None:
+    file = learned(tmp_path / "a.dejavu", lesson("e2e4"), lesson("e2e4 c7c5"))
+    assert script("--file", file.path, "check").returncode == 0
+    data = bytearray(file.path.read_bytes())
+    data[HEADER_BYTES + SIZE + 5] ^= 1
+    file.path.write_bytes(data)
+    checked = script("--file", file.path, "check")
+    assert checked.returncode == 1
+    assert "2 records, of which 0 out of date and 1 damaged" in checked.stdout
+    assert opened(file.path).repair() == 1
+    assert file_lines(opened(file.path))[-1] == "1 records, of which 0 out of date and 0 damaged"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["list"], "does not exist: nothing was learned yet"),
+        (["forget"], "say what to forget"),
+        (["merge", "nowhere.dejavu"], "nowhere.dejavu does not exist"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(tmp_path: Path, arguments: list[str], sentence: str) -> None:
+    done = script("--file", tmp_path / "a.dejavu", *arguments)
+    assert done.returncode
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(LearnedFileError):
+        opened(tmp_path / "a.dejavu")
+    assert list(tmp_path.iterdir()) == []
