@@ -6,7 +6,7 @@
     python scripts/learned.py merge laptop.dejavu club.dejavu
     python scripts/learned.py forget --since 2026-11-20
     python scripts/learned.py forget --fen "rnbqkbnr/pppppppp/8/8/8/8/PPPPPPPP/RNBQKBNR w KQkq - 0 1"
-    python scripts/learned.py export mine.pgn
+    python scripts/learned.py export --out mine.pgn
 
 It works on the file that the engine uses, or on --file. An engine that runs sees every change at its next `isready`.
 `check` ends with status 1 if records are damaged. What is merged is known here afterwards wherever it was searched
@@ -71,7 +71,7 @@ def main() -> None:
     forgetting.add_argument("--fen", help="this position")
     forgetting.add_argument("--since", type=date.fromisoformat, metavar="DAY", help="what was learned from that day on")
     forgetting.add_argument("--until", type=date.fromisoformat, metavar="DAY", help="and up to that day")
-    commands.add_parser("export").add_argument("out", type=Path, metavar="PGN")
+    commands.add_parser("export").add_argument("--out", type=Path, required=True, metavar="PGN")
     arguments = parser.parse_args()
     if arguments.command == "forget" and not (arguments.fen or arguments.since or arguments.until):
         parser.error("say what to forget: --fen, --since or --until")

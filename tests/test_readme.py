@@ -58,14 +58,15 @@ def test_every_example_of_a_script_can_be_copied_from_its_help(script: str) -> N
         assert not any(re.search(r"\S  +\S", line) for line in lines), example  # lines that were joined
 
 
+SUBCOMMANDS = ("backbone", "retrieval", "prepare", "train", "list", "merge", "forget", "export")
+
+
 def test_every_option_a_command_of_the_pages_uses_exists() -> None:
     commands = re.findall(r"python (scripts/\w+\.py(?:[^\n`]*\\\n)*[^\n`]*)", TEXT)
     assert len(commands) > 30
     for command in commands:
         words = command.replace("\\\n", " ").split()
-        shown = help_of(
-            words[0], *(word for word in words[1:2] if word in ("backbone", "retrieval", "prepare", "train"))
-        )
+        shown = help_of(words[0], *(word for word in words[1:2] if word in SUBCOMMANDS))
         for option in re.findall(r"(?<= )--[a-z0-9-]+", command):
             assert option in shown, f"{command}: {option}"
 
