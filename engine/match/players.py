@@ -56,6 +56,8 @@ class PlayerSettings:
     options: Mapping[str, str] = field(default_factory=dict)
     options_if_offered: Mapping[str, str] = field(default_factory=dict)
     """Set where the engine has them, and `options` says nothing else."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables of the process, beside those of this one."""
 
     def __str__(self) -> str:
         """Pace and options, which games that are counted together have in common."""
@@ -243,7 +245,8 @@ class Player:
         command = self.settings.command or (sys.executable, "-m", "dejavu.engine")
         try:
             # Signals of the terminal are for the match, which ends its engines itself.
-            _, protocol = await asyncio.wait_for(_Protocol.popen(list(command), setpgrp=True), START_SECONDS)
+            started = _Protocol.popen(list(command), setpgrp=True, env={**os.environ, **self.settings.environment})
+            _, protocol = await asyncio.wait_for(started, START_SECONDS)
             self._protocol = protocol
             await self._wait(protocol.initialize())
             self.id_name = protocol.id.get("name", name)
