@@ -10,13 +10,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import chess
 import numpy as np
 from numpy.typing import NDArray
 
 from dejavu.engine.search.evaluator import Evaluator
+from dejavu.engine.uci.loader import Wanted
 from dejavu.engine.uci.protocol import UciLoop
 from dejavu.model.chess.encoding import move_to_index, unpack
 from dejavu.model.evaluations import Evaluations
@@ -108,13 +108,13 @@ class Client:
         self.evaluator = evaluator or FakeEvaluator(material)
         self._input: queue.Queue[str | None] = queue.Queue()
         self._output: queue.Queue[str] = queue.Queue()
-        self.loaded: list[tuple[Path, Path | None, int, str]] = []
+        self.loaded: list[Wanted] = []
         loop = UciLoop(self._output.put, self._load)
         self._thread = threading.Thread(target=loop.run, args=(self._lines(),), daemon=True)
         self._thread.start()
 
-    def _load(self, weights: Path, memory: Path | None, threads: int, backend: str) -> Evaluator:
-        self.loaded.append((weights, memory, threads, backend))
+    def _load(self, files: Wanted) -> Evaluator:
+        self.loaded.append(files)
         return self.evaluator
 
     def _lines(self) -> Iterator[str]:
@@ -179,7 +179,7 @@ def _main() -> None:
     def write(line: str) -> None:
         print(line, flush=True)
 
-    UciLoop(write, lambda weights, memory, threads, backend: FakeEvaluator(material)).run(sys.stdin)
+    UciLoop(write, lambda files: FakeEvaluator(material)).run(sys.stdin)
 
 
 if __name__ == "__main__":

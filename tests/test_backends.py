@@ -15,6 +15,7 @@ from fake_evaluator import Client
 from memories import small_memory
 
 from dejavu.engine.search.evaluator import Evaluator
+from dejavu.engine.uci.loader import Wanted
 from dejavu.model import backends
 from dejavu.model.backends import AUTO, CHOICES, PREFERENCE, make_backend
 from dejavu.model.backends.protocol import BackendError
@@ -187,10 +188,10 @@ class _Choosy(Client):
 
     missing = ("cuda",)
 
-    def _load(self, weights: Path, memory: Path | None, threads: int, backend: str) -> Evaluator:
-        if backend in self.missing:
+    def _load(self, files: Wanted) -> Evaluator:
+        if files.backend in self.missing:
             raise BackendError("torch sees no CUDA device")
-        return super()._load(weights, memory, threads, backend)
+        return super()._load(files)
 
 
 def test_a_missing_backend_costs_one_sentence_and_the_last_good_one_stays() -> None:
@@ -200,7 +201,7 @@ def test_a_missing_backend_costs_one_sentence_and_the_last_good_one_stays() -> N
     assert client.ready() == [
         "info string cannot use the backend cuda: torch sees no CUDA device; the last good one stays"
     ]
-    assert [loaded[3] for loaded in client.loaded] == ["auto"]
+    assert [loaded.backend for loaded in client.loaded] == ["auto"]
     assert client.go("position startpos", "go nodes 10")[-1].startswith("bestmove ")
     client.close()
 
@@ -210,7 +211,7 @@ def test_a_missing_backend_at_the_start_is_replaced() -> None:
     client.send("setoption name Backend value cuda")
     said = client.ready()
     assert said == ["info string cannot use the backend cuda: torch sees no CUDA device; another is chosen"]
-    assert [loaded[3] for loaded in client.loaded] == ["auto"]
+    assert [loaded.backend for loaded in client.loaded] == ["auto"]
     client.close()
 
 

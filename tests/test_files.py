@@ -12,7 +12,7 @@ from fake_evaluator import Client, FakeEvaluator, best_move, field, last_info, m
 
 from dejavu.engine.options import Config
 from dejavu.engine.search.evaluator import Evaluator
-from dejavu.engine.uci.loader import Loader
+from dejavu.engine.uci.loader import Loader, Wanted
 
 
 class Shop:
@@ -21,9 +21,9 @@ class Shop:
     def __init__(self) -> None:
         self.orders: list[tuple[str, str | None, int]] = []
 
-    def __call__(self, weights: Path, memory: Path | None, threads: int, backend: str) -> Evaluator:
-        self.orders.append((weights.name, memory.name if memory else None, threads))
-        for path in (weights, memory):
+    def __call__(self, files: Wanted) -> Evaluator:
+        self.orders.append((files.weights.name, files.memory.name if files.memory else None, files.threads))
+        for path in (files.weights, files.memory):
             if path is not None and "bad" in path.name:
                 raise ValueError(f"{path.name} is truncated")
             if path is not None and "worse" in path.name:
@@ -64,9 +64,9 @@ def test_files_that_were_replaced_are_read_again_when_asked_to(tmp_path: Path) -
 def test_the_shipped_files_do_not_depend_on_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths: list[Path] = []
 
-    def remember(weights: Path, memory: Path | None, threads: int, backend: str) -> Evaluator:
-        assert memory is not None
-        paths.extend((weights, memory))
+    def remember(files: Wanted) -> Evaluator:
+        assert files.memory is not None
+        paths.extend((files.weights, files.memory))
         return FakeEvaluator()
 
     monkeypatch.chdir(tmp_path)

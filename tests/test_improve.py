@@ -23,6 +23,7 @@ from dejavu.engine.selfplay import gate, improve, summary
 from dejavu.engine.selfplay.generations import Generation, GenerationError, best_of, draw, read_generations
 from dejavu.engine.selfplay.improve import ImproveRun
 from dejavu.engine.selfplay.run_folder import RunFolderError
+from dejavu.engine.uci.loader import Wanted
 from dejavu.model.chess.encoding import unpack
 from dejavu.model.config import PRESETS
 from dejavu.model.data.shards import Shards, open_data
@@ -48,8 +49,8 @@ class Networks:
         """`strong` says it of the weights' path."""
         self._strong = strong
 
-    def load(self, weights: Path, memory: Path | None, threads: int, backend: str) -> FakeEvaluator:
-        sign = 1 if self._strong(str(weights)) else -1
+    def load(self, files: Wanted) -> FakeEvaluator:
+        sign = 1 if self._strong(str(files.weights)) else -1
 
         def logit(board: chess.Board, move: chess.Move) -> float:
             return 8.0 * sign if board.gives_check(move) and board.san(move).endswith("#") else 0.0
@@ -150,7 +151,7 @@ def test_a_run_goes_on_from_every_stage(
 
 
 def test_a_generation_with_memory_from_games_to_gate(start: Path) -> None:
-    def load(weights: Path, memory: Path | None, threads: int, backend: str) -> FakeEvaluator:
+    def load(files: Wanted) -> FakeEvaluator:
         return FakeEvaluator(scattered, scattered_preference)
 
     folder = start.parent / "run"

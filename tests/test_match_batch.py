@@ -20,6 +20,7 @@ from dejavu.engine.match.players import PlayerError, PlayerSettings
 from dejavu.engine.match.record import Record
 from dejavu.engine.match.schedule import schedule
 from dejavu.engine.match.tournament import Tournament, run
+from dejavu.engine.uci.loader import Wanted
 from dejavu.model.weights import WeightsError
 
 TESTS = Path(__file__).resolve().parent
@@ -44,7 +45,7 @@ def batched(tournament: Tournament, path: Path) -> list[FakeEvaluator]:
     """Play it; the evaluators that were loaded."""
     evaluators: list[FakeEvaluator] = []
 
-    def load(weights: Path, memory: Path | None, threads: int, backend: str) -> FakeEvaluator:
+    def load(files: Wanted) -> FakeEvaluator:
         evaluators.append(FakeEvaluator(material))
         return evaluators[-1]
 
@@ -91,13 +92,13 @@ def test_a_batched_match_goes_on_and_ends_with_the_sequential_test(tmp_path: Pat
 
 
 def test_players_that_cannot_be_batched_are_refused(tmp_path: Path) -> None:
-    def damaged(weights: Path, memory: Path | None, threads: int, backend: str) -> FakeEvaluator:
-        raise WeightsError(f"{weights} is damaged")
+    def damaged(files: Wanted) -> FakeEvaluator:
+        raise WeightsError(f"{files.weights} is damaged")
 
-    def fake(weights: Path, memory: Path | None, threads: int, backend: str) -> FakeEvaluator:
+    def fake(files: Wanted) -> FakeEvaluator:
         return FakeEvaluator(material)
 
-    def not_a_number(weights: Path, memory: Path | None, threads: int, backend: str) -> FakeEvaluator:
+    def not_a_number(files: Wanted) -> FakeEvaluator:
         return FakeEvaluator(lambda board: math.nan)
 
     good = PlayerSettings("good", (), Pace(nodes=5))

@@ -26,8 +26,8 @@ def test_of_games_lost_in_the_first_round_those_count_that_went_another_way() ->
         Course(2, (2, 1), 0.5, ("c2c4", "c7c5")),
     ]
     one, two = rounds_of("on", [*first, *second])
-    assert (one.games, one.score) == (3, pytest.approx(1 / 3))
-    assert (two.games, two.score) == (3, pytest.approx(1 / 6))
+    assert [one.games, two.games] == [3, 3]
+    assert [one.score, two.score] == pytest.approx([1 / 3, 1 / 6])
     assert (two.lost_first, two.other_course, two.lost_again, two.lost_the_same_way) == (2, 1, 1, 1)
     assert "of 2 lost in round 1, 1 went another way and 1 were lost again, 1 of them by the same moves" in str(two)
 

@@ -168,7 +168,7 @@ def test_threads_and_files_reach_the_evaluator() -> None:
     client.send("setoption name Threads value 2", "setoption name WeightsFile value a b.safetensors")
     client.send("setoption name MemoryFile value <empty>")
     client.ready()
-    [(weights, memory, threads, _)] = client.loaded
+    [(weights, memory, threads, *_)] = client.loaded
     assert (weights.name, memory, threads) == ("a b.safetensors", None, 2)
     client.close()
 

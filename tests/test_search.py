@@ -433,7 +433,7 @@ def test_the_mating_move_is_played_whatever_the_policy_says() -> None:
 def test_the_only_move_is_named_though_stop_has_overtaken_its_evaluation(
     fen: str, searchmoves: tuple[str, ...], move: str
 ) -> None:
-    session = Session(lambda *_: FakeEvaluator(material), pytest.fail)
+    session = Session(lambda _: FakeEvaluator(material), pytest.fail)
     session.set_position(fen, [])
     infos: list[Info] = []
     run = session.search(Limits(nodes=50, searchmoves=searchmoves), infos.append)

@@ -30,6 +30,7 @@ from dejavu.engine.selfplay.game import Conditions, SelfPlayGame
 from dejavu.engine.selfplay.resignation import Resignation, SearchedGame, check, gives_up, searched_games
 from dejavu.engine.selfplay.run import SelfPlayRun, play_games, split_of
 from dejavu.engine.selfplay.run_folder import RunFolderError
+from dejavu.engine.uci.loader import Wanted
 from dejavu.engine.uci.session import Session
 from dejavu.model.chess.encoding import MIRRORED_MOVES, index_to_move, pack, stack, unpack
 from dejavu.model.data.dataset import HELD_OUT, MEMORY, TRAIN, Dataset, DatasetError
@@ -45,12 +46,12 @@ MATE = read_game('[Result "1-0"]\n\n1. e4 e5 2. Qh5 Ke7 3. Qxe5# 1-0\n')
 NOISY = {"DirichletNoiseEpsilon": "0.5", "Temperature": "1", "MinibatchSize": "1"}
 
 
-def fake(weights: Path, memory: Path | None, threads: int, backend: str) -> FakeEvaluator:
+def fake(files: Wanted) -> FakeEvaluator:
     return FakeEvaluator(scattered, scattered_preference)
 
 
 def player(evaluator: FakeEvaluator, nodes: int = 12) -> SharedPlayer:
-    return SharedPlayer(PlayerSettings("p", (), Pace(nodes=nodes), NOISY), pytest.fail, lambda *_: evaluator)
+    return SharedPlayer(PlayerSettings("p", (), Pace(nodes=nodes), NOISY), pytest.fail, lambda _: evaluator)
 
 
 def played(count: int, conditions: Conditions, at_once: int = 4, seed: int = 1) -> list[SelfPlayGame]:
@@ -73,7 +74,7 @@ def dataset(games: list[SelfPlayGame]) -> Dataset:
 
 def searched(noise: float, nodes: int, moves: tuple[str, ...] = (), reused: bool = False) -> Search:
     """A finished search; `reused` lets an earlier one, two plies before, leave its tree."""
-    session = Session(lambda *_: FakeEvaluator(scattered, scattered_preference), pytest.fail, random.Random(3))
+    session = Session(lambda _: FakeEvaluator(scattered, scattered_preference), pytest.fail, random.Random(3))
     session.configure(Config(noise_epsilon=noise, minibatch_size=1))
     for line in (moves[:-2], moves) if reused else (moves,):
         session.set_position(None, line)
@@ -315,7 +316,7 @@ def test_a_killed_run_goes_on_and_every_game_counts_once(tmp_path: Path) -> None
     code = (
         "import sys, pathlib, fake_evaluator as f\n"
         "from dejavu.engine.selfplay.run import SelfPlayRun, play_games\n"
-        "slow = lambda *_: f.FakeEvaluator(f.scattered, f.scattered_preference, 0.005)\n"
+        "slow = lambda _: f.FakeEvaluator(f.scattered, f.scattered_preference, 0.005)\n"
         f"play_games(SelfPlayRun(pathlib.Path(sys.argv[1]), 12, **{SHORT}), print, slow)"
     )
     process = subprocess.Popen(
@@ -411,5 +412,5 @@ def test_bad_input_is_one_sentence(tmp_path: Path) -> None:
 
 def test_many_games_at_once_and_one_by_one_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
     games = SelfPlayRun(Path(), nodes=2, at_once=2, random_plies=4)
-    speed.measure_speed(games, print, pytest.fail, lambda *_: FakeEvaluator(material))
+    speed.measure_speed(games, print, pytest.fail, lambda _: FakeEvaluator(material))
     assert capsys.readouterr().out.count("times as fast") == speed.ROUNDS + 1

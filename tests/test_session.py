@@ -61,7 +61,7 @@ def test_another_game_does_not_reuse_the_tree(client: Client) -> None:
 
 def test_a_kept_subtree_is_as_good_as_new() -> None:
     """The subtree has the same numbers as before, and everything else is gone."""
-    session = Session(lambda *_: FakeEvaluator(material, scattered_preference), pytest.fail)
+    session = Session(lambda _: FakeEvaluator(material, scattered_preference), pytest.fail)
     answers: list[BestMove] = []
     infos: list[Info] = []
 

@@ -17,6 +17,7 @@ from dejavu.engine.match.players import PlayerError, PlayerSettings
 from dejavu.engine.match.solve import Share
 from dejavu.engine.match.solving import AnswerKeeper, solve_batched
 from dejavu.engine.match.suites import Problem
+from dejavu.engine.uci.loader import Wanted
 from dejavu.model.chess.encoding import clock_byte, pack, stack
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,7 +41,7 @@ def solved(problems: list[Problem], *players: PlayerSettings, at_once: int = 8) 
     """Which player solved which, and how many positions were evaluated."""
     evaluators: list[FakeEvaluator] = []
 
-    def load(weights: Path, memory: Path | None, threads: int, backend: str) -> FakeEvaluator:
+    def load(files: Wanted) -> FakeEvaluator:
         evaluators.append(FakeEvaluator(material))
         return evaluators[-1]
 

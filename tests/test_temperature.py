@@ -20,7 +20,7 @@ def play(
 ) -> tuple[str, Info]:
     """The move chosen in a position, and the last report before it."""
     player = evaluator or FakeEvaluator(even, scattered_preference)
-    session = Session(lambda *_: player, pytest.fail, random.Random(seed))
+    session = Session(lambda _: player, pytest.fail, random.Random(seed))
     session.configure(config)
     session.set_position(fen, [])
     answers: list[BestMove] = []

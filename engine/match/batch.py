@@ -59,13 +59,13 @@ class SharedPlayer:
         try:
             for option, value in settings.options.items():
                 self.config = set_option(self.config, option, value)
-            self.evaluator = load(*wanted(self.config)[:4])
+            self.evaluator = load(wanted(self.config))
         except (OptionError, ValueError, OSError) as error:
             raise PlayerError(f"{name}: {' '.join(str(error).split())}") from error
 
     def session(self, generator: random.Random | None = None) -> Session:
         """An engine for one game, with the `generator` of its random choices."""
-        session = Session(lambda *wanted: self.evaluator, self._complain, generator, self._endings)
+        session = Session(lambda files: self.evaluator, self._complain, generator, self._endings)
         session.configure(self.config)
         return session
 

@@ -21,7 +21,7 @@ from dejavu.engine.match.suites import Problem, Solution, SuiteError, score_text
 from dejavu.engine.search.evaluator import Evaluator
 from dejavu.engine.search.lines import Info
 from dejavu.engine.search.search import Search
-from dejavu.engine.uci.loader import EvaluatorFactory, load_network
+from dejavu.engine.uci.loader import EvaluatorFactory, Wanted, load_network
 from dejavu.model.evaluations import Evaluations, join
 
 MOVE_SECONDS = 300.0
@@ -153,9 +153,9 @@ def solve_batched(
     def player_of(player: PlayerSettings) -> SharedPlayer:
         key = tuple(player.options.get(option) for option in _EVALUATOR_OPTIONS)
 
-        def shared(*files: object) -> Evaluator:
+        def shared(files: Wanted) -> Evaluator:
             if key not in keepers:
-                keepers[key] = AnswerKeeper(load(*files))  # type: ignore[arg-type]
+                keepers[key] = AnswerKeeper(load(files))
             return keepers[key]
 
         return SharedPlayer(player, say, shared)

@@ -137,7 +137,7 @@ def _evaluate(
     options = {**FULL_BATCHES, "UCI_Chess960": str(boards[0].chess960).lower()}
     settings = PlayerSettings("the engine", (), Pace(nodes=nodes), options)
     keeper = AnswerKeeper(evaluator)
-    player = SharedPlayer(settings, _ignore, lambda *files: keeper)
+    player = SharedPlayer(settings, _ignore, lambda files: keeper)
     evaluations: dict[int, Evaluation] = {}
     searches = (_EvaluatingGame(number, board, player) for number, board in enumerate(boards))
     for done, search in enumerate(play_together(searches, AT_ONCE), start=1):

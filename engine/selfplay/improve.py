@@ -24,7 +24,7 @@ from dejavu.engine.selfplay.generations import (
 from dejavu.engine.selfplay.resignation import Resignation, check, searched_games
 from dejavu.engine.selfplay.run import SOURCE, SelfPlayRun, play_games
 from dejavu.engine.selfplay.run_folder import claim
-from dejavu.engine.uci.loader import EvaluatorFactory, load_network
+from dejavu.engine.uci.loader import EvaluatorFactory, Wanted, load_network
 from dejavu.model.data.memory_run import MemoryRun, make_memory
 from dejavu.model.data.shards import Shards, open_data
 from dejavu.model.training.backbone_run import BackboneRun, train_backbone
@@ -127,8 +127,8 @@ class Loop:
         self.generations = read_generations(self.record)
 
         # Not as options: those are settings of the games, and these may change when a run goes on.
-        def load_here(weights: Path, memory: Path | None, threads: int, backend: str) -> Evaluator:
-            return load(weights, memory, run.threads, run.backend)
+        def load_here(files: Wanted) -> Evaluator:
+            return load(files._replace(threads=run.threads, backend=run.backend))
 
         self.load = load_here
 

@@ -18,11 +18,6 @@ from dejavu.model.backends.protocol import BackendError
 from dejavu.model.chess.encoding import clock_byte, pack, stack
 from dejavu.retrieval.memory import Memory, MemoryFileError
 
-EvaluatorFactory = Callable[[Path, "Path | None", int, str], Evaluator]
-"""(weights, memory or None, threads, backend) -> evaluator; raises ValueError or OSError with one sentence, and
-BackendError where only the backend is at fault."""
-
-
 _log = logging.getLogger("dejavu")
 
 
@@ -37,11 +32,18 @@ class Wanted(NamedTuple):
     """Memories that are asked beside the first one."""
 
 
-def load_network(weights: Path, memory: Path | None, threads: int, backend: str) -> Evaluator:
+EvaluatorFactory = Callable[[Wanted], Evaluator]
+"""Makes an evaluator of weights, first memory, threads and backend; the loader puts the others beside it.
+
+Raises ValueError or OSError with one sentence, and BackendError where only the backend is at fault.
+"""
+
+
+def load_network(files: Wanted) -> Evaluator:
     """The real network; imports torch, which takes seconds."""
     from dejavu.model.inference import NetworkEvaluator
 
-    return NetworkEvaluator.load(weights, memory, threads, backend)
+    return NetworkEvaluator.load(files.weights, files.memory, files.threads, files.backend)
 
 
 def _path(value: str, package: str, shipped_name: str) -> Path:
@@ -248,7 +250,7 @@ class Loader:
         """Load, and evaluate the starting position once: a damaged file shows, and torch warms up."""
         import chess
 
-        evaluator = self._factory(*target[:4])
+        evaluator = self._factory(target)
         clocks = np.array([clock_byte(0, repeated=False)], np.uint8)
         expansions(evaluator.evaluate(stack([pack(chess.Board())]), clocks), 1.0)
         return evaluator
