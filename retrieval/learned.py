@@ -152,12 +152,13 @@ class LearnedMemory:
         self.written = 0
         """Records of the file, those damaged and out of date included."""
         self._limit = limit
-        self._row_of: dict[bytes, int] = {}
+        self._row_of: dict[bytes, int] | None = None
+        """Packed planes -> row of `records`; made when it is first asked for."""
         self._stamp: tuple[int, int, int] | None = None
         self._snapshot: tuple[Memory, Memory] | None = None
 
     def __len__(self) -> int:
-        return len(self._row_of)
+        return len(self.records)
 
     def refresh(self) -> bool:
         """Read the file again if it has changed; whether it has. Raises LearnedFileError."""
@@ -186,7 +187,7 @@ class LearnedMemory:
 
     def find(self, planes: bytes) -> Any | None:
         """The record of a position, or None."""
-        row = self._row_of.get(planes)
+        row = self._rows().get(planes)
         return None if row is None else self.records[row]
 
     def put(self, lessons: Sequence[Lesson], base: Memory, embed: Embed) -> int:
@@ -234,7 +235,7 @@ class LearnedMemory:
     def forget(self, positions: Sequence[bytes]) -> int:
         """Take positions away, by their packed planes; -> how many were there. Raises as `put` does."""
         with self._turn():
-            known = [planes for planes in dict.fromkeys(positions) if planes in self._row_of]
+            known = [planes for planes in dict.fromkeys(positions) if planes in self._rows()]
             if not known or self.space is None:
                 return 0
             records = np.zeros(len(known), self.space.record())
@@ -353,18 +354,24 @@ class LearnedMemory:
 
     def _hold(self, records: Records) -> None:
         """Let those of the records hold that are the last of their positions, as many as there may be."""
-        self._snapshot = None
+        self._snapshot, self._row_of = None, None
         if not len(records):
-            self.records, self._row_of = records, {}
+            self.records = records
             return
-        last = {identity: row for row, identity in enumerate(_identities(records["boards"]))}
+        last = dict(zip(_identities(records["boards"]), range(len(records)), strict=True))
         rows = np.sort(np.fromiter(last.values(), np.int64, len(last)))
         rows = rows[records["kind"][rows] != FORGOTTEN]
         if len(rows) > self._limit:
             order = np.lexsort((rows, records["day"][rows], records["nodes"][rows]))
             rows = np.sort(rows[order[-self._limit :]])
         self.records = records[rows]
-        self._row_of = {identity: row for row, identity in enumerate(_identities(self.records["boards"]))}
+
+    def _rows(self) -> dict[bytes, int]:
+        if not len(self.records):
+            return {}
+        if self._row_of is None:
+            self._row_of = dict(zip(_identities(self.records["boards"]), range(len(self.records)), strict=True))
+        return self._row_of
 
 
 def _line(name: bytes, kind: int, day: int, result: int) -> str:

@@ -11,6 +11,7 @@ search thought more of another move than v', that move is remembered with its ow
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -75,6 +76,9 @@ class Learning:
         self._loader = loader
         self._say = say
         self._learned: LearnedMemory | None = None
+        self._ahead: LearnedMemory | None = None
+        """The file as it was when the engine began to load the network."""
+        self._reading: threading.Thread | None = None
         self._mode = "off"
         self._notes: dict[tuple[str | None, tuple[str, ...]], Note] = {}
         self._unannounced = ""
@@ -82,8 +86,24 @@ class Learning:
         self._embedding: threading.Thread | None = None
         self._problem = ""
 
+    def read_ahead(self, mode: str) -> None:
+        """Begin to read the file where that was not done yet, so that it takes no time beside loading the network."""
+        if mode == "off" or self._ahead is not None:
+            return
+        self._ahead = learned = LearnedMemory(learned_file())
+
+        def work() -> None:
+            with contextlib.suppress(LearnedFileError):  # which `prepare` meets again, and tells
+                learned.refresh()
+
+        self._reading = threading.Thread(target=work, name="read-ahead", daemon=True)
+        self._reading.start()
+
     def prepare(self, mode: str, look_again: bool) -> bool:
         """Bring what is asked in step with the option and the file; whether positions may be evaluated otherwise."""
+        if self._reading is not None:
+            self._reading.join()
+            self._reading = None
         if mode == self._mode and not look_again and self._embedding is None:
             return False
         self._mode = mode
@@ -92,8 +112,9 @@ class Learning:
         if mode == "off" or base is None:
             self._loader.put_learned(None)
             return self._loader.learned is not before
-        if self._learned is None or self._learned.path != learned_file():
-            self._learned = LearnedMemory(learned_file())
+        path = learned_file()
+        if self._learned is None or self._learned.path != path:
+            self._learned = self._ahead if self._ahead is not None and self._ahead.path == path else LearnedMemory(path)
         try:
             self._learned.refresh()
         except LearnedFileError as error:

@@ -350,6 +350,7 @@ class Session:
         """Bring evaluator, tables, cache and tree in step with the options."""
         used = self._used
         look_again, self._look_again = self._look_again, False
+        self._learning.read_ahead(config.learn)
         changed = self._loader.load(config, look_again)
         changed |= self._learning.prepare(config.learn, changed or look_again)
         if changed:
