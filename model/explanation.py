@@ -90,7 +90,7 @@ def explain(
         for row, (chunk, rank) in enumerate(found_at, start=1):
             neighbours.entries[row, chunk, rank] = -1
         encoded = arrange(tokens, where.expand(len(rows), -1, -1), neighbours)
-        is_asked = bool(found.within(reach)[0])
+        is_asked = bool(found.within(reach)[0] and retriever.may_know(planes, reach)[0])
         asked = network.heads(hidden.expand(len(rows), -1, -1), encoded if is_asked else None)
         bare = network.heads(hidden)
         legal = np.flatnonzero(legal_mask(planes, attacks(planes))[0])

@@ -174,10 +174,13 @@ class NetworkEvaluator:
         position, moves = np.divmod(np.flatnonzero(legal), POLICY_SIZE)  # eight times as fast as nonzero in 2-D
         offsets = np.searchsorted(position, np.arange(len(planes) + 1))
         inputs = features(planes, clocks, sets)
+        asked = np.zeros(len(planes), dtype=bool)
+        if memory and self.retriever is not None:
+            asked = self.retriever.may_know(planes, self.memory_reach)
 
         def evaluate_part(start: int, end: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
             """The logits of the legal moves [M] and the chances [N, 3] of a part of the batch."""
-            logits = self._logits(inputs.part(start, end), memory)
+            logits = self._logits(inputs.part(start, end), np.flatnonzero(asked[start:end]))
             own = slice(offsets[start], offsets[end])
             return logits.policy[position[own] - start, moves[own]], _softmax(logits.wdl)
 
@@ -193,15 +196,18 @@ class NetworkEvaluator:
         logits, wdl = (np.concatenate(arrays) for arrays in zip(*evaluated, strict=True))
         return Evaluations(offsets, moves.astype(np.uint16), logits, mating, wdl)
 
-    def _logits(self, inputs: Features, memory: bool) -> Logits:
-        """What the network says of B positions, with neighbours where the memory has any within its reach."""
+    def _logits(self, inputs: Features, asked: NDArray[np.intp]) -> Logits:
+        """What the network says of B positions; of the rows `asked`, with neighbours that are within reach."""
         hidden, count = self.backend.embed(inputs), len(inputs.squares)
-        near = np.empty(0, dtype=np.intp)
-        if memory and self.retriever is not None and self.encodings is not None:
-            near, found = self.retriever.search_within(self.backend.chunk_embeddings(hidden), self.memory_reach)
+        if len(asked) == 0:
+            return self.backend.heads(hidden, None)
+        assert self.retriever is not None
+        assert self.encodings is not None
+        embeddings = self.backend.chunk_embeddings(hidden)[asked]
+        rows, found = self.retriever.search_within(embeddings, self.memory_reach)
+        near = asked[rows]
         if len(near) == 0:
             return self.backend.heads(hidden, None)
-        assert self.encodings is not None
         neighbours = self.encodings.encode(found)
         if len(near) == count:
             return self.backend.heads(hidden, neighbours)

@@ -43,6 +43,10 @@ class SegmentedRetriever(Retriever):
             keys.append(keys[like] if like < len(keys) else part.memory.project(embeddings))
         return keys
 
+    def may_know(self, planes: NDArray[np.uint64], reach: float) -> NDArray[np.bool_]:
+        """See `Retriever.may_know`: any part will do."""
+        return np.asarray(np.any([part.may_know(planes, reach) for part in self.parts], axis=0))
+
     def _find(self, embeddings: NDArray[np.float32], exclude_game: NDArray[np.int32] | None) -> Found:
         if exclude_game is not None:
             raise ValueError("several memories have no common numbers of games, so none can be excluded")

@@ -14,6 +14,7 @@ from memories import small_memory
 from dejavu.engine.options import Config
 from dejavu.engine.uci.loader import Loader, load_network, wanted
 from dejavu.model.chess.encoding import move_to_index, pack, stack
+from dejavu.model.config import MEMORY_REACH
 from dejavu.model.inference import NetworkEvaluator
 from dejavu.retrieval.memory import Memory, MemoryFileError, encode_names
 from dejavu.retrieval.moves import NO_MOVE
@@ -151,3 +152,20 @@ def test_a_memory_of_another_network_is_refused_in_one_sentence(shipped: Network
     with pytest.raises(MemoryFileError):
         shipped.put_beside([small_memory()])
     shipped.put_beside([])
+
+
+def test_only_positions_whose_pawns_are_remembered_are_searched_for(shipped: NetworkEvaluator) -> None:
+    [memory] = shipped.memories
+    entries = memory.boards[:: len(memory) // 500]
+    odd = pack(chess.Board("4k3/pppppppp/8/8/7P/P5P1/1P1P4/4K3 w - - 0 1"))
+    planes = np.concatenate([entries, stack([odd])])
+    assert shipped.retriever is not None
+    expected = [True] * len(entries) + [False]
+    assert shipped.retriever.may_know(planes, MEMORY_REACH).tolist() == expected
+    assert shipped.retriever.may_know(planes, MEMORY_REACH + 1).all()  # a wider reach is taken at its word
+    try:
+        shipped.put_beside([segment(shipped, ODD, "h7h5", "taught")])
+        beside = np.concatenate([planes, stack([pack(ODD)])])
+        assert shipped.retriever.may_know(beside, MEMORY_REACH).tolist() == [*expected, True]
+    finally:
+        shipped.put_beside([])

@@ -18,6 +18,8 @@ _BITS = np.array([word.bit_count() for word in range(2**16)], np.uint8)
 _FILE_A = np.uint64(0x0101010101010101)
 _GATHER = np.uint64(0x0102040810204080)
 """Times the bits of the a-file: these, one beside the other, in the highest byte."""
+_OWN_PAWNS, _OTHER_PAWNS = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
+"""Odd, with their bits well mixed."""
 
 Planes = NDArray[np.uint64]
 
@@ -46,6 +48,13 @@ def piece_boards(planes: Planes) -> list[NDArray[np.uint64]]:
 def piece_counts(planes: Planes) -> NDArray[np.int64]:
     """Packed positions [B, 4] -> [B, 10]: the mover's pawns, the opponent's pawns, the mover's knights, ... queens."""
     return np.stack([count_bits(board) for board in piece_boards(planes)[:10]], axis=1)
+
+
+def pawn_signatures(planes: Planes) -> NDArray[np.uint64]:
+    """Packed positions [B, 4] -> [B] numbers: equal where all pawns stand alike, else hardly ever."""
+    bit0, bit1, bit2, opponent = planes.T
+    pawns = bit0 & ~bit1 & ~bit2
+    return np.asarray((pawns & ~opponent) * _OWN_PAWNS + (pawns & opponent) * _OTHER_PAWNS)
 
 
 def pawn_files(planes: Planes) -> NDArray[np.uint8]:
