@@ -1,4 +1,4 @@
-"""The console command `dejavu`: the UCI engine on standard input and output."""
+"""The console command `dejavu`: the UCI engine on standard input and output; `dejavu explore` serves a page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,12 @@ def _write(line: str) -> None:
 
 
 def main() -> None:
-    """Run the engine until `quit`, the end of input, or a GUI that has gone away."""
+    """Run the engine until `quit`, the end of input, or a GUI that has gone away; or serve the page, if asked to."""
+    if sys.argv[1:2] == ["explore"]:
+        from dejavu.engine.explore.command import main as explore
+
+        explore(sys.argv[2:])
+        return
     with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
         UciLoop(_write).run(_lines())
     # The import of torch may be under way in another thread, and an ordinary exit would wait for it.

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import importlib.resources
-import json
 from collections.abc import Sequence
 from html import escape
 from typing import Any
@@ -17,26 +15,20 @@ import chess
 import chess.pgn
 import chess.svg
 
-from dejavu.engine.pages.parts import document
+from dejavu.engine.pages.parts import document, resource
+from dejavu.engine.pages.told import json_text, memory_told, similar_told
 from dejavu.engine.seeing.review import Moment, Review
-from dejavu.engine.seeing.words import LINE_PLIES, evaluation, remembered_from
-from dejavu.model.chess.encoding import index_to_move
-from dejavu.model.explanation import Explanation
-from dejavu.model.similar import Similar
-from dejavu.retrieval.names import LONGEST_SHOWN, GameName
+from dejavu.engine.seeing.words import LINE_PLIES
+from dejavu.retrieval.names import LONGEST_SHOWN
 from dejavu.retrieval.text import plain, shortened
 
-TOP_MOVES = 3
 GREAT_LOSS = 0.1
 """A move that loses so many points is marked as an error."""
 
 _WIDTH, _HEIGHT = 600, 120
 """Of the curve, in its own units."""
 
-_SCRIPT, _STYLE = (
-    importlib.resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
-    for name in ("game.js", "game.css")
-)
+_SCRIPT, _STYLE = resource("board.js") + resource("game.js"), resource("game.css")
 
 
 def game_page(review: Review) -> str:
@@ -45,7 +37,7 @@ def game_page(review: Review) -> str:
     title = " - ".join(_header(headers, name) or "?" for name in ("White", "Black"))
     about = ", ".join(filter(None, (_header(headers, name) for name in ("Event", "Date", "Opening", "ECO", "Result"))))
     pieces = "".join(chess.svg.PIECES.values())
-    data = _json([_moment(review, ply) for ply in range(len(review.moments))])
+    data = json_text([_moment(review, ply) for ply in range(len(review.moments))])
     body = f"""<h1>{escape(title)}</h1>
 <p class="quiet">{escape(about)}</p><p>{escape(summary(review))}</p>
 <noscript><p>The board needs JavaScript, which this page brings along.</p></noscript>
@@ -73,11 +65,6 @@ def game_page(review: Review) -> str:
 def _header(headers: chess.pgn.Headers, name: str) -> str:
     value = shortened(plain(headers.get(name, "")), LONGEST_SHOWN)
     return "" if not value.strip("?.") else value
-
-
-def _json(value: Any) -> str:
-    """JSON that cannot end the script element it stands in."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
 
 
 def summary(review: Review) -> str:
@@ -162,48 +149,14 @@ def _moment(review: Review, ply: int) -> dict[str, Any]:
         "title": "The end of the game" if moment.played is None else numbered(moment),
         "score": moment.evaluation.words(board.turn),
         "line": board.variation_san(moment.evaluation.line[:LINE_PLIES]).replace(". ", "."),
-        "similar": [_similar(item, board) for item in moment.similar],
+        "similar": [similar_told(item, board) for item in moment.similar],
     }
     if moment.played is not None:
         found["played"] = moment.played.uci()
     if other is not None:
         found |= {"other": board.san(other), "lost": round(100 * moment.lost)}
     if moment.explanation is not None:
-        found |= _memory(moment.explanation, board, review.memory_reach)
+        found |= memory_told(moment.explanation, board, review.memory_reach)
     if ply == review.new_from and ply:
         found["new"] = numbered(review.moments[ply - 1])
     return found
-
-
-def _memory(explanation: Explanation, board: chess.Board, reach: float) -> dict[str, Any]:
-    """What the memory did: the likeliest moves with it and without, and the neighbours that were near enough."""
-    moves = [(index_to_move(item.move, board), item) for item in explanation.moves]
-    bare = sorted(moves, key=lambda pair: -pair[1].without_memory)
-    shown = list(dict.fromkeys([move for move, _ in moves[:TOP_MOVES]] + [move for move, _ in bare[:TOP_MOVES]]))
-    shares = dict(moves)
-    return {
-        "moves": [
-            [move.uci(), board.san(move), _per_cent(shares[move].with_memory), _per_cent(shares[move].without_memory)]
-            for move in shown
-        ],
-        "remembered": [
-            f"{remembered_from(item, board)}; it moved the policy by {item.policy_change:.0%}"
-            for item in explanation.neighbours
-            if item.distance <= reach
-        ],
-    }
-
-
-def _per_cent(share: float) -> int:
-    return round(100 * share)
-
-
-def _similar(item: Similar, asked: chess.Board) -> dict[str, Any]:
-    return {
-        "fen": item.board(asked).board_fen(),
-        "move": next((move.uci() for move in item.moves(asked)), ""),
-        "line": item.line(asked, LINE_PLIES),
-        "score": evaluation(item, asked),
-        "game": str(GameName.parse(item.game)),
-        "difference": item.difference,
-    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.resources
 from html import escape
 
 from dejavu.model.remembered import Wdl
@@ -22,6 +23,11 @@ p { margin: .3rem 0; } .quiet { color: var(--quiet); font-size: .88rem; }
 article { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; padding: .7rem; min-width: 0; }
 svg { display: block; width: 100%; height: auto; }
 """
+
+
+def resource(name: str) -> str:
+    """The text of a script or style sheet that stands beside this module."""
+    return importlib.resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def document(title: str, style: str, body: str, policy: str = "") -> str:

@@ -14,7 +14,7 @@ import chess
 from dejavu.engine.options import Config, file_path
 from dejavu.engine.search.clock import BatchPace, Budget, budget
 from dejavu.engine.search.endings import Endings
-from dejavu.engine.search.evaluator import EvaluationCache, EvaluationError
+from dejavu.engine.search.evaluator import EvaluationCache, EvaluationError, Evaluator
 from dejavu.engine.search.kept_tree import KeptTree, new_tree
 from dejavu.engine.search.limits import Limits
 from dejavu.engine.search.lines import BestMove, Info, Line, root_values, score
@@ -146,6 +146,11 @@ class Session:
         if not self.searching:
             self._look_again = True
             self._load(self._config)
+
+    @property
+    def evaluator(self) -> Evaluator:
+        """What is loaded. Nobody else may use it while a search runs."""
+        return self._loader.evaluator
 
     @property
     def network(self) -> str:
