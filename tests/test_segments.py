@@ -12,7 +12,7 @@ import pytest
 from memories import small_memory
 
 from dejavu.engine.options import Config
-from dejavu.engine.uci.loader import Loader, load_network, wanted
+from dejavu.engine.uci.loader import Loader, Wanted, load_network, wanted
 from dejavu.model.chess.encoding import move_to_index, pack, stack
 from dejavu.model.config import MEMORY_REACH
 from dejavu.model.inference import NetworkEvaluator
@@ -47,6 +47,7 @@ def segment(evaluator: NetworkEvaluator, board: chess.Board, move: str, game: st
         cluster=np.zeros(1, np.uint16),
         game_names=names,
         game_offsets=offsets,
+        added=(),
     )
     return replace(memory, keys=memory.project(evaluator.embeddings(planes, clocks)).astype(np.int8))
 
@@ -167,5 +168,32 @@ def test_only_positions_whose_pawns_are_remembered_are_searched_for(shipped: Net
         shipped.put_beside([segment(shipped, ODD, "h7h5", "taught")])
         beside = np.concatenate([planes, stack([pack(ODD)])])
         assert shipped.retriever.may_know(beside, MEMORY_REACH).tolist() == [*expected, True]
+    finally:
+        shipped.put_beside([])
+
+
+def test_back_from_a_bad_memory_beside_the_first_nothing_is_lost(shipped: NetworkEvaluator, tmp_path: Path) -> None:
+    path = tmp_path / "mine.safetensors"
+    path.write_bytes(b"nothing of the kind")
+    said: list[str] = []
+    loads: list[Wanted] = []
+
+    def load(files: Wanted) -> NetworkEvaluator:
+        loads.append(files)
+        return shipped
+
+    loader = Loader(load, said.append)
+    alone = Config(threads=1, backend="torch")
+    both = replace(alone, memory_file=os.pathsep.join(["<shipped>", str(path)]))
+    try:
+        for config, memories, sentences in ((alone, 1, 0), (both, 1, 1), (alone, 1, 1)):
+            loader.load(config)
+            assert (len(shipped.memories), len(said)) == (memories, sentences)
+        segment(shipped, ODD, "h7h5", "mine").write(path)
+        loader.load(both)
+        assert (len(shipped.memories), len(said)) == (2, 1)
+        assert first_neighbours(shipped, ODD)[0] == ("mine", 0.0)
+        loader.load(alone)
+        assert (len(shipped.memories), len(said)) == (1, 1)
     finally:
         shipped.put_beside([])
