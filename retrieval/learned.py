@@ -54,6 +54,8 @@ TAUGHT_NODES = 2**32 - 1
 
 _BLACK = 4
 """Added to a record's result where Black was to move."""
+_HASH_FACTORS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93], np.uint64)
+"""Odd and without a pattern: the four planes' shares of a position's hash."""
 _LOCK_SECONDS = 5.0
 _NAME_BYTES = 48
 _SMALLEST_REWRITE = 64
@@ -295,7 +297,8 @@ class LearnedMemory:
         records = self.records
         numbers: dict[tuple[Any, ...], int] = {}
         columns = (records["name"], records["kind"], records["day"], records["result"] % _BLACK, records["game"])
-        lines = zip(*(column.tolist() for column in columns), strict=True)
+        starts = _runs(columns)  # a game's positions lie together
+        lines = zip(*(column[starts].tolist() for column in columns), strict=True)
         game = [numbers.setdefault(line, len(numbers)) for line in lines]
         names, offsets = encode_names([_line(*line[:4]) for line in numbers])
         columns_of_memory = ("keys", "boards", "clocks", "continuations", "wdl", "cluster")
@@ -303,7 +306,7 @@ class LearnedMemory:
         return replace(
             base,
             **arrays,
-            game=np.array(game, np.int32),
+            game=np.repeat(np.array(game, np.int32), np.diff(starts, append=len(records))),
             game_names=names,
             game_offsets=offsets,
             provenance=Provenance("what was learned here", "", date.today().isoformat()),
@@ -358,8 +361,7 @@ class LearnedMemory:
         if not len(records):
             self.records = records
             return
-        last = dict(zip(_identities(records["boards"]), range(len(records)), strict=True))
-        rows = np.sort(np.fromiter(last.values(), np.int64, len(last)))
+        rows = _last_rows(records["boards"])
         rows = rows[records["kind"][rows] != FORGOTTEN]
         if len(rows) > self._limit:
             order = np.lexsort((rows, records["day"][rows], records["nodes"][rows]))
@@ -446,6 +448,27 @@ def _identities(boards: NDArray[Any]) -> list[bytes]:
     """Packed planes [N, 4] as bytes."""
     data = np.ascontiguousarray(boards, "<u8").tobytes()
     return [data[start : start + 32] for start in range(0, len(data), 32)]
+
+
+def _last_rows(boards: NDArray[Any]) -> NDArray[np.int64]:
+    """The last row of each position of packed planes [N, 4], in their order."""
+    hashes = (np.ascontiguousarray(boards, np.uint64) * _HASH_FACTORS).sum(axis=1, dtype=np.uint64)
+    values, counts = np.unique(hashes, return_counts=True)
+    kept = np.ones(len(boards), bool)
+    if len(values) < len(boards):  # most positions are met once, so that few need the comparison of all bytes
+        again = np.flatnonzero(np.isin(hashes, values[counts > 1]))
+        kept[again] = False
+        kept[list(dict(zip(_identities(boards[again]), again.tolist(), strict=True)).values())] = True
+    return np.flatnonzero(kept)
+
+
+def _runs(columns: Sequence[NDArray[Any]]) -> NDArray[np.int64]:
+    """The first row of each run of equal rows."""
+    starts = np.zeros(len(columns[0]), bool)
+    starts[:1] = True
+    for column in columns:
+        starts[1:] |= column[1:] != column[:-1]
+    return np.flatnonzero(starts)
 
 
 def _header(space: Space) -> bytes:
