@@ -51,9 +51,14 @@ class GameName:
         return cls(", ".join(head), event, year, opening, eco, result)
 
     def __str__(self) -> str:
-        """As a person would write it: "rofChade - Pedone, TCEC 2020 (Sicilian B50), 1-0"."""
+        """As a person would write it: "rofChade - Pedone, TCEC 2020 (Sicilian B50), 1-0".
+
+        Who plays against itself is named once.
+        """
         event = f"{self.event} {self.year}".strip()
         opening = f"{self.opening} {self.eco}".strip()
-        text = ", ".join(part for part in (self.players, event) if part)
+        white, dash, black = self.players.partition(" - ")
+        players = white if dash and white == black else self.players
+        text = ", ".join(part for part in (players, event) if part)
         text = shortened(f"{text} ({opening})" if opening else text, LONGEST_SHOWN) or _UNNAMED
         return f"{text}, {self.result}" if self.result else text

@@ -162,6 +162,13 @@ def test_filters_that_make_no_sense_are_refused(memory: Memory, filters: Filters
             GameName("Carlsen, Magnus - Anand, V", "Sochi", "2014", "Spanish: 4.O-O, Be7", "C65", ""),
             "Carlsen, Magnus - Anand, V, Sochi 2014 (Spanish: 4.O-O, Be7 C65)",
         ),
+        (
+            "Stockfish 15.1, 1200 nodes - Stockfish 15.1, 1200 nodes, Teacher games, 2026, 0-1",
+            GameName(
+                "Stockfish 15.1, 1200 nodes - Stockfish 15.1, 1200 nodes", "Teacher games", "2026", "", "", "0-1"
+            ),
+            "Stockfish 15.1, 1200 nodes, Teacher games 2026, 0-1",
+        ),
         ("A - B, C, (A00)", GameName("A - B", "C", "", "", "A00", ""), "A - B, C (A00)"),
         ("A - B, 1/2-1/2", GameName("A - B", "", "", "", "", "1/2-1/2"), "A - B, 1/2-1/2"),
         ("A - B", GameName("A - B", "", "", "", "", ""), "A - B"),

@@ -206,7 +206,7 @@ def write_lines(exploration: Exploration, teacher: str, path: Path) -> int:
 def line(candidate: Candidate, labelled: dict[Packed, Candidate], teacher: str) -> chess.pgn.Game:
     """The moves to a candidate, with what the teacher says on the way."""
     game = chess.pgn.Game()
-    game.headers.update({"Event": "Exploration", "White": teacher, "Black": teacher, "Result": "*"})
+    game.headers.update({"Event": "Openings", "White": teacher, "Black": teacher, "Result": "*"})
     eco, _, name = candidate.opening.name.partition(" ")
     game.headers.update({"ECO": eco, "Opening": name})
     if candidate.opening.fen != chess.STARTING_FEN:
