@@ -31,10 +31,6 @@ if TYPE_CHECKING:
     from dejavu.model.network import Network
     from dejavu.model.similar import Similar, SimilarPositions
 
-SMALLEST_PART = 4
-"""A batch is cut for several threads into parts of at least so many positions. Each part runs on one thread: the
-operations of a small network are too short for several threads to share one."""
-
 CACHED_ENCODINGS = 4096
 """Encoded neighbours kept: 18 MB for a neighbour width of 64. A search of 12,000 nodes asks for some 800."""
 
@@ -184,7 +180,8 @@ class NetworkEvaluator:
             own = slice(offsets[start], offsets[end])
             return logits.policy[position[own] - start, moves[own]], _softmax(logits.wdl)
 
-        parts = min(self.backend.parts, max(1, len(planes) // SMALLEST_PART))
+        # Each part runs on one thread: the operations of a small network are too short for several threads to share one.
+        parts = min(self.backend.parts, max(1, len(planes)))
         if parts == 1:
             evaluated = [evaluate_part(0, len(planes))]
             mating = mating_moves(planes, sets, legal)
