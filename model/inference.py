@@ -180,7 +180,7 @@ class NetworkEvaluator:
             own = slice(offsets[start], offsets[end])
             return logits.policy[position[own] - start, moves[own]], _softmax(logits.wdl)
 
-        # Each part runs on one thread: the operations of a small network are too short for several threads to share one.
+        # Each part runs on one thread: a small network's operations are too short for several threads to share one.
         parts = min(self.backend.parts, max(1, len(planes)))
         if parts == 1:
             evaluated = [evaluate_part(0, len(planes))]
