@@ -164,9 +164,7 @@ def test_filters_that_make_no_sense_are_refused(memory: Memory, filters: Filters
         ),
         (
             "Stockfish 15.1, 1200 nodes - Stockfish 15.1, 1200 nodes, Teacher games, 2026, 0-1",
-            GameName(
-                "Stockfish 15.1, 1200 nodes - Stockfish 15.1, 1200 nodes", "Teacher games", "2026", "", "", "0-1"
-            ),
+            GameName("Stockfish 15.1, 1200 nodes - Stockfish 15.1, 1200 nodes", "Teacher games", "2026", "", "", "0-1"),
             "Stockfish 15.1, 1200 nodes, Teacher games 2026, 0-1",
         ),
         ("A - B, C, (A00)", GameName("A - B", "C", "", "", "A00", ""), "A - B, C (A00)"),
