@@ -225,7 +225,7 @@ def test_after_a_kill_no_game_is_lost_or_doubled_and_all_are_the_same(tmp_path: 
         assert process.poll() is None
         time.sleep(0.01)
     process.kill()
-    process.communicate(timeout=10)  # ends when its processes and their teachers, which share the pipe, have ended
+    process.communicate(timeout=60)  # ends when its processes and their teachers, which share the pipe, have ended
     cut = out.read_bytes()[:-300]
     out.write_bytes(cut)
     left = len(cut.split(b"\n\n[Event")) - 1
@@ -278,7 +278,7 @@ def test_a_signal_ends_the_run_with_whole_games(tmp_path: Path, number: signal.S
     while not (tmp_path / "out.pgn").exists() or (tmp_path / "out.pgn").read_text().count("[Event ") < 2:
         time.sleep(0.01)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=10)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "annotate: stopped; the same command goes on from here" in errors
     assert "Traceback" not in errors
