@@ -1,6 +1,7 @@
 """What all tests share: caches of their own, a net, and one small training of both stages."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,12 @@ def caches_of_their_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
         patch.setitem(os.environ, "LOCALAPPDATA", folder)
         patch.setitem(os.environ, "DEJAVU_DATA", str(tmp_path_factory.mktemp("user_data")))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible() -> None:
+    """Where a shell has started pytest in its background, Ctrl-C is ignored; processes started by a test inherit it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # Imported where they are needed: most tests do without torch.
