@@ -7,6 +7,7 @@ chance=SEED        says -1000, 0 or 1000 by chance instead
 crash=N            ends at its Nth `go` of a game
 illegal=N          answers the Nth `go` of a game with an illegal move
 late=N             answers the Nth `go` of a game after half a second
+pause=SECONDS      waits so long before every answer
 hang=N             never answers the Nth `go` of a game, nor anything after
 startup=fail       ends before uciok
 log=FILE           writes its process number and what it is sent
@@ -66,6 +67,7 @@ def main() -> None:
                 sys.exit(3)
             if asked == at["hang"]:
                 time.sleep(3600)
+            time.sleep(float(script.get("pause", 0)))
             if asked == at["late"]:
                 time.sleep(0.5)
             score = chance.choice((-1000, 0, 0, 1000)) if chance else int(script.get("score", 0))

@@ -149,7 +149,7 @@ def test_a_kill_in_the_middle_of_judging_changes_nothing(
     whole: Path, tmp_path: Path, data: Path, weights: Path
 ) -> None:
     shutil.copy(whole / "visited.pgn.drawn", tmp_path)
-    words = arguments(tmp_path, data, weights, "late=1")  # half a second a position: time to be killed in
+    words = arguments(tmp_path, data, weights, "pause=0.5")  # half a second a position: time to be killed in
     labelled = tmp_path / "visited.pgn.labels"
     process = subprocess.Popen(
         [sys.executable, str(SCRIPTS / "visit.py"), *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

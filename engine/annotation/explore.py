@@ -24,7 +24,8 @@ import torch
 
 from dejavu.engine.annotation.labels import Label, Labels
 from dejavu.engine.annotation.lessons import add_labelled, to_text
-from dejavu.engine.annotation.teacher import Teacher, TeacherSettings
+from dejavu.engine.annotation.quick_teacher import QuickTeacher
+from dejavu.engine.annotation.teacher import TeacherSettings
 from dejavu.engine.match.openings import Opening, read_openings
 from dejavu.engine.search.evaluator import Evaluator, priors
 from dejavu.model.chess.encoding import Packed, clock_byte, index_to_move, pack, stack
@@ -232,7 +233,7 @@ def explore(run: ExploreRun) -> ExploreReport:
     openings = read_openings(run.openings)
     evaluator = NetworkEvaluator.load(run.weights, None, threads=1)
     run.out.parent.mkdir(parents=True, exist_ok=True)
-    teachers = [Teacher(run.teacher) for _ in range(run.processes)]
+    teachers = [QuickTeacher(run.teacher) for _ in range(run.processes)]
     labels = Labels(run.out.with_name(run.out.name + ".labels"), teachers)
     teachers[0].start()
     exploration = Exploration(run.trust)

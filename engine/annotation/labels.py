@@ -13,7 +13,7 @@ import chess
 import chess.engine
 
 from dejavu.engine.annotation.output import OutputError
-from dejavu.engine.annotation.teacher import Teacher
+from dejavu.engine.annotation.quick_teacher import QuickTeacher
 from dejavu.retrieval.atomic import append
 
 
@@ -64,7 +64,7 @@ def _labelled(line: Any) -> tuple[str, _Said]:
 class Labels:
     """What the teachers have said, kept in a file, a line a position; a last line cut short by a kill is dropped."""
 
-    def __init__(self, path: Path, teachers: Sequence[Teacher]) -> None:
+    def __init__(self, path: Path, teachers: Sequence[QuickTeacher]) -> None:
         """Raises OutputError for a file that is damaged."""
         self._free = list(teachers)
         self._lock = threading.Lock()
@@ -87,7 +87,7 @@ class Labels:
             with self._lock:
                 teacher = self._free.pop()
             try:
-                verdict = teacher.evaluate(board, object(), claim_draw=False)
+                verdict = teacher.evaluate(board)
             finally:
                 with self._lock:
                     self._free.append(teacher)

@@ -31,6 +31,11 @@ class TeacherSettings:
     """Seconds after which a silent teacher has failed."""
 
     @property
+    def pace(self) -> str:
+        """How long, in words."""
+        return f"{self.nodes} nodes" if self.nodes else f"{self.movetime} ms"
+
+    @property
     def player(self) -> PlayerSettings:
         """The teacher as an engine to play with."""
         pace = Pace(nodes=self.nodes, movetime=self.movetime and self.movetime / 1000)
@@ -56,9 +61,7 @@ class Teacher:
     @property
     def name(self) -> str:
         """Engine and pace, once it has been started."""
-        settings = self._settings
-        pace = f"{settings.nodes} nodes" if settings.nodes else f"{settings.movetime} ms"
-        return f"{self._engine.name}, {pace}"
+        return f"{self._engine.name}, {self._settings.pace}"
 
     def start(self) -> None:
         """Raises PlayerError."""

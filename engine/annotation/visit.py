@@ -23,7 +23,8 @@ import torch
 
 from dejavu.engine.annotation.labels import Label, Labels, whole_lines
 from dejavu.engine.annotation.lessons import add_labelled, to_text
-from dejavu.engine.annotation.teacher import Teacher, TeacherSettings
+from dejavu.engine.annotation.quick_teacher import QuickTeacher
+from dejavu.engine.annotation.teacher import TeacherSettings
 from dejavu.engine.match.batch import SharedPlayer, play_together
 from dejavu.engine.match.pace import Pace
 from dejavu.engine.match.players import PlayerSettings
@@ -137,7 +138,7 @@ def visit(run: VisitRun) -> VisitReport:
     torch.set_num_threads(1)
     began = time.monotonic()
     run.out.parent.mkdir(parents=True, exist_ok=True)
-    teachers = [Teacher(run.teacher) for _ in range(run.processes)]
+    teachers = [QuickTeacher(run.teacher) for _ in range(run.processes)]
     labels = Labels(run.out.with_name(run.out.name + ".labels"), teachers)
     games: list[str] = []
     try:

@@ -1,0 +1,146 @@
+"""A teacher for hundreds of thousands of short searches: UCI as lines through pipes.
+
+A search of 1,200 nodes takes Stockfish less than a millisecond; an event loop, and the questions before every search,
+take several. So this one asks nothing it need not know, and lets the engine keep what it knows between positions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import subprocess
+import threading
+import time
+
+import chess
+import chess.engine
+
+from dejavu.engine.annotation.teacher import OPTIONS_IF_OFFERED, TeacherSettings, Verdict
+from dejavu.engine.match.players import STOP_SECONDS, FailureError, PlayerError
+
+_WATCH_SECONDS = 0.5
+_SCORE = re.compile(r" score (cp|mate) (-?\d+)")
+_OPTION = re.compile(r"option name (.+?) type ")
+
+
+class QuickTeacher:
+    """An engine process, started when it is needed; one that stays silent for longer than its patience is ended."""
+
+    def __init__(self, settings: TeacherSettings) -> None:
+        self._settings = settings
+        self._process: subprocess.Popen[str] | None = None
+        self._waiting_since: float | None = None
+        self._id_name = settings.command[0]
+        pace = f"nodes {settings.nodes}" if settings.nodes else f"movetime {settings.movetime}"
+        self._go = f"go {pace}\n"
+
+    @property
+    def name(self) -> str:
+        """Engine and pace, once it has been started."""
+        return f"{self._id_name}, {self._settings.pace}"
+
+    def start(self) -> None:
+        """Start the process if there is none, and set its options. Raises PlayerError."""
+        if self._process is not None:
+            return
+        command = self._settings.command
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                errors="replace",
+                # Signals of the terminal are for the script, which ends its engines itself.
+                start_new_session=os.name == "posix",
+            )
+            threading.Thread(target=self._watch, args=(self._process,), daemon=True).start()
+            offered = set()
+            for line in self._ask("uci\n", "uciok"):
+                if line.startswith("id name "):
+                    self._id_name = line.removeprefix("id name ").strip()
+                elif option := _OPTION.match(line):
+                    offered.add(option[1])
+            usual = {name: value for name, value in OPTIONS_IF_OFFERED.items() if name in offered}
+            options = {**usual, **self._settings.options}
+            for name in options:
+                if name not in offered:
+                    raise PlayerError(f"the teacher has no option {name}")
+            self._ask("".join(f"setoption name {key} value {value}\n" for key, value in options.items()), None)
+            self._ask("ucinewgame\nisready\n", "readyok")
+        except PlayerError:
+            self.close()
+            raise
+        except (FailureError, OSError) as error:
+            self.close()
+            raise PlayerError(f"the teacher does not start as `{shlex.join(command)}`: {error}") from error
+
+    def close(self) -> None:
+        """End the process: by `quit`, or by force where it does not obey."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            process.communicate("quit\n", timeout=STOP_SECONDS)
+        process.kill()
+        process.wait()
+
+    def evaluate(self, board: chess.Board) -> Verdict:
+        """Best move and evaluation of a position that is not the end of a game. Raises PlayerError and FailureError."""
+        self.start()
+        score: re.Match[str] | None = None
+        lines = self._ask(f"position fen {board.fen()}\n{self._go}", "bestmove")
+        for line in lines:
+            score = _SCORE.search(line) or score
+        words = lines[-1].split()
+        try:
+            best = chess.Move.from_uci(words[1])
+        except (IndexError, ValueError):
+            best = chess.Move.null()
+        if best not in board.legal_moves:
+            raise FailureError("illegal move", f"the teacher answers `{lines[-1].strip()}` in {board.fen()}")
+        if score is None:
+            return Verdict(best, None)
+        number = int(score[2])
+        relative = chess.engine.Cp(number) if score[1] == "cp" else chess.engine.Mate(number)
+        return Verdict(best, chess.engine.PovScore(relative, board.turn))
+
+    def _ask(self, text: str, until: str | None) -> list[str]:
+        """Send `text`; -> the engine's lines up to the one that begins with `until`. Raises FailureError."""
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        lines: list[str] = []
+        silent_since = self._waiting_since = time.monotonic()
+        try:
+            process.stdin.write(text)
+            process.stdin.flush()
+            while until is not None and not (lines and lines[-1].startswith(until)):
+                line = process.stdout.readline()
+                if not line:
+                    break
+                lines.append(line)
+                silent_since = self._waiting_since = time.monotonic()
+            else:
+                return lines
+        except OSError:
+            pass  # it has ended
+        finally:
+            self._waiting_since = None
+        silence = time.monotonic() - silent_since
+        self.close()
+        if silence >= self._settings.patience:
+            raise FailureError("stall", f"the teacher has said nothing for {silence:.0f} seconds")
+        raise FailureError("crash", f"the teacher has ended, with exit status {process.returncode}")
+
+    def _watch(self, process: subprocess.Popen[str]) -> None:
+        """End a process that lets its caller wait for too long."""
+        while process.poll() is None:
+            since = self._waiting_since
+            if since is not None and time.monotonic() - since > self._settings.patience:
+                process.kill()
+            time.sleep(_WATCH_SECONDS)
