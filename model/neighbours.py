@@ -78,7 +78,7 @@ class Retriever:
         self.indexes: list[Index] = (
             chunk_indexes(memory, threads) if self.by_chunk else [position_index(memory, threads, exact_limit)]
         )
-        self._pawns = np.unique(pawn_signatures(memory.boards))
+        self._pawns = np.sort(pawn_signatures(memory.boards))  # which is far faster than unique
 
     def may_know(self, planes: NDArray[np.uint64], reach: float) -> NDArray[np.bool_]:
         """[B] which packed positions [B, 4] are worth a search for neighbours within `reach`.

@@ -183,7 +183,7 @@ class LearnedMemory:
         records = np.frombuffer(data, layout, self.written, HEADER_BYTES)
         sound = _sound(records)
         self.damaged = int(self.written - sound.sum())
-        self._hold(records[sound])
+        self._hold(records if not self.damaged else records[sound])  # to copy a full file takes long
         self._stamp = stamp
         return True
 
@@ -300,7 +300,9 @@ class LearnedMemory:
         starts = _runs(columns)  # a game's positions lie together
         lines = zip(*(column[starts].tolist() for column in columns), strict=True)
         game = [numbers.setdefault(line, len(numbers)) for line in lines]
-        names, offsets = encode_names([_line(*line[:4]) for line in numbers])
+        # Games of one day mostly have the same name.
+        named = {line: _line(*line) for line in dict.fromkeys(line[:4] for line in numbers)}
+        names, offsets = encode_names([named[line[:4]] for line in numbers])
         columns_of_memory = ("keys", "boards", "clocks", "continuations", "wdl", "cluster")
         arrays: dict[str, Any] = {name: np.ascontiguousarray(records[name]) for name in columns_of_memory}
         return replace(
@@ -344,6 +346,7 @@ class LearnedMemory:
         self._stamp = self._current_stamp()
 
     def _rewrite(self, records: Records, space: Space) -> None:
+        records = records.copy()  # what was read cannot be written to
         _seal(records)
         with atomic_write(self.path) as file:
             file.write(_header(space) + records.tobytes())
@@ -366,7 +369,7 @@ class LearnedMemory:
         if len(rows) > self._limit:
             order = np.lexsort((rows, records["day"][rows], records["nodes"][rows]))
             rows = np.sort(rows[order[-self._limit :]])
-        self.records = records[rows]
+        self.records = records if len(rows) == len(records) else records[rows]
 
     def _rows(self) -> dict[bytes, int]:
         if not len(self.records):
@@ -432,7 +435,7 @@ def _seal(records: Records) -> None:
 
 def _sums(records: Records) -> list[int]:
     size = records.dtype.itemsize
-    data = memoryview(records.tobytes())
+    data = np.ascontiguousarray(records).view(np.uint8).data
     return [zlib.crc32(data[start : start + size - 4]) for start in range(0, len(data), size)]
 
 

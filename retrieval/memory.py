@@ -220,7 +220,8 @@ def project(
 
 def encode_names(names: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Names of games, one line each -> (game_names, game_offsets)."""
-    lines = [plain(name).encode() for name in names]
+    encoded = {name: plain(name).encode() for name in dict.fromkeys(names)}
+    lines = [encoded[name] for name in names]
     offsets = np.cumsum([0, *map(len, lines)], dtype=np.int64)
     return np.frombuffer(b"".join(lines), dtype=np.uint8), offsets
 
