@@ -59,6 +59,8 @@ def test_an_option_is_set_and_beats_the_usual_one(asked: Path) -> None:
     [
         (["startup=fail"], {}, "the teacher does not start as "),
         ([], {"Contempt": "3"}, "the teacher has no option Contempt"),
+        ([], {"hash": "9999"}, "the teacher does not take Hash=9999 (it takes 1 to 64)"),
+        ([], {"Style": "dull"}, "the teacher does not take Style=dull"),
     ],
 )
 def test_an_engine_that_does_not_start_gets_one_sentence(

@@ -18,11 +18,14 @@ import chess
 import chess.engine
 
 from dejavu.engine.annotation.teacher import OPTIONS_IF_OFFERED, TeacherSettings, Verdict
-from dejavu.engine.match.players import STOP_SECONDS, FailureError, PlayerError
+from dejavu.engine.match.players import STOP_SECONDS, FailureError, PlayerError, option_value
 
 _WATCH_SECONDS = 0.5
 _SCORE = re.compile(r" score (cp|mate) (-?\d+)")
-_OPTION = re.compile(r"option name (.+?) type ")
+_OPTION = re.compile(
+    r"option name (?P<name>.+?) type (?P<type>\w+)(?: default (?P<default>.*?))?"
+    r"(?: min (?P<min>-?\d+))?(?: max (?P<max>-?\d+))?(?P<var>(?: var .+)?)$"
+)
 
 
 class QuickTeacher:
@@ -58,17 +61,18 @@ class QuickTeacher:
                 start_new_session=os.name == "posix",
             )
             threading.Thread(target=self._watch, args=(self._process,), daemon=True).start()
-            offered = set()
+            offered: dict[str, chess.engine.Option] = {}
             for line in self._ask("uci\n", "uciok"):
                 if line.startswith("id name "):
                     self._id_name = line.removeprefix("id name ").strip()
-                elif option := _OPTION.match(line):
-                    offered.add(option[1])
-            usual = {name: value for name, value in OPTIONS_IF_OFFERED.items() if name in offered}
+                elif (option := _read_option(line)) is not None:
+                    offered[option.name.lower()] = option
+            usual = {name: value for name, value in OPTIONS_IF_OFFERED.items() if name.lower() in offered}
             options = {**usual, **self._settings.options}
-            for name in options:
-                if name not in offered:
+            for name, value in options.items():
+                if name.lower() not in offered:
                     raise PlayerError(f"the teacher has no option {name}")
+                option_value("the teacher", offered[name.lower()], value)
             self._ask("".join(f"setoption name {key} value {value}\n" for key, value in options.items()), None)
             self._ask("ucinewgame\nisready\n", "readyok")
         except PlayerError:
@@ -144,3 +148,13 @@ class QuickTeacher:
             if since is not None and time.monotonic() - since > self._settings.patience:
                 process.kill()
             time.sleep(_WATCH_SECONDS)
+
+
+def _read_option(line: str) -> chess.engine.Option | None:
+    """What an engine says of one of its options; None for any other line."""
+    found = _OPTION.match(line.strip())
+    if found is None:
+        return None
+    least, most = (None if found[name] is None else int(found[name]) for name in ("min", "max"))
+    choices = found["var"].split(" var ")[1:]
+    return chess.engine.Option(found["name"], found["type"], found["default"], least, most, choices)

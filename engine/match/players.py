@@ -257,7 +257,7 @@ class Player:
             for key, value in {**usual, **self.settings.options}.items():
                 if key not in protocol.options:
                     raise PlayerError(f"{name} has no option {key}")
-                options[key] = _option_value(name, protocol.options[key], value)
+                options[key] = option_value(name, protocol.options[key], value)
             await protocol.configure(options)
             await self._wait(protocol.ping())
         except PlayerError:
@@ -391,8 +391,8 @@ class Player:
             protocol.transport.close()  # which kills a process that still runs
 
 
-def _option_value(player: str, option: chess.engine.Option, text: str) -> chess.engine.ConfigValue:
-    """Raises PlayerError."""
+def option_value(player: str, option: chess.engine.Option, text: str) -> chess.engine.ConfigValue:
+    """What an engine's option is to be set to. Raises PlayerError for a text that it does not take."""
     limits = ""
     try:
         if option.is_managed():
