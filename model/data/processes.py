@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import TypeVar
 T = TypeVar("T")
 R = TypeVar("R")
 TASKS_AHEAD = 8
+_LAST_WORDS_SECONDS = 10.0
 _STOPPING = {signal.SIGINT, signal.SIGTERM}
 
 
@@ -26,13 +28,20 @@ def in_processes(work: Callable[[T], R], tasks: Iterable[T], processes: int) -> 
         workers = multiprocessing.Pool(processes, _leave_signals_to_the_script)
     with workers as pool:
         waiting: deque[tuple[T, AsyncResult[R]]] = deque()
-        for task in tasks:
-            waiting.append((task, pool.apply_async(work, (task,))))
-            if len(waiting) > TASKS_AHEAD * processes:
-                oldest, result = waiting.popleft()
+        try:
+            for task in tasks:
+                waiting.append((task, pool.apply_async(work, (task,))))
+                if len(waiting) > TASKS_AHEAD * processes:
+                    oldest, result = waiting.popleft()
+                    yield oldest, result.get()
+            for oldest, result in waiting:
                 yield oldest, result.get()
-        for oldest, result in waiting:
-            yield oldest, result.get()
+        except Exception:
+            # Ended in the middle of what it says, a process would leave the pool waiting for the rest, for good.
+            deadline = time.monotonic() + _LAST_WORDS_SECONDS
+            for _, result in waiting:
+                result.wait(max(0.0, deadline - time.monotonic()))
+            raise
 
 
 def _leave_signals_to_the_script() -> None:
