@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -69,8 +70,11 @@ class _Task(NamedTuple):
 def read_all_moves(path: Path, processes: int) -> AllMoves:
     """All positions of the file. Raises GameFileError for a damaged file and for the first broken line."""
     parts: list[AllMoves] = []
-    with progress_bar("reading values", "positions") as progress:
-        for task, part in in_processes(partial(_read, path), _tasks(path), processes):
+    with (
+        progress_bar("reading values", "positions") as progress,
+        closing(in_processes(partial(_read, path), _tasks(path), processes)) as results,
+    ):
+        for task, part in results:
             parts.append(part)
             progress.update(len(task.lines))
     if not parts:

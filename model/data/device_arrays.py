@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -201,8 +202,11 @@ def _legal_moves(planes: Planes, processes: int) -> NDArray[np.uint8]:
     found = np.empty((len(planes), POLICY_SIZE // 8), np.uint8)
     tasks = (planes[start : start + _PLANES_A_TASK] for start in range(0, len(planes), _PLANES_A_TASK))
     done = 0
-    with progress_bar("legal moves", "positions", len(planes)) as progress:
-        for _, part in in_processes(_packed_mask, tasks, processes):
+    with (
+        progress_bar("legal moves", "positions", len(planes)) as progress,
+        closing(in_processes(_packed_mask, tasks, processes)) as parts,
+    ):
+        for _, part in parts:
             found[done : done + len(part)] = part
             done += len(part)
             progress.update(len(part))

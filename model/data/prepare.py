@@ -7,6 +7,7 @@ import itertools
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -124,7 +125,8 @@ def prepare(run: PrepareRun) -> PrepareReport:
     """Make the data set. Raises GameFileError, before the file is touched, and WriteError."""
     start = time.monotonic()
     run.out.parent.mkdir(parents=True, exist_ok=True)
-    dataset, broken = collect(in_processes(_read, _tasks(run.games), run.processes), run)
+    with closing(in_processes(_read, _tasks(run.games), run.processes)) as results:
+        dataset, broken = collect(results, run)
     seconds = time.monotonic() - start
     dataset.save(run.out)
     return PrepareReport(dataset, broken, seconds, run.out)
