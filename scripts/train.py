@@ -11,8 +11,9 @@ The last trains on four machines that share the run folder (or, with --nproc-per
 computes its part of every batch, so the outcome is that of one machine up to rounding.
 
 A run folder holds the checkpoint, the logs (CSV), the curves (PNG) and at the end the averaged weights. Started again
-with the same arguments after a kill, a run goes on from its checkpoint to the same loss curve. It also keeps the
-averaged weights of before the learning rate fell (undecayed.safetensors): a longer run starts best from those.
+with the same arguments after a kill, a run goes on from its checkpoint to the same loss curve; until its learning rate
+falls, --steps and --decay may be changed. It also keeps the averaged weights of before the learning rate fell
+(undecayed.safetensors): a longer run starts best from those.
 """
 
 import argparse

@@ -13,6 +13,12 @@ from dejavu.model.training.checkpoint import FORMAT, CheckpointError, MasterWeig
 from dejavu.model.training.ranks import Ranks
 
 SETTINGS = {"schedule": "a test"}
+
+
+def settings_at(step: int) -> dict[str, str]:
+    return SETTINGS
+
+
 SUMS = torch.tensor([64.0, 1.0, 2.0, 3.0], dtype=torch.float64)
 """Of the row of the log that was begun."""
 
@@ -34,7 +40,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_a_checkpoint_comes_back(path: Path) -> None:
     expected, found = masters(0), masters(1)
-    step, sums = load_checkpoint(path, found, SETTINGS)
+    step, sums = load_checkpoint(path, found, settings_at)
     assert step == 1
     assert torch.equal(sums, SUMS)
     assert all(torch.equal(found.weights[name], value) for name, value in expected.weights.items())
@@ -72,6 +78,6 @@ def assert_refused(path: Path) -> None:
     run = masters(1)
     before = {name: value.clone() for name, value in run.weights.items()}
     with pytest.raises(CheckpointError, match=r"checkpoint\.safetensors is damaged") as caught:
-        load_checkpoint(path, run, SETTINGS)
+        load_checkpoint(path, run, settings_at)
     assert "\n" not in str(caught.value)
     assert all(torch.equal(run.weights[name], value) for name, value in before.items())

@@ -114,8 +114,30 @@ def test_training_learns(data: Path, tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_of_another_run_is_refused(data: Path, backbone: Path) -> None:
-    with pytest.raises(CheckpointError, match="schedule"):
+    with pytest.raises(CheckpointError, match="12 steps"):
         run_backbone(data, backbone, 13)
+    with pytest.raises(CheckpointError, match="schedule"):
+        run_backbone(data, backbone, 12, learning_rate=1e-4)
+
+
+def test_a_run_may_become_shorter_or_longer_until_its_rate_falls(data: Path, tmp_path: Path) -> None:
+    unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
+    run_backbone(data, unbroken, 8, decay=0.25)
+
+    def stop(path: Path, *state: Any) -> None:
+        save_checkpoint(path, *state)
+        raise RuntimeError("killed")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "save_checkpoint", stop)
+        with pytest.raises(RuntimeError, match="killed"):
+            run_backbone(data, killed, 1000, decay=0.5)
+    run_backbone(data, killed, 8, decay=0.25)
+    for name in ("weights.safetensors", "undecayed.safetensors"):
+        expected, found = load_file(unbroken / name), load_file(killed / name)
+        assert all(torch.equal(found[key], value) for key, value in expected.items())
+    with pytest.raises(CheckpointError, match="this run has none yet"):
+        run_backbone(data, killed, 1000, decay=0.5)
 
 
 def test_stage_two_keeps_the_backbone_and_resumes(retrieval: Path, backbone: Path, data: Path, memory: Path) -> None:

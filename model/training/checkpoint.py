@@ -5,7 +5,7 @@ Master weights and averages are float32; the network that computes is a bfloat16
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -136,7 +136,7 @@ class MasterWeights:
 
 
 def save_checkpoint(path: Path, masters: MasterWeights, totals: Tensor, step: int, settings: dict[str, str]) -> None:
-    """Write atomically; `settings` (config, data, schedule) must be the same when the run goes on.
+    """Write atomically; `settings` (config, data, schedule) must be those of `step` when the run goes on.
 
     `totals` [TOTALS], the sums of the row of the log that has been begun, are left out if they are 0.
 
@@ -152,8 +152,12 @@ def save_checkpoint(path: Path, masters: MasterWeights, totals: Tensor, step: in
         save_file(tensors, file.name, {"format": FORMAT, "step": str(step), **settings})
 
 
-def load_checkpoint(path: Path, masters: MasterWeights, settings: dict[str, str]) -> tuple[int, Tensor]:
+def load_checkpoint(
+    path: Path, masters: MasterWeights, settings_at: Callable[[int], Mapping[str, str]]
+) -> tuple[int, Tensor]:
     """Put the checkpoint's state into `masters`; its step, and the sums [TOTALS] of the log's next row.
+
+    `settings_at` tells those that the checkpoint of a step must have.
 
     Raises:
         CheckpointError: unreadable, of a run with other settings, or without what those need. `masters` stay as
@@ -167,10 +171,10 @@ def load_checkpoint(path: Path, masters: MasterWeights, settings: dict[str, str]
         raise CheckpointError(f"checkpoint {path} cannot be read: {error}") from None
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a Dejavu checkpoint")
-    for key, value in settings.items():
+    step = _step(path, metadata.get("step", ""))
+    for key, value in settings_at(step).items():
         if metadata.get(key) != value:
             raise CheckpointError(f"checkpoint {path} was made with {key} {metadata.get(key)}, this run has {value}")
-    step = _step(path, metadata.get("step", ""))
     totals = tensors.pop(_TOTALS, torch.zeros(TOTALS, dtype=torch.float64))
     if totals.shape != (TOTALS,) or totals.dtype != torch.float64:
         raise CheckpointError(f"checkpoint {path} is damaged: its tensor {_TOTALS!r} is none of {TOTALS} sums")

@@ -29,7 +29,7 @@ LOG_FIELDS = ("step", "samples", "seconds", "learning_rate", "gradient_norm", "p
 class Schedule:
     """How long and how fast to train."""
 
-    steps: int
+    steps: int = field(repr=False)
     """Updates in all, where the seconds suffice."""
     batch: int
     """Samples an update."""
@@ -37,7 +37,7 @@ class Schedule:
     """Peak, reached after the warm-up and held until the decay."""
     warm_up: int = 100
     """Steps of linear warm-up."""
-    decay: float = 0.5
+    decay: float = field(default=0.5, repr=False)
     """Last share of the steps, over which the rate falls linearly to zero."""
     weight_decay: float = 0.05
     averaging: float = 0.998
@@ -59,6 +59,15 @@ class Schedule:
     def is_over(self, steps: int, seconds: float) -> bool:
         """Whether so many steps, done in so many seconds, are all."""
         return steps >= self.steps or seconds >= self.seconds
+
+    def settings(self, steps: int) -> dict[str, str]:
+        """What a run that has done so many steps shares with those before and after it.
+
+        How long it is to be does not matter until the rate has begun to fall.
+        """
+        fallen = steps > int(self.steps * (1 - self.decay))
+        falling = f"over the last {self.decay:g} of {self.steps} steps" if fallen else "none yet"
+        return {"schedule": str(self), "falling rate": falling}
 
     def falls(self, steps: int, seconds: float) -> bool:
         """Whether the rate begins to fall once so many steps are done in so many seconds, or has begun to."""
@@ -153,6 +162,10 @@ def train(
     done before the rate begins to fall, the averaged weights in the network: a later run loses nothing to a high rate
     there. Leaves the averaged weights in the network.
     """
+
+    def settings_at(steps: int) -> dict[str, str]:
+        return settings | schedule.settings(steps)
+
     device = device_of(replicas)
     parameters = {name: value for name, value in replicas.networks[0].named_parameters() if value.requires_grad}
     masters = MasterWeights(
@@ -161,7 +174,7 @@ def train(
     average = Average(device)
     first = 0
     if run.checkpoint.exists():
-        first, totals = load_checkpoint(run.checkpoint, masters, settings)
+        first, totals = load_checkpoint(run.checkpoint, masters, settings_at)
         if ranks.is_first:  # they are those of all ranks
             average.totals += totals.to(device)
         print(f"resumed {run.checkpoint} at step {first}")
@@ -225,7 +238,7 @@ def train(
             totals = average.totals.clone()
             ranks.add_up([totals])
             if ranks.is_first:
-                save_checkpoint(run.checkpoint, masters, totals, done, settings)
+                save_checkpoint(run.checkpoint, masters, totals, done, settings_at(done))
         if is_over:
             break
     progress.close()

@@ -140,7 +140,6 @@ def train_and_save(
     files = Run(run.folder, evaluate_every=run.evaluate_every, checkpoint_every=run.checkpoint_every)
     settings = {
         "config": network.config.to_json(),
-        "schedule": str(schedule),
         "sources": str(run.sources),
         "result_weight": str(run.result_weight),
         **settings,
