@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavu.model.chess.features import features
-from dejavu.model.chess.structure import pawn_signatures
+from dejavu.model.chess.structure import signatures
 from dejavu.model.config import MEMORY_REACH, NetworkConfig
 from dejavu.retrieval.knn import EXACT_LIMIT, ClusteredIndex, Index, chunk_indexes, position_index
 from dejavu.retrieval.memory import Memory, MemoryFileError
@@ -78,20 +78,20 @@ class Retriever:
         self.indexes: list[Index] = (
             chunk_indexes(memory, threads) if self.by_chunk else [position_index(memory, threads, exact_limit)]
         )
-        self._pawns = np.sort(pawn_signatures(memory.boards))  # which is far faster than unique
+        self._signatures = np.sort(signatures(memory.boards))  # which is far faster than unique
 
     def may_know(self, planes: NDArray[np.uint64], reach: float) -> NDArray[np.bool_]:
         """[B] which packed positions [B, 4] are worth a search for neighbours within `reach`.
 
-        Up to MEMORY_REACH those whose pawns stand as in some entry, which is far cheaper to see than where the nearest
-        key lies. Every remembered position is among them; what is near and has other pawns changes nothing that can be
-        measured (docs/history/search.md).
+        Up to MEMORY_REACH those with the pawns and the pieces of some entry, which is far cheaper to see than where the
+        nearest key lies. Every remembered position is among them; what is near and has others changes nothing that can
+        be measured (docs/history/search.md).
         """
         if self.by_chunk or not self.may_glance or reach > MEMORY_REACH:
             return np.ones(len(planes), dtype=bool)
-        signatures = pawn_signatures(planes)
-        index = np.minimum(np.searchsorted(self._pawns, signatures), len(self._pawns) - 1)
-        return np.asarray(self._pawns[index] == signatures)
+        asked = signatures(planes)
+        index = np.minimum(np.searchsorted(self._signatures, asked), len(self._signatures) - 1)
+        return np.asarray(self._signatures[index] == asked)
 
     def search(self, embeddings: NDArray[np.float32], exclude_game: NDArray[np.int32] | None = None) -> Neighbours:
         """Neighbours for chunk embeddings [B, l, m * d]; never from a position's own game `exclude_game` [B]."""

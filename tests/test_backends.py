@@ -132,6 +132,21 @@ def test_an_answer_does_not_depend_on_the_batch_it_sits_in(backend_name: str) ->
         assert np.allclose(alone.wdl[0], wdl[row], atol=0.03)
 
 
+@pytest.mark.parametrize("config", [CONFIGS["position"], CONFIGS["interpolation"]], ids=["position", "interpolation"])
+def test_neighbours_say_the_same_to_groups_of_any_size(backend_name: str, config: NetworkConfig) -> None:
+    backend = make_backend(backend_name, Weights.of(network_of(config)), threads=1)
+    cache = EncodingCache(backend.encode, small_memory(), 64)
+    hidden = backend.take(backend.embed(inputs()), np.arange(15) % len(FENS))
+    found = neighbours_of(config, 15)
+    together = backend.heads(hidden, cache.encode(found))
+    for count in (1, 3, 7, 11, 14):
+        rows = np.arange(15)[-count:]
+        part = backend.heads(backend.take(hidden, rows), cache.encode(found.take(rows)))
+        assert part.wdl.shape == (count, 3)
+        assert np.allclose(part.wdl, together.wdl[rows], atol=0.05)
+        assert np.allclose(part.policy, together.policy[rows], atol=0.03 * float(np.abs(together.policy).max()))
+
+
 def test_records_are_encoded_alike_in_groups_of_any_size(backend_name: str) -> None:
     memory = small_memory()
     backend = make_backend(backend_name, tiny(), threads=1)

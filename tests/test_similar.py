@@ -22,7 +22,7 @@ from dejavu.engine.seeing.played import QuestionError, parse_game, position_of
 from dejavu.engine.seeing.words import evaluation, remembered_from, similar_line
 from dejavu.engine.uci.loader import wanted
 from dejavu.model.chess.encoding import move_to_index, pack, stack
-from dejavu.model.chess.structure import OTHER_STRUCTURE, difference, pawn_files, pawn_moves, piece_counts
+from dejavu.model.chess.structure import OTHER_STRUCTURE, difference, pawn_files, pawn_moves, piece_counts, signatures
 from dejavu.model.data.games import read_game
 from dejavu.model.explanation import NeighbourDescription
 from dejavu.model.inference import load_backbone
@@ -90,6 +90,15 @@ def test_the_same_board_in_other_colours_is_the_same_to_the_eye() -> None:
     assert same == mirrored == 0
     assert other > 0
     assert piece_counts(planes)[0].tolist() == [8, 8, 2, 2, 2, 2, 2, 2, 1, 1]
+
+
+def test_a_signature_tells_pawns_and_pieces_and_nothing_else() -> None:
+    knights, bishops = board_of("Nf3", "Nf6"), board_of("g3", "g6", "Bg2", "Bg7")
+    alike = [knights, board_of("Nc3", "Nc6", "Rb1", "Rb8"), board_of()]  # not the same rights to castle, either
+    others = [bishops, board_of("e4", "e5"), board_of("Nf3", "Nc6", "Ne5", "Nxe5")]
+    codes = signatures(stack([pack(board) for board in (*alike, *others)])).tolist()
+    assert len(set(codes[: len(alike)])) == 1
+    assert len(set(codes)) == 1 + len(others)
 
 
 def test_the_most_alike_come_first_and_no_two_of_one_game(memory: Memory) -> None:

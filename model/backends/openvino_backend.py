@@ -30,10 +30,10 @@ from dejavu.model.weights import Weights
 WARM_SIZES = (1, 2, 4, 8, 12)
 """Sizes of parts that are computed once beforehand: those of the usual minibatches on two threads."""
 
-FIXED_SIZES = (12, 4, 1)
-"""What the retrieval part is compiled for, each apart: a batch is cut into these. Of its short batches hardly two in a
-row have the same size, and a network for batches of any size takes half a millisecond to change it, as long as it
-computes for five positions."""
+FIXED_SIZES = (1, 2, 4, 8, 12)
+"""What the retrieval part is compiled for, each apart: a batch is filled up to the next of these, and cut where it is
+larger than all. Of its short batches hardly two in a row have the same size, and a network for batches of any size
+takes half a millisecond to change it, as long as it computes for five positions."""
 
 _TOLERANCE = 0.05
 """Win, draw and loss of the starting position may differ so much from torch's float32; bfloat16 needs a tenth of it."""
@@ -213,10 +213,11 @@ class OpenVinoBackend:
         """Run a part that is compiled for FIXED_SIZES, on inputs of B positions or records; -> its outputs."""
         start, found = 0, []
         while start < len(inputs[0]):
-            size = next(size for size in FIXED_SIZES if size <= len(inputs[0]) - start)
-            outputs = self._infer(_fixed(name, size), [array[start : start + size] for array in inputs])
-            found.append([output.data.copy() for output in outputs])  # the next run would overwrite them
-            start += size
+            count = min(len(inputs[0]) - start, FIXED_SIZES[-1])
+            size = next(size for size in FIXED_SIZES if size >= count)
+            outputs = self._infer(_fixed(name, size), _padded([array[start : start + count] for array in inputs], size))
+            found.append([output.data[:count].copy() for output in outputs])  # the next run would overwrite them
+            start += count
         return [np.concatenate(arrays) for arrays in zip(*found, strict=True)] if len(found) > 1 else found[0]
 
     def embed(self, features: Features) -> _Hidden:

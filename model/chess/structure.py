@@ -14,20 +14,19 @@ PIECES = "PNBRQ"
 OTHER_STRUCTURE = 10
 """Pawn moves between structures that only captures lead to, and the most there are between any."""
 
-_BITS = np.array([word.bit_count() for word in range(2**16)], np.uint8)
 _FILE_A = np.uint64(0x0101010101010101)
 _GATHER = np.uint64(0x0102040810204080)
 """Times the bits of the a-file: these, one beside the other, in the highest byte."""
 _OWN_PAWNS, _OTHER_PAWNS = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
-"""Odd, with their bits well mixed."""
+_PIECES_LEFT = np.uint64(0x165667B19E3779F9)
+"""All three are odd, with their bits well mixed."""
 
 Planes = NDArray[np.uint64]
 
 
 def count_bits(boards: NDArray[np.uint64]) -> NDArray[np.int64]:
     """[B] bits that are set in each of the numbers [B]."""
-    words = np.ascontiguousarray(boards).view(np.uint16).reshape(len(boards), 4)
-    return np.asarray(_BITS[words].sum(axis=1, dtype=np.int64))
+    return np.bitwise_count(boards).astype(np.int64)
 
 
 def piece_boards(planes: Planes) -> list[NDArray[np.uint64]]:
@@ -50,11 +49,16 @@ def piece_counts(planes: Planes) -> NDArray[np.int64]:
     return np.stack([count_bits(board) for board in piece_boards(planes)[:10]], axis=1)
 
 
-def pawn_signatures(planes: Planes) -> NDArray[np.uint64]:
-    """Packed positions [B, 4] -> [B] numbers: equal where all pawns stand alike, else hardly ever."""
-    bit0, bit1, bit2, opponent = planes.T
-    pawns = bit0 & ~bit1 & ~bit2
-    return np.asarray((pawns & ~opponent) * _OWN_PAWNS + (pawns & opponent) * _OTHER_PAWNS)
+def signatures(planes: Planes) -> NDArray[np.uint64]:
+    """Packed positions [B, 4] -> [B] numbers: equal where all pawns stand alike and the same pieces are left.
+
+    Others are hardly ever equal.
+    """
+    own_pawns, other_pawns, *others = piece_boards(planes)[:10]
+    left = np.zeros(len(planes), np.uint64)
+    for pieces in others:
+        left = left << np.uint64(4) | np.bitwise_count(pieces)
+    return np.asarray(own_pawns * _OWN_PAWNS + other_pawns * _OTHER_PAWNS + left * _PIECES_LEFT)
 
 
 def pawn_files(planes: Planes) -> NDArray[np.uint8]:
