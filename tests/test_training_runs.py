@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ import torch
 from safetensors.torch import load_file
 from training import SCRIPTS, TINY_WORDS, curve, rows_without_times, run_backbone, run_retrieval, run_script
 
+from dejavu.model.data.shards import open_data
 from dejavu.model.inference import NetworkEvaluator
 from dejavu.model.training import loop
+from dejavu.model.training.backbone_run import BackboneRun
 from dejavu.model.training.checkpoint import CheckpointError, save_checkpoint
 from dejavu.model.training.loop import CsvLog
 
@@ -27,6 +30,16 @@ def test_a_run_starts_from_the_weights_of_an_earlier_one(data: Path, backbone: P
     run_backbone(data, tmp_path, 1, start_from=earlier, learning_rate=1e-9)
     expected, found = load_file(earlier), load_file(tmp_path / "weights.safetensors")
     assert all(torch.allclose(found[name].float(), value.float(), atol=1e-3) for name, value in expected.items())
+
+
+def test_a_run_that_goes_on_from_a_net_does_not_see_again_what_that_saw_last(data: Path, backbone: Path) -> None:
+    dataset = open_data([data])
+    first = BackboneRun(data=[data], folder=backbone, steps=9)
+    later = replace(first, start_from=backbone / "weights.safetensors")
+    latest = replace(first, start_from=backbone / "undecayed.safetensors")
+    orders = [run.rows(dataset).rows(0).tolist() for run in (first, later, latest, later)]
+    assert orders[1] == orders[3]
+    assert len({tuple(order) for order in orders}) == 3
 
 
 def test_a_net_is_shown_by_the_name_and_date_of_its_run(data: Path, backbone: Path, tmp_path: Path) -> None:

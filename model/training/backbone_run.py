@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,6 +38,10 @@ class BackboneRun(TrainingRun):
     compile: bool = False
     """Whether torch.compile is used, which wants a C++ compiler."""
 
+    def order_seed(self) -> int:
+        """Another one for every net that a run starts from: it must not see again what that net saw last."""
+        return self.seed if self.start_from is None else self.seed + zlib.crc32(self.start_from.read_bytes())
+
     def network(self) -> Network:
         """The network before training. Raises WeightsError."""
         trained = load_weights(self.start_from)[0] if self.start_from else None
@@ -56,10 +61,10 @@ def train_backbone(run: BackboneRun) -> TrainingReport | None:
     """
     with started(run) as ranks:
         dataset = open_data(run.data)
-        order = run.rows(dataset)
+        order, order_seed = run.rows(dataset), run.order_seed()
 
         def part_of(rows: NDArray[np.int64]) -> Batch:
-            mirrored = mirrored_rows(dataset, rows, run.seed)
+            mirrored = mirrored_rows(dataset, rows, order_seed)
             batch = make_batch(dataset, rows, run.result_weight, mirrored)
             return batch._replace(continuation=continuation(dataset, rows, mirrored)) if run.auxiliary else batch
 

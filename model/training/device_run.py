@@ -48,11 +48,11 @@ def train_on_device(run: DeviceRun) -> TrainingReport | None:
         dataset = open_data(run.data)
         arrays = DeviceArrays.open(run.arrays)
         weights = run.sources or {"": 1.0}
-        order = Sampler({name: arrays.rows(name) for name in weights}, weights, run.batch, run.seed)
+        order = Sampler({name: arrays.rows(name) for name in weights}, weights, run.batch, run.order_seed())
         batches = DeviceBatches(arrays, torch.device(run.device))
 
         def parts_of(step: int) -> list[Batch]:
-            batch = batches.make(order.rows(step), run.seed)
+            batch = batches.make(order.rows(step), order.seed)
             return [batch if run.auxiliary else batch._replace(continuation=None)]
 
         return train_stage1(run, ranks, dataset, parts_of)

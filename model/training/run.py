@@ -67,11 +67,15 @@ class TrainingRun:
     command: str = ""
     """What was asked for, in words that are kept with the weights."""
 
+    def order_seed(self) -> int:
+        """What decides the order of the samples."""
+        return self.seed
+
     def rows(self, dataset: Dataset) -> Sampler:
         """The order in which training positions are taken."""
         weights = self.sources or {"": 1.0}
         rows = {name: dataset.rows(TRAIN, name) for name in weights}
-        return Sampler(rows, weights, self.batch, self.seed)
+        return Sampler(rows, weights, self.batch, self.order_seed())
 
     def held_out_batches(self, dataset: Dataset) -> list[Batch]:
         """The same random held-out positions in every evaluation. Raises DatasetError where there are none."""
