@@ -3,6 +3,7 @@
     python scripted_engine.py score=-900 crash=3 log=FILE
 
 score=CENTIPAWNS   what it says of every position (0)
+line=MOVES         the line that it expects, of every position
 chance=SEED        says -1000, 0 or 1000 by chance instead
 crash=N            ends at its Nth `go` of a game
 illegal=N          answers the Nth `go` of a game with an illegal move
@@ -72,7 +73,8 @@ def main() -> None:
                 time.sleep(0.5)
             score = chance.choice((-1000, 0, 0, 1000)) if chance else int(script.get("score", 0))
             move = "e1e8" if asked == at["illegal"] else choose(board).uci()
-            print(f"info depth 7 nodes 42 score cp {score}\nbestmove {move}", flush=True)
+            line = f" pv {script['line']}" if "line" in script else ""
+            print(f"info depth 7 nodes 42 score cp {score}{line}\nbestmove {move}", flush=True)
         elif command == "quit":
             break
 

@@ -18,9 +18,9 @@ BLACK_TO_MOVE = chess.Board("6k1/5ppp/8/8/8/8/8/K2R4 b - - 0 1")
 PATIENCE = 1.0
 
 
-def teacher(*script: str, options: dict[str, str] | None = None) -> QuickTeacher:
+def teacher(*script: str, options: dict[str, str] | None = None, plies: int = 1) -> QuickTeacher:
     command = (sys.executable, str(ENGINE), *script)
-    return QuickTeacher(TeacherSettings(command, options or {}, nodes=1200, movetime=None, patience=PATIENCE))
+    return QuickTeacher(TeacherSettings(command, options or {}, nodes=1200, movetime=None, patience=PATIENCE), plies)
 
 
 @pytest.fixture
@@ -45,6 +45,23 @@ def test_the_verdict_is_that_of_the_side_to_move(asked: Path) -> None:
         "go nodes 1200",
         "quit",
     ]
+
+
+@pytest.mark.parametrize(
+    ("told", "plies", "line"),
+    [
+        ("f7f5 d1d7 g8f8", 8, ["d1d7", "g8f8"]),
+        ("f7f5 d1d7 g8f8", 2, ["d1d7"]),
+        ("f7f5 d1d7 g8f8", 1, []),
+        ("f7f5 d1d7 a1a8 g8f8", 8, ["d1d7"]),  # up to what is not legal
+        ("g7g6 d1d7", 8, []),  # not the line of the move it plays
+    ],
+)
+def test_the_line_that_it_expects_is_told_as_far_as_it_is_asked_for(told: str, plies: int, line: list[str]) -> None:
+    engine = teacher(f"line={told}", plies=plies)
+    verdict = engine.evaluate(BLACK_TO_MOVE)
+    engine.close()
+    assert [move.uci() for move in verdict.line] == line
 
 
 def test_an_option_is_set_and_beats_the_usual_one(asked: Path) -> None:

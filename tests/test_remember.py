@@ -13,7 +13,11 @@ import pytest
 from memories import small_memory
 from numpy.typing import NDArray
 
-from dejavu.model.chess.encoding import move_to_index, pack, stack
+from dejavu.model.chess.encoding import index_to_move, move_to_index, pack, stack, unpack
+from dejavu.model.data.dataset import MEMORY
+from dejavu.model.data.games import read_game
+from dejavu.model.data.records import join, positions
+from dejavu.model.data.remember_run import keep_lines
 from dejavu.retrieval.knn import ClusteredIndex, ExactIndex
 from dejavu.retrieval.memory import Memory, MemoryFileError
 from dejavu.retrieval.moves import NO_MOVE
@@ -39,6 +43,28 @@ def lessons(planes: NDArray[np.uint64], moves: list[int], game: list[int]) -> Po
         wdl=np.tile(np.array([1.0, 0.0, 0.0], np.float32), (len(planes), 1)),
         game=np.array(game, np.int32),
     )
+
+
+def test_the_line_beside_a_move_is_how_play_goes_on() -> None:
+    games = [
+        read_game("1. a3 ( 1. e4 e5 2. Nf3 ( 2. f4 d5 ) 2... Nc6 ) ( 1. d4 d5 ) 1... a6 2. b3 *"),
+        read_game("1. c4 { best } ( 1. c4 g6 2. g3 Bg7 3. Bg2 d6 4. Nc3 e5 5. d3 f5 ) *"),
+    ]
+    dataset = join(games, [MEMORY] * 2, [0, 0], ["lines"])
+    rows = np.array([0, 1, 3])
+    new = positions(dataset, rows)
+    keep_lines(new, rows, dataset, games)
+    lines: list[list[str]] = []
+    for row, continuation in zip(rows, new.continuations, strict=True):
+        board, moves = unpack(dataset.planes[row]), []
+        for index in continuation[continuation != NO_MOVE].tolist():
+            moves.append(board.san(move := index_to_move(index, board)))
+            board.push(move)
+        lines.append(moves)
+    white, black, other = lines
+    assert white == ["e4", "e5", "Nf3", "Nc6"]
+    assert black == ["a3", "b6"]  # 1...a6 2. b3, as Black sees it
+    assert other == ["c4", "g6", "g3", "Bg7", "Bg2", "d6", "Nc3", "e5"]
 
 
 def some_planes(count: int, seed: int = 1) -> NDArray[np.uint64]:

@@ -31,6 +31,7 @@ from dejavu.engine.search.evaluator import Evaluator, priors
 from dejavu.model.chess.encoding import Packed, clock_byte, index_to_move, pack, stack
 from dejavu.model.inference import NetworkEvaluator
 from dejavu.retrieval.atomic import atomic_write
+from dejavu.retrieval.moves import CONTINUATION_PLIES
 from dejavu.retrieval.progress import progress_bar
 
 BATCH = 256
@@ -216,8 +217,10 @@ def line(candidate: Candidate, labelled: dict[Packed, Candidate], teacher: str) 
     board = game.board()
     for move in (*candidate.moves, None):
         here = labelled.get(pack(board))
-        best, score = (None, None) if here is None or here.label is None else here.label
-        node = add_labelled(node, best, score, move)
+        if here is None or here.label is None:
+            node = add_labelled(node, None, None, move)
+        else:
+            node = add_labelled(node, here.label.best, here.label.score, move, here.label.line)
         if move is not None:
             board.push(move)
     return game
@@ -233,7 +236,7 @@ def explore(run: ExploreRun) -> ExploreReport:
     openings = read_openings(run.openings)
     evaluator = NetworkEvaluator.load(run.weights, None, threads=1)
     run.out.parent.mkdir(parents=True, exist_ok=True)
-    teachers = [QuickTeacher(run.teacher) for _ in range(run.processes)]
+    teachers = [QuickTeacher(run.teacher, CONTINUATION_PLIES) for _ in range(run.processes)]
     labels = Labels(run.out.with_name(run.out.name + ".labels"), teachers)
     teachers[0].start()
     exploration = Exploration(run.trust)

@@ -22,6 +22,8 @@ class Label(NamedTuple):
 
     best: chess.Move
     score: chess.engine.PovScore
+    line: tuple[chess.Move, ...] = ()
+    """How play would go on after the best move."""
 
 
 T = TypeVar("T")
@@ -50,15 +52,20 @@ def whole_lines(path: Path, read: Callable[[Any], T]) -> Iterator[T]:
 
 
 _Said = tuple[str, "int | None", "int | None"]
-"""Best move, centipawns and moves to mate, by the side to move."""
+"""The best line, centipawns and moves to mate, by the side to move."""
 
 
 def _labelled(line: Any) -> tuple[str, _Said]:
     """A position and what was said of it."""
-    epd, best, *score = line
-    chess.Move.from_uci(best)
+    epd, moves, *score = line
+    if not _moves(str(moves)):
+        raise ValueError("no move")
     centipawns, mate = (None if number is None else int(number) for number in score)
-    return str(epd), (best, centipawns, mate)
+    return str(epd), (str(moves), centipawns, mate)
+
+
+def _moves(text: str) -> list[chess.Move]:
+    return [chess.Move.from_uci(word) for word in text.split()]
 
 
 class Labels:
@@ -94,11 +101,13 @@ class Labels:
             if verdict.best is None or verdict.score is None:
                 return None
             score = verdict.score.relative
-            said = (verdict.best.uci(), score.score(), score.mate())
+            moves = " ".join(move.uci() for move in (verdict.best, *verdict.line))
+            said = (moves, score.score(), score.mate())
             with self._lock:
                 # Labels are too many to wait for the disk at each; what a dead machine loses is asked for again.
                 append(self._path, (json.dumps([epd, *said]) + "\n").encode(), sync=False)
                 self._known[epd] = said
-        best, centipawns, mate = self._known[epd]
+        text, centipawns, mate = self._known[epd]
         score = chess.engine.Mate(mate) if mate is not None else chess.engine.Cp(centipawns or 0)
-        return Label(chess.Move.from_uci(best), chess.engine.PovScore(score, board.turn))
+        best, *line = _moves(text)
+        return Label(best, chess.engine.PovScore(score, board.turn), tuple(line))

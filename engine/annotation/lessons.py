@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import chess
 import chess.engine
 import chess.pgn
 
 
 def add_labelled(
-    node: chess.pgn.GameNode, best: chess.Move | None, score: chess.engine.PovScore | None, played: chess.Move | None
+    node: chess.pgn.GameNode,
+    best: chess.Move | None,
+    score: chess.engine.PovScore | None,
+    played: chess.Move | None,
+    line: Sequence[chess.Move] = (),
 ) -> chess.pgn.GameNode:
     """Add what is said of the position at `node`, and the move played there; -> the node after that.
 
-    Where nothing was played, the best move ends the line; one of both has to be there.
+    Where nothing was played, the best move ends the game; one of both has to be there. How play would go on after the
+    best move, `line`, stands in a variation that begins with it, even beside itself.
     """
     node.set_eval(score)
     move = played if played is not None else best
@@ -20,8 +27,11 @@ def add_labelled(
     following = node.add_main_variation(move)
     if played is None:
         following.set_eval(after_best(score))
-    elif best is not None and best != played:
-        node.add_variation(best).set_eval(after_best(score))
+    if best is not None and (line or best != move):
+        better: chess.pgn.GameNode = node.add_variation(best)
+        better.set_eval(after_best(score))
+        for later in line:
+            better = better.add_variation(later)
     return following
 
 

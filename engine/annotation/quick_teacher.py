@@ -13,6 +13,7 @@ import shlex
 import subprocess
 import threading
 import time
+from collections.abc import Sequence
 
 import chess
 import chess.engine
@@ -21,6 +22,7 @@ from dejavu.engine.annotation.teacher import OPTIONS_IF_OFFERED, TeacherSettings
 from dejavu.engine.match.players import STOP_SECONDS, FailureError, PlayerError, option_value
 
 _WATCH_SECONDS = 0.5
+_LINE = re.compile(r" pv ([a-h1-8qrbn ]+)")
 _SCORE = re.compile(r" score (cp|mate) (-?\d+)")
 _OPTION = re.compile(
     r"option name (?P<name>.+?) type (?P<type>\w+)(?: default (?P<default>.*?))?"
@@ -31,8 +33,10 @@ _OPTION = re.compile(
 class QuickTeacher:
     """An engine process, started when it is needed; one that stays silent for longer than its patience is ended."""
 
-    def __init__(self, settings: TeacherSettings) -> None:
+    def __init__(self, settings: TeacherSettings, plies: int = 1) -> None:
+        """`plies` of the line that it expects are told, the best move included."""
         self._settings = settings
+        self._plies = plies
         self._process: subprocess.Popen[str] | None = None
         self._waiting_since: float | None = None
         self._id_name = settings.command[0]
@@ -95,10 +99,11 @@ class QuickTeacher:
     def evaluate(self, board: chess.Board) -> Verdict:
         """Best move and evaluation of a position that is not the end of a game. Raises PlayerError and FailureError."""
         self.start()
-        score: re.Match[str] | None = None
+        score = line = None
         lines = self._ask(f"position fen {board.fen()}\n{self._go}", "bestmove")
-        for line in lines:
-            score = _SCORE.search(line) or score
+        for text in lines:
+            score = _SCORE.search(text) or score
+            line = _LINE.search(text) or line
         words = lines[-1].split()
         try:
             best = chess.Move.from_uci(words[1])
@@ -108,9 +113,11 @@ class QuickTeacher:
             raise FailureError("illegal move", f"the teacher answers `{lines[-1].strip()}` in {board.fen()}")
         if score is None:
             return Verdict(best, None)
+        expected = line[1].split()[: self._plies] if line is not None else []
+        later = _legal_part(board, best, expected[1:]) if expected[:1] == [words[1]] else ()
         number = int(score[2])
         relative = chess.engine.Cp(number) if score[1] == "cp" else chess.engine.Mate(number)
-        return Verdict(best, chess.engine.PovScore(relative, board.turn))
+        return Verdict(best, chess.engine.PovScore(relative, board.turn), line=later)
 
     def _ask(self, text: str, until: str | None) -> list[str]:
         """Send `text`; -> the engine's lines up to the one that begins with `until`. Raises FailureError."""
@@ -148,6 +155,17 @@ class QuickTeacher:
             if since is not None and time.monotonic() - since > self._settings.patience:
                 process.kill()
             time.sleep(_WATCH_SECONDS)
+
+
+def _legal_part(board: chess.Board, best: chess.Move, words: Sequence[str]) -> tuple[chess.Move, ...]:
+    """The moves that follow `best`, up to the first that is none."""
+    board = board.copy(stack=False)
+    board.push(best)
+    moves: list[chess.Move] = []
+    with contextlib.suppress(ValueError):
+        for word in words:
+            moves.append(board.push_uci(word))
+    return tuple(moves)
 
 
 def _read_option(line: str) -> chess.engine.Option | None:

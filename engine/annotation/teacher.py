@@ -49,6 +49,8 @@ class Verdict:
     best: chess.Move | None
     score: chess.engine.PovScore | None
     outcome: chess.Outcome | None = None
+    line: tuple[chess.Move, ...] = ()
+    """How play would go on after the best move, where that is known."""
 
 
 class Teacher:

@@ -1,15 +1,16 @@
 """PGN text -> positions with targets, in the Lichess convention.
 
 `[%eval x]` after a move evaluates the position it leads to, in pawns from White's side, `#n` is mate in n; before
-the first move it evaluates the start. A variation beside a played move names the better move there.
+the first move it evaluates the start. A variation beside a played move names the better move there, and how play would
+go on after it.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TextIO
 
 import chess
@@ -19,6 +20,7 @@ import numpy as np
 from dejavu.model.chess.encoding import Packed, clock_byte, move_to_index, pack, stack
 from dejavu.model.data.columns import MATE, NO_EVALUATION, NO_RESULT, Columns
 from dejavu.model.data.dataset import Searches
+from dejavu.retrieval.moves import CONTINUATION_PLIES
 from dejavu.retrieval.text import plain
 
 _EVALUATION = re.compile(r"\[%eval\s+(?:(#)(-?\d+)|(-?\d+(?:\.\d+)?))")
@@ -38,6 +40,8 @@ class GamePositions(Columns):
     name: str
     """One line, as `retrieval.names` reads it."""
     searches: Searches
+    lines: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    """Number of a position -> policy indices of the line beside it, the best move first; CONTINUATION_PLIES at most."""
 
 
 def split_games(lines: TextIO) -> Iterator[str]:
@@ -91,6 +95,8 @@ class _Collector(chess.pgn.BaseVisitor[GamePositions]):
         self.seen: set[Packed] = set()
         self.depth = 0
         self.has_better_move = True  # no played move yet that a variation could stand beside
+        self.lines: dict[int, list[int]] = {}
+        self.line: list[int] | None = None  # of the better move, as long as the variation that names it lasts
 
     def begin_headers(self) -> chess.pgn.Headers:
         self.headers = chess.pgn.Headers({})
@@ -114,6 +120,9 @@ class _Collector(chess.pgn.BaseVisitor[GamePositions]):
             if self.depth == 1 and not self.has_better_move:
                 self.best[-1] = index
                 self.has_better_move = True
+                self.line = self.lines[len(self.best) - 1] = []
+            if self.depth == 1 and self.line is not None and len(self.line) < CONTINUATION_PLIES:
+                self.line.append(index)
             return
         packed = pack(board)
         self.clocks.append(clock_byte(board.halfmove_clock, packed in self.seen))
@@ -135,6 +144,8 @@ class _Collector(chess.pgn.BaseVisitor[GamePositions]):
     def end_variation(self) -> None:
         self.depth -= 1
         self.has_better_move = True
+        if not self.depth:
+            self.line = None
 
     def handle_error(self, error: Exception) -> None:
         raise BrokenGameError(str(error))
@@ -155,6 +166,7 @@ class _Collector(chess.pgn.BaseVisitor[GamePositions]):
             result=result,
             name=_game_name(self.headers),
             searches=Searches.none(),
+            lines=self.lines,
         )
 
 

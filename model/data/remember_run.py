@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from dejavu.model.data.dataset import MEMORY
+from dejavu.model.data.dataset import MEMORY, Dataset
 from dejavu.model.data.game_files import name_broken, read_games
 from dejavu.model.data.games import BrokenGameError, GamePositions, read_game
 from dejavu.model.data.records import join, positions
 from dejavu.model.inference import Embedder
 from dejavu.retrieval.memory import Memory
+from dejavu.retrieval.positions import Positions
 from dejavu.retrieval.progress import Stages, followed
 from dejavu.retrieval.remember import add
 from dejavu.retrieval.text import plain
@@ -45,10 +48,12 @@ def remember_file(
     dataset = join(games, [MEMORY] * len(games), [0] * len(games), [path.name])
     ply = np.arange(len(dataset)) - np.searchsorted(dataset.game, dataset.game)
     rows = np.flatnonzero(ply < plies) if plies is not None else np.arange(len(dataset))
+    new = positions(dataset, rows)
+    keep_lines(new, rows, dataset, games)
     with closing(Stages("positions")) as stages:
         memory, added = add(
             memory,
-            positions(dataset, rows),
+            new,
             [game.name for game in games],
             path.name,
             datetime.date.today().isoformat(),
@@ -60,6 +65,15 @@ def remember_file(
         f"{path.name}: {added.entries:,} positions of {len(games):,} games added, {added.known:,} known before, "
         f"{added.replaced:,} older entries replaced"
     )
+
+
+def keep_lines(new: Positions, rows: NDArray[np.int64], dataset: Dataset, games: Sequence[GamePositions]) -> None:
+    """Let `new`, the `rows` of a data set of games, go on with the lines that stand beside the moves played."""
+    for game, start in zip(games, np.searchsorted(dataset.game, np.arange(len(games))).tolist(), strict=True):
+        for ply, line in game.lines.items():
+            at = int(np.searchsorted(rows, start + ply))
+            if at < len(rows) and rows[at] == start + ply:
+                new.continuations[at, : len(line)] = line
 
 
 def told(memory: Memory) -> list[str]:
