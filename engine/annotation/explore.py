@@ -186,7 +186,7 @@ def label_likeliest(
                 bar.update()
 
 
-def write_lines(exploration: Exploration, teacher: str, path: Path) -> int:
+def write_lines(exploration: Exploration, engine: str, pace: str, path: Path) -> int:
     """A game for every line from an opening's start to a labelled candidate that no other line passes; -> games."""
     labelled = {key: candidate for key, candidate in exploration.candidates.items() if candidate.label is not None}
     for candidate in labelled.values():
@@ -200,15 +200,15 @@ def write_lines(exploration: Exploration, teacher: str, path: Path) -> int:
     with atomic_write(path) as file:
         for candidate in labelled.values():
             if not candidate.is_passed:
-                file.write(to_text(line(candidate, labelled, teacher)).encode())
+                file.write(to_text(line(candidate, labelled, engine, pace)).encode())
                 games += 1
     return games
 
 
-def line(candidate: Candidate, labelled: dict[Packed, Candidate], teacher: str) -> chess.pgn.Game:
+def line(candidate: Candidate, labelled: dict[Packed, Candidate], engine: str, pace: str) -> chess.pgn.Game:
     """The moves to a candidate, with what the teacher says on the way."""
     game = chess.pgn.Game()
-    game.headers.update({"Event": "Openings", "White": teacher, "Black": teacher, "Result": "*"})
+    game.headers.update({"Event": pace, "White": engine, "Black": engine, "Result": "*"})
     eco, _, name = candidate.opening.name.partition(" ")
     game.headers.update({"ECO": eco, "Opening": name})
     if candidate.opening.fen != chess.STARTING_FEN:
@@ -245,7 +245,7 @@ def explore(run: ExploreRun) -> ExploreReport:
         label_likeliest(exploration, evaluator, labels, run.processes, run.positions)
     finally:
         labels.close()
-    lines = write_lines(exploration, teachers[0].name, run.out)
+    lines = write_lines(exploration, teachers[0].engine, run.teacher.pace, run.out)
     labelled = sum(candidate.label is not None for candidate in exploration.candidates.values())
     chance = sum(candidate.chance for candidate in exploration.candidates.values() if candidate.explored)
     return ExploreReport(labelled, time.monotonic() - began, lines, len(openings), chance, run.out)

@@ -39,14 +39,15 @@ class QuickTeacher:
         self._plies = plies
         self._process: subprocess.Popen[str] | None = None
         self._waiting_since: float | None = None
-        self._id_name = settings.command[0]
+        self.engine = settings.command[0]
+        """Its name for itself, once it has been started."""
         pace = f"nodes {settings.nodes}" if settings.nodes else f"movetime {settings.movetime}"
         self._go = f"go {pace}\n"
 
     @property
     def name(self) -> str:
         """Engine and pace, once it has been started."""
-        return f"{self._id_name}, {self._settings.pace}"
+        return f"{self.engine}, {self._settings.pace}"
 
     def start(self) -> None:
         """Start the process if there is none, and set its options. Raises PlayerError."""
@@ -68,7 +69,7 @@ class QuickTeacher:
             offered: dict[str, chess.engine.Option] = {}
             for line in self._ask("uci\n", "uciok"):
                 if line.startswith("id name "):
-                    self._id_name = line.removeprefix("id name ").strip()
+                    self.engine = line.removeprefix("id name ").strip()
                 elif (option := _read_option(line)) is not None:
                     offered[option.name.lower()] = option
             usual = {name: value for name, value in OPTIONS_IF_OFFERED.items() if name.lower() in offered}
