@@ -32,6 +32,8 @@ class Added:
     """Distinct positions left out, since the memory has them, with the same move if new moves are wanted."""
     replaced: int
     """Entries dropped, since the new games have a better move there."""
+    evaluated: int
+    """Entries that stayed, and had no evaluation before."""
 
 
 def add(
@@ -48,8 +50,9 @@ def add(
 
     A position comes but once, with the move that is best in most of the games, and with this move it takes the
     place of an entry with another one: a memory that says two things of one position teaches neither. With
-    `keep_known` the old entry stays, and only positions that are not remembered yet are added. `day` is ISO 8601;
-    `embed` is the backbone that made the memory; `progress` hears positions done and positions in all.
+    `keep_known` the old entry stays, and only positions that are not remembered yet are added. An entry that stays
+    without an evaluation takes that of the new games. `day` is ISO 8601; `embed` is the backbone that made the memory;
+    `progress` hears positions done and positions in all.
     """
     chosen, _ = merge_equal(positions)
     entry_of = {board: entry for entry, board in enumerate(_identities(memory.boards))}
@@ -58,9 +61,10 @@ def add(
     is_known = is_stored & (keep_known | (memory.continuations[stored, 0] == chosen.continuations[:, 0]))
     kept = np.ones(len(memory), dtype=bool)
     kept[stored[is_stored & ~is_known]] = False
+    memory, evaluated = _evaluate(memory, stored[is_known], np.rint(chosen.wdl[is_known] * 255).astype(np.uint8))
     new = chosen.take(np.flatnonzero(~is_known))
     if not len(new):
-        return memory, Added(0, len(chosen), 0)
+        return memory, Added(0, len(chosen), 0, evaluated)
 
     size = memory.keys.shape[1:]
     keys = np.empty((len(new), *size), dtype=np.int8)
@@ -86,7 +90,22 @@ def add(
         game_offsets=game_offsets,
         added=(*memory.added, Source(source, memory.games, len(names), day)),
     )
-    return result, Added(len(new), int(is_known.sum()), int((~kept).sum()))
+    return result, Added(len(new), int(is_known.sum()), int((~kept).sum()), evaluated)
+
+
+def _evaluate(memory: Memory, entries: NDArray[np.int64], wdl: NDArray[np.uint8]) -> tuple[Memory, int]:
+    """`memory` where those of some `entries` [N] that have no evaluation take that of `wdl` [N, 3]; how many did."""
+    takes = _is_evaluated(wdl) & ~_is_evaluated(memory.wdl[entries])
+    if not takes.any():
+        return memory, 0
+    changed = memory.wdl.copy()
+    changed[entries[takes]] = wdl[takes]
+    return replace(memory, wdl=changed), int(takes.sum())
+
+
+def _is_evaluated(wdl: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """[N] whether win, draw and loss [N, 3] are not a third each."""
+    return np.asarray((wdl != wdl[:, :1]).any(axis=1))
 
 
 def forget(memory: Memory, source: str) -> tuple[Memory, int]:

@@ -22,7 +22,7 @@ from dejavu.retrieval.knn import ClusteredIndex, ExactIndex
 from dejavu.retrieval.memory import Memory, MemoryFileError
 from dejavu.retrieval.moves import NO_MOVE
 from dejavu.retrieval.positions import Positions
-from dejavu.retrieval.remember import UnknownSourceError, add, forget
+from dejavu.retrieval.remember import Added, UnknownSourceError, add, forget
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "remember.py"
 
@@ -108,6 +108,20 @@ def test_what_is_known_can_be_kept() -> None:
     kept, report = add(first, positions, ["x"], "two", "2026-02-02", embed, lambda done, total: None, keep_known=True)
     assert (report.entries, report.known, report.replaced) == (1, 2, 0)
     assert kept.continuations[60:, 0].tolist() == [7, 8, 5]
+
+
+@pytest.mark.parametrize("keep_known", [False, True])
+def test_what_is_known_without_an_evaluation_takes_that_of_new_games(keep_known: bool) -> None:
+    planes, third = some_planes(3), np.full((3, 3), 1 / 3, np.float32)
+    first = added(small_memory(), replace(lessons(planes, [7, 8, 9], [0, 0, 0]), wdl=third))
+    new = lessons(planes, [7, 8, 9], [0, 0, 0])
+    new.wdl[1:] = [[0.2, 0.6, 0.2], [1 / 3, 1 / 3, 1 / 3]]
+    after, report = add(first, new, ["x"], "two", "2026-02-02", embed, lambda *_: None, keep_known=keep_known)
+    assert report == Added(entries=0, known=3, replaced=0, evaluated=2)
+    assert after.wdl[60:].tolist() == [[255, 0, 0], [51, 153, 51], [85, 85, 85]]
+    assert first.wdl[60:].tolist() == [[85, 85, 85]] * 3
+    again, report = add(after, replace(new, wdl=third), ["x"], "three", "2026-02-02", embed, lambda *_: None)
+    assert (report.evaluated, again.wdl[60:].tolist()) == (0, after.wdl[60:].tolist())
 
 
 def test_forgetting_a_source_leaves_the_others_and_their_names() -> None:
