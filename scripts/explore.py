@@ -9,7 +9,7 @@ network finds it for the rest. This chance flows from a position to those after 
 next.
 
 The output is PGN in the Lichess convention: a game for every line that was explored to its end, `[%eval x]` after every
-move, and the teacher's move as a variation beside a move that is another. `prepare_data.py` and `remember.py` read it.
+move, and the line that the teacher expects as a variation beside it. `prepare_data.py` and `remember.py` read it.
 Labels are kept beside the output (.labels) as they are made; started again with the same arguments, the script goes
 on from there.
 """

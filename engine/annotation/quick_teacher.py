@@ -115,7 +115,7 @@ class QuickTeacher:
         if score is None:
             return Verdict(best, None)
         expected = line[1].split()[: self._plies] if line is not None else []
-        later = _legal_part(board, best, expected[1:]) if expected[:1] == [words[1]] else ()
+        later = _legal_part(board, best, expected[1:]) if expected[:1] == [words[1]] and len(expected) > 1 else ()
         number = int(score[2])
         relative = chess.engine.Cp(number) if score[1] == "cp" else chess.engine.Mate(number)
         return Verdict(best, chess.engine.PovScore(relative, board.turn), line=later)

@@ -61,10 +61,10 @@ def train_backbone(run: BackboneRun) -> TrainingReport | None:
     """
     with started(run) as ranks:
         dataset = open_data(run.data)
-        order, order_seed = run.rows(dataset), run.order_seed()
+        order = run.rows(dataset)
 
         def part_of(rows: NDArray[np.int64]) -> Batch:
-            mirrored = mirrored_rows(dataset, rows, order_seed)
+            mirrored = mirrored_rows(dataset, rows, order.seed)
             batch = make_batch(dataset, rows, run.result_weight, mirrored)
             return batch._replace(continuation=continuation(dataset, rows, mirrored)) if run.auxiliary else batch
 

@@ -60,18 +60,23 @@ class Schedule:
         """Whether so many steps, done in so many seconds, are all."""
         return steps >= self.steps or seconds >= self.seconds
 
+    @property
+    def falls_after(self) -> int:
+        """Steps after which the rate falls, where the seconds do not make it fall before."""
+        return int(self.steps * (1 - self.decay))
+
     def settings(self, steps: int) -> dict[str, str]:
         """What a run that has done so many steps shares with those before and after it.
 
         How long it is to be does not matter until the rate has begun to fall.
         """
-        fallen = steps > int(self.steps * (1 - self.decay))
+        fallen = steps > self.falls_after
         falling = f"over the last {self.decay:g} of {self.steps} steps" if fallen else "none yet"
         return {"schedule": str(self), "falling rate": falling}
 
     def falls(self, steps: int, seconds: float) -> bool:
         """Whether the rate begins to fall once so many steps are done in so many seconds, or has begun to."""
-        return steps >= int(self.steps * (1 - self.decay)) or seconds >= self.seconds * (1 - self.decay)
+        return steps >= self.falls_after or seconds >= self.seconds * (1 - self.decay)
 
 
 @dataclass(frozen=True)
