@@ -54,6 +54,8 @@ def add_backbone_arguments(parser: argparse.ArgumentParser) -> None:
     start.add_argument("--preset", choices=PRESETS, help="small")
     start.add_argument("--start-from", type=Path, metavar="WEIGHTS", help="go on from the weights of an earlier run")
     parser.set_defaults(train=train_backbone, run=BackboneRun)
+    add("--keep-layers", type=int, nargs="+", metavar="N", help="these layers of it alone, counted from 0")
+    add("--teacher", type=Path, metavar="WEIGHTS", help="learn of this net, too, instead of how games go on")
     add("--dynamic-bias", type=int, metavar="G", help="as NetworkConfig says; an earlier run's net may be given one so")
     add("--no-auxiliary", dest="auxiliary", action="store_false", help="learn nothing of how games go on (an ablation)")
     add("--compile", action="store_true", help="torch.compile (wants a C++ compiler)")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from dejavu.model.config import PRESETS
 from dejavu.model.data.dataset import Dataset
@@ -17,10 +18,12 @@ from dejavu.model.data.shards import open_data
 from dejavu.model.network import Network
 from dejavu.model.training.auxiliary import AuxiliaryHeads, continuation
 from dejavu.model.training.batches import Batch, make_batch, mirrored_rows
+from dejavu.model.training.distillation import Student, losses_with_teacher
 from dejavu.model.training.losses import losses_with_auxiliary
 from dejavu.model.training.ranks import Ranks
+from dejavu.model.training.replicas import Replicas
 from dejavu.model.training.run import TrainingReport, TrainingRun, started, train_and_save
-from dejavu.model.weights import load_weights
+from dejavu.model.weights import Weights, load_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +34,14 @@ class BackboneRun(TrainingRun):
     """The network's config; not asked for where it starts from a trained one."""
     start_from: Path | None = None
     """Weights of an earlier run to go on from."""
+    keep_layers: Sequence[int] | None = None
+    """Those layers of the earlier run's network, counted from 0, that this one has; None: all."""
+    teacher: Path | None = None
+    """Weights of a net that it learns of, too, instead of how the games go on."""
     dynamic_bias: int | None = None
     """As NetworkConfig says; an earlier run's network may be given one so."""
     auxiliary: bool = True
-    """Whether it learns of how the games go on, too."""
+    """Whether it learns of how the games go on, too, where it has no teacher."""
     compile: bool = False
     """Whether torch.compile is used, which wants a C++ compiler."""
 
@@ -43,15 +50,39 @@ class BackboneRun(TrainingRun):
         return self.seed if self.start_from is None else self.seed + zlib.crc32(self.start_from.read_bytes())
 
     def network(self) -> Network:
-        """The network before training. Raises WeightsError."""
+        """The network before training. Raises WeightsError, and ValueError for layers that there are not."""
         trained = load_weights(self.start_from)[0] if self.start_from else None
-        config = trained.config if trained else PRESETS[self.preset]
+        if trained and self.keep_layers is not None:
+            trained = of_layers(trained, self.keep_layers)
+        config = replace(trained.config, interpolation=False) if trained else PRESETS[self.preset]
         if self.dynamic_bias is not None:
             config = replace(config, dynamic_bias=self.dynamic_bias)
         network = Network(config, retrieval=False)
         if trained:
             network.load_state_dict(trained.state_dict(), strict=False)
         return network
+
+
+def of_layers(network: Network, layers: Sequence[int]) -> Network:
+    """A network of these of the layers, in their order, without a retrieval part; its weights are those of `network`.
+
+    Raises ValueError unless they are some of its layers, in order.
+    """
+    count = network.config.layers
+    if not layers or list(layers) != sorted(set(layers)) or not set(layers) <= set(range(count)):
+        raise ValueError(f"{list(layers)} are not some of the layers 0 to {count - 1}, in order")
+    config = replace(network.config, layers=len(layers), interpolation=False)
+    shallower = Network(config, retrieval=False).to(next(network.parameters()).dtype)
+    shallower.load_state_dict({**network.state_dict(), **_renumbered(network, layers)}, strict=False)
+    return shallower
+
+
+def _renumbered(network: Network, layers: Sequence[int]) -> dict[str, Tensor]:
+    return {
+        f"backbone.layers.{number}.{name}": value
+        for number, layer in enumerate(layers)
+        for name, value in network.backbone.layers[layer].state_dict().items()
+    }
 
 
 def train_backbone(run: BackboneRun) -> TrainingReport | None:
@@ -66,7 +97,8 @@ def train_backbone(run: BackboneRun) -> TrainingReport | None:
         def part_of(rows: NDArray[np.int64]) -> Batch:
             mirrored = mirrored_rows(dataset, rows, order.seed)
             batch = make_batch(dataset, rows, run.result_weight, mirrored)
-            return batch._replace(continuation=continuation(dataset, rows, mirrored)) if run.auxiliary else batch
+            foresees = run.auxiliary and run.teacher is None
+            return batch._replace(continuation=continuation(dataset, rows, mirrored)) if foresees else batch
 
         def parts_of(step: int) -> list[Batch]:
             return [part_of(rows) for rows in run.cut(order.rows(step), ranks)]
@@ -77,12 +109,24 @@ def train_backbone(run: BackboneRun) -> TrainingReport | None:
 def train_stage1(
     run: BackboneRun, ranks: Ranks, dataset: Dataset, parts_of: Callable[[int], list[Batch]]
 ) -> TrainingReport | None:
-    """Train the network of a run on batches wherever they come from; the data set is there to evaluate."""
+    """Train the network of a run on batches wherever they come from; the data set is there to evaluate.
+
+    Raises WeightsError, CheckpointError, ValueError and WriteError.
+    """
     device = torch.device(run.device)
     torch.manual_seed(run.seed)
     network = run.network()
     print(f"{sum(value.numel() for value in network.parameters()):,} parameters, {network.config}")
-    auxiliary = AuxiliaryHeads(network).to(device, torch.bfloat16)
+    replicas: Replicas[Student] | Replicas[AuxiliaryHeads]
+    if run.teacher is None:
+        auxiliary = AuxiliaryHeads(network).to(device, torch.bfloat16)
+        replicas = run.replicate(auxiliary, losses_with_auxiliary, run.compile)
+        taught_by = "nobody"
+    else:
+        teacher = load_weights(run.teacher)[0]
+        student = Student(network, teacher).to(device, torch.bfloat16)
+        replicas = run.replicate(student, losses_with_teacher, run.compile)
+        taught_by = Weights.of(teacher).checksum
     held_out = [batch.to(device) for batch in run.held_out_batches(dataset)]
-    replicas = run.replicate(auxiliary, losses_with_auxiliary, run.compile)
-    return train_and_save(run, ranks, network, replicas, parts_of, held_out, {"auxiliary": str(run.auxiliary)})
+    settings = {"auxiliary": str(run.auxiliary), "teacher": taught_by}
+    return train_and_save(run, ranks, network, replicas, parts_of, held_out, settings)
