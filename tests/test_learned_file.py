@@ -70,6 +70,19 @@ def test_exported_lessons_are_read_as_games_that_teach_the_same(tmp_path: Path) 
     assert "%eval" not in texts[1]
 
 
+def test_an_exported_line_teaches_nothing_of_the_positions_along_it(tmp_path: Path) -> None:
+    board, line = chess.Board(), []
+    for move in ("e2e4", "c7c5", "g1f3"):
+        line.append(move_to_index(board.parse_uci(move), board))
+        board.push_uci(move)
+    file = learned(tmp_path / "a.dejavu", lesson("e2e4", continuation=line))
+    (text,) = lessons(file)
+    game = read_game(text)
+    assert len(game.planes) == 1
+    assert game.lines == {0: line}
+    assert "1... c5 2. Nf3" in text
+
+
 def test_merging_takes_over_what_is_known_better_elsewhere(tmp_path: Path) -> None:
     here = learned(tmp_path / "here.dejavu", lesson("e2e4", 500), lesson("e2e4 c7c5", 300))
     there = learned(tmp_path / "there.dejavu", lesson("d2d4", 400), lesson("e2e4 e7e5", 900), lesson("g1f3 g8f6", 200))

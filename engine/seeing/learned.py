@@ -76,9 +76,7 @@ def lessons(learned: LearnedMemory) -> Iterator[str]:
         if item.is_evaluated:
             win, _, loss = item.wdl
             score = chess.engine.PovScore(chess.engine.Cp(centipawns(win - loss)), board.turn)
-        node = add_labelled(game, moves[0], score, None)
-        for move in moves[1:]:
-            node = node.add_main_variation(move)
+        add_labelled(game, moves[0], score, None, moves[1:])
         yield to_text(game)
 
 
