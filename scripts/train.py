@@ -22,9 +22,8 @@ import sys
 from pathlib import Path
 
 from command_line.exit import one_sentence
-from command_line.training import GIVEN, add_run_arguments
+from command_line.training import GIVEN, add_run_arguments, add_start_arguments
 
-from dejavu.model.config import PRESETS
 from dejavu.model.data.dataset import DatasetError
 from dejavu.model.training.backbone_run import BackboneRun, train_backbone
 from dejavu.model.training.checkpoint import CheckpointError
@@ -50,12 +49,9 @@ def common_arguments() -> argparse.ArgumentParser:
 
 
 def add_backbone_arguments(parser: argparse.ArgumentParser) -> None:
-    start, add = parser.add_mutually_exclusive_group(), parser.add_argument
-    start.add_argument("--preset", choices=PRESETS, help="small")
-    start.add_argument("--start-from", type=Path, metavar="WEIGHTS", help="go on from the weights of an earlier run")
+    add = parser.add_argument
+    add_start_arguments(parser)
     parser.set_defaults(train=train_backbone, run=BackboneRun)
-    add("--keep-layers", type=int, nargs="+", metavar="N", help="these layers of it alone, counted from 0")
-    add("--teacher", type=Path, metavar="WEIGHTS", help="learn of this net, too, instead of how games go on")
     add("--dynamic-bias", type=int, metavar="G", help="as NetworkConfig says; an earlier run's net may be given one so")
     add("--no-auxiliary", dest="auxiliary", action="store_false", help="learn nothing of how games go on (an ablation)")
     add("--compile", action="store_true", help="torch.compile (wants a C++ compiler)")

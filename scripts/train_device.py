@@ -17,9 +17,8 @@ from pathlib import Path
 
 from command_line.arguments import game_file, positive, seconds
 from command_line.exit import one_sentence
-from command_line.training import GIVEN, add_run_arguments
+from command_line.training import GIVEN, add_run_arguments, add_start_arguments
 
-from dejavu.model.config import PRESETS
 from dejavu.model.data.dataset import DatasetError
 from dejavu.model.data.device_arrays import ArraysRun, prepare_arrays
 from dejavu.model.data.game_files import GameFileError
@@ -44,12 +43,11 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
         work=train_on_device, run=DeviceRun, stopped="the same command goes on from the last checkpoint"
     )
     add_run_arguments(parser, DeviceRun)
-    add, start = parser.add_argument, parser.add_mutually_exclusive_group()
+    add_start_arguments(parser)
+    add = parser.add_argument
     add("--arrays", type=Path, required=True, help="of `prepare`")
     add("--seconds", type=seconds, help="of training, the compilation included")
     add("--steps", type=positive, help="instead of seconds, or at most")
-    start.add_argument("--preset", choices=PRESETS, help="small")
-    start.add_argument("--start-from", type=Path, metavar="WEIGHTS", help="go on from the weights of an earlier run")
     add("--compile", action="store_true", help="torch.compile: a minute, then much faster")
 
 

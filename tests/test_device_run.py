@@ -236,6 +236,16 @@ def test_a_run_ends_by_the_clock_with_its_rate_at_zero(
     assert read_weights(tmp_path / "undecayed.safetensors")[1]["training.samples"] == str(10 * TINY["batch"])
 
 
+def test_a_teacher_teaches_on_the_device_too(data: Path, arrays: Path, backbone: Path, tmp_path: Path) -> None:
+    weights = backbone / "weights.safetensors"
+    options = {"steps": 2, "start_from": weights, "keep_layers": [0]}
+    for name, teacher in (("alone", None), ("taught", weights)):
+        train(data, arrays, tmp_path / name, teacher=teacher, **options)
+    alone, taught = (load_file(tmp_path / name / "weights.safetensors") for name in ("alone", "taught"))
+    assert alone.keys() == taught.keys()
+    assert any(not torch.equal(taught[key], value) for key, value in alone.items())
+
+
 def test_what_a_run_on_the_device_cannot_do_is_refused(data: Path, arrays: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="a number of steps or of seconds"):
         train(data, arrays, tmp_path)

@@ -45,6 +45,11 @@ class BackboneRun(TrainingRun):
     compile: bool = False
     """Whether torch.compile is used, which wants a C++ compiler."""
 
+    @property
+    def foresees(self) -> bool:
+        """Whether its batches are to say how the games go on."""
+        return self.auxiliary and self.teacher is None
+
     def order_seed(self) -> int:
         """Another one for every net that a run starts from: it must not see again what that net saw last."""
         return self.seed if self.start_from is None else self.seed + zlib.crc32(self.start_from.read_bytes())
@@ -97,8 +102,7 @@ def train_backbone(run: BackboneRun) -> TrainingReport | None:
         def part_of(rows: NDArray[np.int64]) -> Batch:
             mirrored = mirrored_rows(dataset, rows, order.seed)
             batch = make_batch(dataset, rows, run.result_weight, mirrored)
-            foresees = run.auxiliary and run.teacher is None
-            return batch._replace(continuation=continuation(dataset, rows, mirrored)) if foresees else batch
+            return batch._replace(continuation=continuation(dataset, rows, mirrored)) if run.foresees else batch
 
         def parts_of(step: int) -> list[Batch]:
             return [part_of(rows) for rows in run.cut(order.rows(step), ranks)]

@@ -53,6 +53,6 @@ def train_on_device(run: DeviceRun) -> TrainingReport | None:
 
         def parts_of(step: int) -> list[Batch]:
             batch = batches.make(order.rows(step), order.seed)
-            return [batch if run.auxiliary else batch._replace(continuation=None)]
+            return [batch if run.foresees else batch._replace(continuation=None)]
 
         return train_stage1(run, ranks, dataset, parts_of)

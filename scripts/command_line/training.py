@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from command_line.arguments import Arguments, parse_sources
+from dejavu.model.config import PRESETS
 from dejavu.model.training.run import TrainingRun
 
 GIVEN = argparse.SUPPRESS
@@ -28,3 +29,12 @@ def add_run_arguments(parser: Arguments, run: type[TrainingRun]) -> None:
     add("--checkpoint-every", type=int, metavar="STEPS", help=f"{run.checkpoint_every}")
     add("--seed", type=int, help=f"{run.seed}")
     add("--device", help="cpu or cuda (where there is a GPU)")
+
+
+def add_start_arguments(parser: argparse.ArgumentParser) -> None:
+    """What stage 1 begins as, and of whom it learns beside the data."""
+    start, add = parser.add_mutually_exclusive_group(), parser.add_argument
+    start.add_argument("--preset", choices=PRESETS, help="small")
+    start.add_argument("--start-from", type=Path, metavar="WEIGHTS", help="go on from the weights of an earlier run")
+    add("--keep-layers", type=int, nargs="+", metavar="N", help="these layers of it alone, counted from 0")
+    add("--teacher", type=Path, metavar="WEIGHTS", help="learn of this net, too, instead of how games go on")
