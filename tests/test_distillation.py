@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training import run_backbone, run_script
+from training import run_backbone
 
 from dejavu.model.backbone import as_inputs
 from dejavu.model.chess.features import features
@@ -90,21 +90,8 @@ def test_a_run_with_a_teacher_goes_on_with_no_other(data: Path, backbone: Path, 
         run_backbone(data, tmp_path, 4, **options | {"teacher": None})
 
 
-def test_a_teacher_of_another_width_is_refused_in_one_sentence(data: Path, backbone: Path, tmp_path: Path) -> None:
-    weights = backbone / "weights.safetensors"
-    refused = run_script(
-        "train.py",
-        "backbone",
-        "--data",
-        data,
-        "--run",
-        tmp_path,
-        "--steps",
-        1,
-        "--teacher",
-        weights,
-        "--preset",
-        "small",
-    )
-    assert refused.returncode == 1
-    assert refused.stderr.strip().splitlines()[-1].endswith("the teacher has tokens of 32 numbers, the network of 128")
+def test_what_does_not_fit_together_is_refused(data: Path, backbone: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the teacher has tokens of 32 numbers, the network of 128"):
+        run_backbone(data, tmp_path, 1, preset="small", teacher=backbone / "weights.safetensors")
+    with pytest.raises(ValueError, match="no earlier net to keep the layers of"):
+        run_backbone(data, tmp_path, 1, keep_layers=[0])

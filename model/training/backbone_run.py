@@ -56,6 +56,8 @@ class BackboneRun(TrainingRun):
 
     def network(self) -> Network:
         """The network before training. Raises WeightsError, and ValueError for layers that there are not."""
+        if self.keep_layers is not None and self.start_from is None:
+            raise ValueError("there is no earlier net to keep the layers of")
         trained = load_weights(self.start_from)[0] if self.start_from else None
         if trained and self.keep_layers is not None:
             trained = of_layers(trained, self.keep_layers)
@@ -76,7 +78,7 @@ def of_layers(network: Network, layers: Sequence[int]) -> Network:
     count = network.config.layers
     if not layers or list(layers) != sorted(set(layers)) or not set(layers) <= set(range(count)):
         raise ValueError(f"{list(layers)} are not some of the layers 0 to {count - 1}, in order")
-    config = replace(network.config, layers=len(layers), interpolation=False)
+    config = replace(network.config, layers=len(layers))
     shallower = Network(config, retrieval=False).to(next(network.parameters()).dtype)
     shallower.load_state_dict({**network.state_dict(), **_renumbered(network, layers)}, strict=False)
     return shallower
