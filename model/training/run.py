@@ -63,7 +63,7 @@ class TrainingRun:
     """CPU cores, a replica of the network on each."""
     device: str = field(default_factory=lambda: "cuda" if torch.cuda.is_available() else "cpu")
     name: str = ""
-    """What the net is called, for instance dejavu-11; kept with the weights."""
+    """What the net is called, for instance mine-1; kept with the weights."""
     command: str = ""
     """What was asked for, in words that are kept with the weights."""
 

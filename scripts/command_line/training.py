@@ -18,7 +18,7 @@ def add_run_arguments(parser: Arguments, run: type[TrainingRun]) -> None:
     add = parser.add_argument
     add("--data", type=Path, nargs="+", required=True, help="of scripts/prepare_data.py, or folders of selfplay.py")
     add("--run", dest="folder", type=Path, required=True, metavar="RUN", help="folder of this run")
-    add("--name", help="what the net is called, for instance dejavu-11; goes into the weights file")
+    add("--name", help="what the net is called, for instance mine-1; goes into the weights file")
     add("--batch", type=int, help=f"samples an update ({run.batch})")
     add("--learning-rate", type=float, help=f"{run.learning_rate:g}")
     add("--decay", type=float, help=f"last share of the run, rate to zero ({run.decay:g})")
