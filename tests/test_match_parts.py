@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dejavu.engine.match.adjudication import Adjudicator, DrawRule, ResignRule, Rules
-from dejavu.engine.match.elo import Pentanomial, Sprt, elo_difference, estimate, score_interval
+from dejavu.engine.match.elo import Pentanomial, Results, Sprt, elo_difference, estimate, score_interval
 from dejavu.engine.match.openings import Opening, OpeningError, read_openings
 from dejavu.engine.match.pace import Clock, Pace, PaceError, TimeControl
 from dejavu.engine.match.players import Answer
 from dejavu.engine.match.record import Record, RecordError, to_pgn
+from dejavu.engine.match.report import score_line
 from dejavu.engine.match.schedule import schedule
 
 
@@ -85,6 +86,12 @@ def test_an_estimate_of_one_sided_results_says_what_it_does_not_know() -> None:
     even = estimate((0, 0, 3, 0, 0))
     assert (even.elo, even.elo_error, even.superiority) == (0, 0, 0.5)
     assert math.isnan(estimate((0, 0, 0, 0, 0)).elo)
+
+
+def test_a_match_so_far_names_no_difference_before_it_has_an_interval() -> None:
+    assert score_line(Results(1, 0, 1, (0, 0, 1, 0, 0)), None) == "+1 =0 -1"
+    assert score_line(Results(1, 1, 4, (1, 1, 1, 0, 0)), None) == "+1 =1 -4"
+    assert "+- " in score_line(Results(4, 2, 2, (0, 1, 1, 1, 1)), None)
 
 
 @pytest.mark.parametrize(

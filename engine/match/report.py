@@ -32,11 +32,12 @@ def sprt_line(sprt: Sprt, found: Results) -> str:
 
 
 def score_line(found: Results, sprt: Sprt | None) -> str:
-    """A match so far, in one line."""
+    """A match so far, in one line; with the Elo difference as soon as there is an interval to it."""
     line = f"+{found.wins} ={found.draws} -{found.losses}"
     if sum(found.pairs):
         estimated = estimate(found.pairs)
-        line += f"  Elo {estimated.elo:+.1f} +- {estimated.elo_error:.1f}  LOS {100 * estimated.superiority:.1f} %"
+        if estimated.elo_error > 0:
+            line += f"  Elo {estimated.elo:+.1f} +- {estimated.elo_error:.1f}  LOS {100 * estimated.superiority:.1f} %"
         if sprt is not None:
             lower, upper = sprt.bounds
             line += f"  LLR {sprt.log_likelihood_ratio(found.pairs):.2f} ({lower:.2f}, {upper:.2f})"
