@@ -21,12 +21,12 @@ class Strength(NamedTuple):
 
 
 ANCHORS = (
-    Strength(1010, 1, 1.0),
-    Strength(1220, 1, 0.5),
-    Strength(1350, 1, 0.0),
-    Strength(1540, 10, 0.0),
-    Strength(1750, 50, 0.0),
-    Strength(1935, 400, 0.0),
+    Strength(1095, 1, 1.0),
+    Strength(1450, 1, 0.5),
+    Strength(1570, 1, 0.0),
+    Strength(1780, 10, 0.0),
+    Strength(1930, 50, 0.0),
+    Strength(2115, 400, 0.0),
 )
 """Strengths, weakest first; docs/options.md says how well they are measured.
 
