@@ -21,12 +21,14 @@ class Strength(NamedTuple):
 
 
 ANCHORS = (
-    Strength(1095, 1, 1.0),
-    Strength(1450, 1, 0.5),
-    Strength(1570, 1, 0.0),
-    Strength(1780, 10, 0.0),
-    Strength(1930, 50, 0.0),
-    Strength(2115, 400, 0.0),
+    Strength(805, 1, 1.5),
+    Strength(1110, 1, 1.0),
+    Strength(1380, 1, 0.75),
+    Strength(1550, 1, 0.5),
+    Strength(1560, 1, 0.0),
+    Strength(1810, 10, 0.0),
+    Strength(1850, 50, 0.0),
+    Strength(2110, 400, 0.0),
 )
 """Strengths, weakest first; docs/options.md says how well they are measured.
 
