@@ -29,7 +29,7 @@ from dejavu.engine.uci.learning import learned_file
 from dejavu.model.chess.encoding import pack
 from dejavu.model.weights import WeightsError
 from dejavu.retrieval.atomic import write_text
-from dejavu.retrieval.learned import LearnedFileError
+from dejavu.retrieval.learned_records import LearnedFileError
 from dejavu.retrieval.memory import MemoryFileError
 
 

@@ -14,7 +14,8 @@ import pytest
 from memories import small_memory
 from numpy.typing import NDArray
 
-from dejavu.retrieval.learned import HEADER_BYTES, TAUGHT, TAUGHT_NODES, LearnedFileError, LearnedMemory, Lesson, Space
+from dejavu.retrieval.learned import LearnedMemory
+from dejavu.retrieval.learned_records import HEADER_BYTES, TAUGHT, TAUGHT_NODES, LearnedFileError, Lesson, Space
 from dejavu.retrieval.memory import Memory
 from dejavu.retrieval.names import GameName
 

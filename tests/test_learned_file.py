@@ -16,7 +16,8 @@ from dejavu.engine.seeing.learned import file_lines, lessons, newest_lines
 from dejavu.engine.uci.learned_file import forget_days, opened
 from dejavu.model.chess.encoding import move_to_index, pack
 from dejavu.model.data.games import read_game
-from dejavu.retrieval.learned import HEADER_BYTES, TAUGHT, TAUGHT_NODES, LearnedFileError, LearnedMemory, Lesson
+from dejavu.retrieval.learned import LearnedMemory
+from dejavu.retrieval.learned_records import HEADER_BYTES, TAUGHT, TAUGHT_NODES, LearnedFileError, Lesson
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "learned.py"
 

@@ -15,7 +15,8 @@ from dejavu.engine.annotation.lessons import add_labelled, to_text
 from dejavu.engine.search.lines import centipawns
 from dejavu.engine.seeing.words import LINE_PLIES, evaluation
 from dejavu.model.remembered import Remembered
-from dejavu.retrieval.learned import TAUGHT, LearnedMemory, black_to_move, result_of
+from dejavu.retrieval.learned import LearnedMemory
+from dejavu.retrieval.learned_records import TAUGHT, black_to_move, result_of
 from dejavu.retrieval.moves import NO_MOVE
 from dejavu.retrieval.text import plain
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from dejavu.engine.options import Config
 from dejavu.engine.uci.loader import wanted
 from dejavu.model.inference import load_backbone
-from dejavu.retrieval.learned import LearnedFileError, LearnedMemory
+from dejavu.retrieval.learned import LearnedMemory
+from dejavu.retrieval.learned_records import LearnedFileError
 from dejavu.retrieval.memory import Memory
 from dejavu.retrieval.progress import Stages
 

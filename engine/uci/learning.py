@@ -31,7 +31,8 @@ from dejavu.engine.uci.game import Game, packed_position, start_board
 from dejavu.engine.uci.loader import Loader
 from dejavu.model.chess.encoding import clock_byte, move_to_index, pack
 from dejavu.retrieval.atomic import WriteError
-from dejavu.retrieval.learned import TAUGHT, TAUGHT_NODES, LearnedFileError, LearnedMemory, Lesson
+from dejavu.retrieval.learned import LearnedMemory
+from dejavu.retrieval.learned_records import TAUGHT, TAUGHT_NODES, LearnedFileError, Lesson
 from dejavu.retrieval.memory import Memory
 from dejavu.retrieval.names import RESULTS
 
