@@ -22,8 +22,8 @@ from pathlib import Path
 from command_line.arguments import game_file
 from command_line.exit import GOES_ON, one_sentence
 
+from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config
-from dejavu.engine.uci.loader import wanted
 from dejavu.model.data.dataset import SPLITS, DatasetError
 from dejavu.model.data.game_files import GameFileError
 from dejavu.model.data.memory_run import MemoryRun, make_memory

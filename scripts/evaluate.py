@@ -24,8 +24,8 @@ from pathlib import Path
 from command_line.exit import one_sentence
 from command_line.talk import write_json
 
+from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config
-from dejavu.engine.uci.loader import wanted
 from dejavu.model.data.dataset import DatasetError
 from dejavu.model.measurement.calibration import plot_calibration
 from dejavu.model.measurement.evaluate import EvaluateRun, evaluate

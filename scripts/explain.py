@@ -22,6 +22,7 @@ import torch
 from command_line.arguments import positive
 from command_line.exit import one_sentence
 
+from dejavu.engine.loader import wanted
 from dejavu.engine.match.players import PlayerError
 from dejavu.engine.options import Config
 from dejavu.engine.pages.explanation import page
@@ -29,7 +30,6 @@ from dejavu.engine.pages.game import game_page, move_lines, summary
 from dejavu.engine.seeing.played import QuestionError, is_game_file, read_game, read_position
 from dejavu.engine.seeing.review import review
 from dejavu.engine.seeing.words import explanation_lines
-from dejavu.engine.uci.loader import wanted
 from dejavu.model.chess.encoding import clock_byte, pack, stack
 from dejavu.model.inference import NetworkEvaluator
 from dejavu.model.weights import WeightsError

@@ -24,10 +24,10 @@ from command_line.teacher import add_teacher_arguments, teacher_settings
 from dejavu.engine.annotation.explore import ExploreRun, explore
 from dejavu.engine.annotation.output import OutputError
 from dejavu.engine.annotation.teacher import TEACHER_ERRORS
+from dejavu.engine.loader import wanted
 from dejavu.engine.match.openings import OpeningError
 from dejavu.engine.match.players import PlayerError
 from dejavu.engine.options import Config
-from dejavu.engine.uci.loader import wanted
 from dejavu.model.weights import WeightsError
 
 

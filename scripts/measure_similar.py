@@ -18,8 +18,8 @@ import torch
 from command_line.arguments import positive
 from command_line.exit import one_sentence
 
+from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config
-from dejavu.engine.uci.loader import wanted
 from dejavu.model.data.dataset import HELD_OUT, Dataset, DatasetError
 from dejavu.model.data.shards import open_data
 from dejavu.model.inference import load_backbone

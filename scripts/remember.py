@@ -21,8 +21,8 @@ from pathlib import Path
 from command_line.arguments import game_file
 from command_line.exit import one_sentence
 
+from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config
-from dejavu.engine.uci.loader import wanted
 from dejavu.model.data.game_files import GameFileError
 from dejavu.model.data.remember_run import remember_file, told
 from dejavu.model.inference import load_backbone

@@ -21,11 +21,11 @@ import torch
 from command_line.arguments import positive
 from command_line.exit import one_sentence
 
+from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config
 from dejavu.engine.pages.similar import similar_page
 from dejavu.engine.seeing.played import QuestionError, is_game_file, position_of, read_game, read_position
 from dejavu.engine.seeing.words import similar_json, similar_line
-from dejavu.engine.uci.loader import wanted
 from dejavu.model.chess.encoding import clock_byte
 from dejavu.model.inference import load_backbone
 from dejavu.model.measurement.measures import PHASES

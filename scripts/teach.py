@@ -13,9 +13,9 @@ from pathlib import Path
 from command_line.exit import one_sentence
 from command_line.talk import tell, write_json
 
+from dejavu.engine.loader import wanted
 from dejavu.engine.match.teach import TeachRun, teach
 from dejavu.engine.options import Config
-from dejavu.engine.uci.loader import wanted
 from dejavu.model.data.dataset import DatasetError
 from dejavu.model.weights import WeightsError
 from dejavu.retrieval.memory import MemoryFileError

@@ -15,8 +15,8 @@ import chess
 import numpy as np
 from numpy.typing import NDArray
 
+from dejavu.engine.loader import Wanted
 from dejavu.engine.search.evaluator import Evaluator
-from dejavu.engine.uci.loader import Wanted
 from dejavu.engine.uci.protocol import UciLoop
 from dejavu.model.chess.encoding import move_to_index, unpack
 from dejavu.model.evaluations import Evaluations

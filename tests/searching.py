@@ -9,13 +9,13 @@ from dejavu.engine.options import Config
 from dejavu.engine.search.clock import BatchPace
 from dejavu.engine.search.endings import Endings
 from dejavu.engine.search.evaluator import EvaluationCache, UniformEvaluator
+from dejavu.engine.search.game import Game
 from dejavu.engine.search.lines import BestMove, Info
 from dejavu.engine.search.search import Search
 from dejavu.engine.search.stoppers import NodesStopper, ProvenStopper
 from dejavu.engine.search.tablebase import Tablebases
 from dejavu.engine.search.task import Signals, Task
 from dejavu.engine.search.tree import DRAWN, LOST, WON, Tree
-from dejavu.engine.uci.game import Game
 from dejavu.model.chess.encoding import move_to_index, pack
 
 

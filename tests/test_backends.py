@@ -14,8 +14,8 @@ import torch
 from fake_evaluator import Client
 from memories import small_memory
 
+from dejavu.engine.loader import Wanted
 from dejavu.engine.search.evaluator import Evaluator
-from dejavu.engine.uci.loader import Wanted
 from dejavu.model import backends
 from dejavu.model.backends import AUTO, CHOICES, PREFERENCE, make_backend
 from dejavu.model.backends.protocol import BackendError

@@ -9,8 +9,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config
-from dejavu.engine.uci.loader import wanted
 from dejavu.model.backends.torch_backend import TorchBackend
 from dejavu.model.chess.features import features
 from dejavu.model.inference import EMBEDDED_AT_ONCE, Embedder, load_backbone

@@ -18,9 +18,9 @@ from fake_evaluator import Client, FakeEvaluator, best_move
 from memories import PLIES_A_GAME, small_memory
 from numpy.typing import NDArray
 
+from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config
 from dejavu.engine.pages.explanation import page
-from dejavu.engine.uci.loader import wanted
 from dejavu.model.chess.encoding import clock_byte, move_to_index, pack, stack
 from dejavu.model.config import PRESETS
 from dejavu.model.explanation import Explanation, NeighbourDescription

@@ -10,9 +10,9 @@ import chess.syzygy
 import pytest
 from fake_evaluator import Client, FakeEvaluator, best_move, field, last_info, material
 
+from dejavu.engine.loader import Loader, Wanted
 from dejavu.engine.options import Config
 from dejavu.engine.search.evaluator import Evaluator
-from dejavu.engine.uci.loader import Loader, Wanted
 
 
 class Shop:

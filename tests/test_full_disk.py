@@ -14,9 +14,9 @@ from test_selfplay import run as play_games
 from test_visit import arguments as visit_arguments
 from training import TINY_WORDS, curve, run_backbone, run_script, write_random_games
 
+from dejavu.engine.loader import wanted
 from dejavu.engine.match.record import Record
 from dejavu.engine.options import Config
-from dejavu.engine.uci.loader import wanted
 from dejavu.retrieval.atomic import WriteError
 from dejavu.retrieval.memory import Memory
 

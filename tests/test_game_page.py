@@ -14,11 +14,11 @@ from typing import Any
 import chess
 import pytest
 
+from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config
 from dejavu.engine.pages.game import game_page, move_lines, summary
 from dejavu.engine.seeing.played import parse_game
 from dejavu.engine.seeing.review import FORGOTTEN_PLIES, Evaluation, Review, review
-from dejavu.engine.uci.loader import wanted
 from dejavu.model.chess.encoding import pack
 from dejavu.model.explanation import Explanation, NeighbourDescription
 from dejavu.model.inference import NetworkEvaluator

@@ -16,6 +16,7 @@ import pytest
 from fake_evaluator import FakeEvaluator, even, scattered, scattered_preference
 from training import run_script
 
+from dejavu.engine.loader import Wanted
 from dejavu.engine.match.adjudication import Rules
 from dejavu.engine.match.elo import Sprt
 from dejavu.engine.match.record import read_games
@@ -23,7 +24,6 @@ from dejavu.engine.selfplay import gate, improve, summary
 from dejavu.engine.selfplay.generations import Generation, GenerationError, best_of, draw, read_generations
 from dejavu.engine.selfplay.improve import ImproveRun
 from dejavu.engine.selfplay.run_folder import RunFolderError
-from dejavu.engine.uci.loader import Wanted
 from dejavu.model.chess.encoding import unpack
 from dejavu.model.config import PRESETS
 from dejavu.model.data.shards import Shards, open_data

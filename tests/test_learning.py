@@ -13,9 +13,9 @@ import chess
 import pytest
 from fake_evaluator import Client, best_move
 
+from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config
 from dejavu.engine.uci.learning import FILE, Note, blamed, lessons_of
-from dejavu.engine.uci.loader import wanted
 from dejavu.model.chess.encoding import move_to_index
 from dejavu.model.inference import NetworkEvaluator
 from dejavu.retrieval.learned import LearnedMemory

@@ -11,6 +11,7 @@ import chess.pgn
 import pytest
 from fake_evaluator import FakeEvaluator, material
 
+from dejavu.engine.loader import Wanted
 from dejavu.engine.match.adjudication import Rules
 from dejavu.engine.match.batch import run_batched
 from dejavu.engine.match.elo import Sprt
@@ -20,7 +21,6 @@ from dejavu.engine.match.players import PlayerError, PlayerSettings
 from dejavu.engine.match.record import Record
 from dejavu.engine.match.schedule import schedule
 from dejavu.engine.match.tournament import Tournament, run
-from dejavu.engine.uci.loader import Wanted
 from dejavu.model.weights import WeightsError
 
 TESTS = Path(__file__).resolve().parent

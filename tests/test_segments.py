@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from memories import small_memory
 
+from dejavu.engine.loader import Loader, Wanted, load_network, wanted
 from dejavu.engine.options import Config
-from dejavu.engine.uci.loader import Loader, Wanted, load_network, wanted
 from dejavu.model.chess.encoding import move_to_index, pack, stack
 from dejavu.model.config import MEMORY_REACH
 from dejavu.model.inference import NetworkEvaluator

@@ -18,6 +18,7 @@ import torch
 from fake_evaluator import FakeEvaluator, material, scattered, scattered_preference
 from training import run_script
 
+from dejavu.engine.loader import Wanted
 from dejavu.engine.match.batch import SharedPlayer, play_together
 from dejavu.engine.match.openings import Opening, OpeningError
 from dejavu.engine.match.pace import Pace
@@ -30,7 +31,6 @@ from dejavu.engine.selfplay.game import Conditions, SelfPlayGame
 from dejavu.engine.selfplay.resignation import Resignation, SearchedGame, check, gives_up, searched_games
 from dejavu.engine.selfplay.run import SelfPlayRun, play_games, split_of
 from dejavu.engine.selfplay.run_folder import RunFolderError
-from dejavu.engine.uci.loader import Wanted
 from dejavu.engine.uci.session import Session
 from dejavu.model.chess.encoding import MIRRORED_MOVES, index_to_move, pack, stack, unpack
 from dejavu.model.data.dataset import HELD_OUT, MEMORY, TRAIN, Dataset, DatasetError

@@ -6,9 +6,9 @@ import chess
 import pytest
 from fake_evaluator import Client, FakeEvaluator, best_move, field, last_info, material, scattered_preference
 
+from dejavu.engine.search.game import Game, PositionError
 from dejavu.engine.search.limits import Limits
 from dejavu.engine.search.lines import BestMove, Info
-from dejavu.engine.uci.game import Game, PositionError
 from dejavu.engine.uci.session import Session
 from dejavu.model.chess.encoding import pack
 

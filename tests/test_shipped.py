@@ -18,9 +18,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config
 from dejavu.engine.search.bench import POSITIONS
-from dejavu.engine.uci.loader import wanted
 from dejavu.model.backends.simplification import simplified
 from dejavu.model.backends.torch_backend import TorchBackend
 from dejavu.model.chess.encoding import pack, stack

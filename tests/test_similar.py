@@ -16,11 +16,11 @@ from fake_evaluator import Client, FakeEvaluator
 from numpy.typing import NDArray
 from remembered_games import bits, board_of, line, memory_of
 
+from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config
 from dejavu.engine.pages.similar import similar_page
 from dejavu.engine.seeing.played import QuestionError, parse_game, position_of
 from dejavu.engine.seeing.words import evaluation, remembered_from, similar_line
-from dejavu.engine.uci.loader import wanted
 from dejavu.model.chess.encoding import move_to_index, pack, stack
 from dejavu.model.chess.structure import OTHER_STRUCTURE, difference, pawn_files, pawn_moves, piece_counts, signatures
 from dejavu.model.data.games import read_game

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from fake_evaluator import FakeEvaluator, material, scattered
 
+from dejavu.engine.loader import Wanted
 from dejavu.engine.match.pace import Pace
 from dejavu.engine.match.players import PlayerError, PlayerSettings
 from dejavu.engine.match.solve import Share
 from dejavu.engine.match.solving import AnswerKeeper, solve_batched
 from dejavu.engine.match.suites import Problem
-from dejavu.engine.uci.loader import Wanted
 from dejavu.model.chess.encoding import clock_byte, pack, stack
 
 ROOT = Path(__file__).resolve().parent.parent

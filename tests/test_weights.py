@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from dejavu.engine.loader import Loader, load_network
 from dejavu.engine.options import Config
-from dejavu.engine.uci.loader import Loader, load_network
 from dejavu.model import weights as weights_module
 from dejavu.model.config import PRESETS, NetworkConfig
 from dejavu.model.network import Network

@@ -25,12 +25,12 @@ from dejavu.engine.annotation.labels import Label, Labels, whole_lines
 from dejavu.engine.annotation.lessons import add_labelled, to_text
 from dejavu.engine.annotation.quick_teacher import QuickTeacher
 from dejavu.engine.annotation.teacher import TeacherSettings
+from dejavu.engine.loader import load_network
 from dejavu.engine.match.batch import SharedPlayer, play_together
 from dejavu.engine.match.pace import Pace
 from dejavu.engine.match.players import PlayerSettings
 from dejavu.engine.options import SHIPPED
 from dejavu.engine.selfplay.visited import VisitingSearch
-from dejavu.engine.uci.loader import load_network
 from dejavu.model.chess.encoding import REPEATED, unpack
 from dejavu.model.data.dataset import TRAIN, Dataset, DatasetError
 from dejavu.retrieval.atomic import append, write_text

@@ -11,16 +11,16 @@ from typing import Any
 
 import chess
 
+from dejavu.engine.loader import load_network
 from dejavu.engine.options import Config
 from dejavu.engine.pages.told import memory_told, similar_told
 from dejavu.engine.search.evaluator import Searchable
+from dejavu.engine.search.game import Game, PositionError, packed_position
 from dejavu.engine.search.limits import Limits
 from dejavu.engine.search.lines import BestMove, Info
 from dejavu.engine.seeing.played import QuestionError, parse_game
 from dejavu.engine.seeing.review import Evaluation
 from dejavu.engine.seeing.words import LINE_PLIES
-from dejavu.engine.uci.game import Game, PositionError, packed_position
-from dejavu.engine.uci.loader import load_network
 from dejavu.engine.uci.session import Session
 from dejavu.model.inference import NetworkEvaluator
 

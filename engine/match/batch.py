@@ -18,6 +18,7 @@ import chess
 import chess.engine
 import numpy as np
 
+from dejavu.engine.loader import EvaluatorFactory, load_network, wanted
 from dejavu.engine.match.adjudication import Adjudicator
 from dejavu.engine.match.game import Outcome, by_rule
 from dejavu.engine.match.pace import Pace
@@ -31,7 +32,6 @@ from dejavu.engine.search.evaluator import EvaluationError, Expansion, expansion
 from dejavu.engine.search.limits import Limits
 from dejavu.engine.search.lines import Info
 from dejavu.engine.search.search import Leaf, Minibatch, Search
-from dejavu.engine.uci.loader import EvaluatorFactory, load_network, wanted
 from dejavu.engine.uci.session import Session
 from dejavu.model.chess.encoding import stack
 

@@ -14,6 +14,7 @@ import chess.engine
 import numpy as np
 from numpy.typing import NDArray
 
+from dejavu.engine.loader import EvaluatorFactory, Wanted, load_network
 from dejavu.engine.match.batch import SearchingGame, SharedPlayer, play_together
 from dejavu.engine.match.external import ExternalEngine
 from dejavu.engine.match.players import FailureError, PlayerSettings
@@ -21,7 +22,6 @@ from dejavu.engine.match.suites import Problem, Solution, SuiteError, score_text
 from dejavu.engine.search.evaluator import Evaluator
 from dejavu.engine.search.lines import Info
 from dejavu.engine.search.search import Search
-from dejavu.engine.uci.loader import EvaluatorFactory, Wanted, load_network
 from dejavu.model.evaluations import Evaluations, join
 
 MOVE_SECONDS = 300.0

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 
 from dejavu.engine.annotation.lessons import add_labelled, to_text
+from dejavu.engine.loader import load_network
 from dejavu.engine.options import Config
 from dejavu.engine.search.limits import Limits
 from dejavu.engine.search.lines import BestMove
-from dejavu.engine.uci.loader import load_network
 from dejavu.engine.uci.session import Session
 from dejavu.model.chess.encoding import REPEATED, index_to_move, move_to_index, unpack
 from dejavu.model.data.dataset import HELD_OUT, MEMORY, Dataset, DatasetError

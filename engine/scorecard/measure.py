@@ -16,8 +16,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config
-from dejavu.engine.uci.loader import wanted
 from dejavu.model.weights import read_weights
 from dejavu.retrieval.atomic import write_text
 from dejavu.retrieval.memory import Memory

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dejavu.engine.search.game import Game
 from dejavu.engine.search.tree import DRAWN, NO_NODE, Tree
-from dejavu.engine.uci.game import Game
 from dejavu.model.chess.encoding import pack
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dejavu.engine.loader import EvaluatorFactory
 from dejavu.engine.match.adjudication import DrawRule, ResignRule, Rules
 from dejavu.engine.match.batch import FULL_BATCHES, run_batched
 from dejavu.engine.match.elo import Results, Sprt
@@ -16,7 +17,6 @@ from dejavu.engine.match.record import PlayedGame, Record, results
 from dejavu.engine.match.report import full_report, score_line
 from dejavu.engine.match.schedule import schedule
 from dejavu.engine.match.tournament import Tournament
-from dejavu.engine.uci.loader import EvaluatorFactory
 
 RULES = Rules(
     draw=DrawRule(movenumber=60, movecount=10, score=10),

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from dejavu.engine.loader import EvaluatorFactory, Wanted, load_network
 from dejavu.engine.match.elo import Sprt, estimate
 from dejavu.engine.match.openings import read_openings
 from dejavu.engine.search.evaluator import Evaluator
@@ -24,7 +25,6 @@ from dejavu.engine.selfplay.generations import (
 from dejavu.engine.selfplay.resignation import Resignation, check, searched_games
 from dejavu.engine.selfplay.run import SOURCE, SelfPlayRun, play_games
 from dejavu.engine.selfplay.run_folder import claim
-from dejavu.engine.uci.loader import EvaluatorFactory, Wanted, load_network
 from dejavu.model.data.memory_run import MemoryRun, make_memory
 from dejavu.model.data.shards import Shards, open_data
 from dejavu.model.training.backbone_run import BackboneRun, train_backbone

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from dejavu.engine.loader import EvaluatorFactory, load_network, wanted
 from dejavu.engine.match.batch import FULL_BATCHES, SharedPlayer
 from dejavu.engine.match.openings import OpeningError, read_openings
 from dejavu.engine.match.pace import Pace
@@ -19,7 +20,6 @@ from dejavu.engine.selfplay.resignation import Resignation
 from dejavu.engine.selfplay.run_folder import claim
 from dejavu.engine.selfplay.summary import summarise
 from dejavu.engine.selfplay.work import SelfPlayWork
-from dejavu.engine.uci.loader import EvaluatorFactory, load_network, wanted
 from dejavu.model.data.dataset import HELD_OUT, MEMORY, TRAIN
 from dejavu.model.data.games import GamePositions
 from dejavu.model.data.records import join

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from dejavu.engine.loader import EvaluatorFactory, load_network
 from dejavu.engine.match.batch import SharedPlayer, play_together
 from dejavu.engine.selfplay.game import Conditions, SelfPlayGame
 from dejavu.engine.selfplay.run import SelfPlayRun
-from dejavu.engine.uci.loader import EvaluatorFactory, load_network
 
 PLIES = 24
 """Only the first plies of games are played."""

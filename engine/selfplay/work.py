@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from dejavu.engine.loader import EvaluatorFactory
 from dejavu.engine.match.batch import SharedPlayer, play_together
 from dejavu.engine.match.players import PlayerSettings
 from dejavu.engine.selfplay.game import Conditions, SelfPlayGame
-from dejavu.engine.uci.loader import EvaluatorFactory
 from dejavu.model.data.games import GamePositions
 
 

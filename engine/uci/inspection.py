@@ -8,8 +8,8 @@ import chess
 import numpy as np
 
 from dejavu.engine.search.evaluator import Evaluator, Remembering, Searchable, expansions
+from dejavu.engine.search.game import Game, packed_position
 from dejavu.engine.seeing.words import remembered_from, similar_line
-from dejavu.engine.uci.game import Game, packed_position
 from dejavu.model.chess.encoding import index_to_move, move_to_index
 
 TOP_MOVES = 10

@@ -9,8 +9,8 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 
+from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config
-from dejavu.engine.uci.loader import wanted
 from dejavu.model.inference import load_backbone
 from dejavu.retrieval.learned import LearnedMemory
 from dejavu.retrieval.learned_records import LearnedFileError

@@ -24,11 +24,11 @@ from pathlib import Path
 import chess
 import platformdirs
 
+from dejavu.engine.loader import Loader
 from dejavu.engine.search.evaluator import Extensible
+from dejavu.engine.search.game import Game, packed_position, start_board
 from dejavu.engine.search.lines import BestMove, Info
 from dejavu.engine.uci.experience import DEEP_NODES
-from dejavu.engine.uci.game import Game, packed_position, start_board
-from dejavu.engine.uci.loader import Loader
 from dejavu.model.chess.encoding import clock_byte, move_to_index, pack
 from dejavu.retrieval.atomic import WriteError
 from dejavu.retrieval.learned import LearnedMemory

@@ -16,8 +16,8 @@ from dejavu.engine.uci.log import LogError, LogFile
 from dejavu.retrieval.text import plain
 
 if TYPE_CHECKING:
+    from dejavu.engine.loader import EvaluatorFactory
     from dejavu.engine.search.lines import BestMove, Info, Line
-    from dejavu.engine.uci.loader import EvaluatorFactory
     from dejavu.engine.uci.session import Session
 
 NAME = "Dejavu 0.1.0"
@@ -116,7 +116,7 @@ class UciLoop:
     def session(self) -> Session:
         """The session, made at its first use: it needs python-chess and numpy."""
         if self._session is None:
-            from dejavu.engine.uci.loader import load_network
+            from dejavu.engine.loader import load_network
             from dejavu.engine.uci.session import Session
 
             self._session = Session(self._factory or load_network, self.say)
@@ -194,7 +194,7 @@ class UciLoop:
             self._session.configure(config)
 
     def _position(self, rest: str) -> None:
-        from dejavu.engine.uci.game import PositionError
+        from dejavu.engine.search.game import PositionError
 
         words = rest.split()
         index = words.index("moves") if "moves" in words else len(words)

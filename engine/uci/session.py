@@ -11,30 +11,20 @@ from dataclasses import replace
 
 import chess
 
+from dejavu.engine.loader import EvaluatorFactory, Loader
 from dejavu.engine.options import Config, file_path
-from dejavu.engine.search.clock import BatchPace, Budget, budget
+from dejavu.engine.search.clock import BatchPace
 from dejavu.engine.search.endings import Endings
 from dejavu.engine.search.evaluator import EvaluationCache, EvaluationError, Evaluator
+from dejavu.engine.search.game import Game, start_board
 from dejavu.engine.search.kept_tree import KeptTree, new_tree
 from dejavu.engine.search.limits import Limits
 from dejavu.engine.search.lines import BestMove, Info, Line, root_values, score
-from dejavu.engine.search.noise import RootNoise
+from dejavu.engine.search.request import make_task, moves_to_choose_from, searchmoves
 from dejavu.engine.search.search import Search
-from dejavu.engine.search.stoppers import (
-    DepthStopper,
-    MateStopper,
-    NodesStopper,
-    ProvenStopper,
-    SmartPruningStopper,
-    Stopper,
-    TimeStopper,
-)
-from dejavu.engine.search.strength import Strength, strength
 from dejavu.engine.search.tablebase import Tablebases
-from dejavu.engine.search.task import Signals, Task
-from dejavu.engine.search.temperature import RandomChoice, decayed
+from dejavu.engine.search.task import Signals
 from dejavu.engine.uci.experience import Experience
-from dejavu.engine.uci.game import Game, start_board
 from dejavu.engine.uci.inspection import (
     board_lines,
     evaluation_lines,
@@ -43,11 +33,10 @@ from dejavu.engine.uci.inspection import (
     similar_lines,
 )
 from dejavu.engine.uci.learning import Learning
-from dejavu.engine.uci.loader import EvaluatorFactory, Loader
 from dejavu.retrieval.atomic import WriteError
 
-CACHE_SHARE, TREE_SHARE = 0.2, 0.65
-"""Parts of Hash for the cache of evaluations and for the tree; pruning and gaps in the memory need the rest."""
+CACHE_SHARE = 0.2
+"""Part of Hash for the cache of evaluations. The tree has another; pruning and gaps in the memory need the rest."""
 
 NO_POSITION = "there is no position: the last one was refused"
 
@@ -347,7 +336,7 @@ class Session:
                 return search.answer("error")
             except Exception:
                 _log.exception("the search has no answer either")
-        move = (_wanted(game.board, limits, legal)[0] or legal)[0].uci()
+        move = (searchmoves(game.board, limits, legal)[0] or legal)[0].uci()
         report(_bare_info((move,), mate=None, config=config))
         return BestMove(move, None, "error")
 
@@ -386,40 +375,16 @@ class Session:
         report: Callable[[Info], None],
         legal: list[chess.Move],
     ) -> Search:
-        root_moves = self._root_moves(game.board, limits, legal)
+        board = game.board
+        root_moves = moves_to_choose_from(board, limits, legal, self._endings, self._tablebases, self._say)
         if len(root_moves) < len(legal):
             # A root without some of its moves is no use to later searches.
             tree, root = new_tree(game), 0
             self._kept_tree.forget()
         else:
             tree, root = self._kept_tree.root_of(game, keep_rest=limits.ponder)
-        wanted = strength(config.elo) if config.limit_strength else None
-        node_limits = [limit for limit in (limits.nodes, config.node_limit or None) if limit is not None]
-        if wanted is not None:
-            node_limits.append(wanted.nodes)
-        node_limit = max(1, min(node_limits)) if node_limits else None
-        time = None
-        if not limits.infinite:
-            white = game.board.turn == chess.WHITE
-            time = budget(limits, white, config.move_overhead, only_move=len(root_moves) == 1)
-        unlimited = node_limit is None and time is None and limits.depth is None and limits.mate is None
-        task = Task(
-            tree=tree,
-            root=root,
-            board=game.board,
-            history=game.history,
-            root_moves=root_moves,
-            node_limit=node_limit,
-            tree_bytes=int(config.hash_megabytes * 2**20 * TREE_SHARE),
-            stoppers=_stoppers(limits, config, node_limit, time),
-            wait_for_stop=limits.infinite or unlimited,
-            choice=self._choice(game.board, config, wanted),
-            noise=RootNoise(config.noise_epsilon, config.noise_alpha, self._generator)
-            if config.noise_epsilon > 0
-            else None,
-        )
         return Search(
-            task,
+            make_task(game, limits, config, tree, root, root_moves, self._tablebases, self._generator),
             self._loader.evaluator,
             self._cache,
             self._tablebases,
@@ -431,53 +396,8 @@ class Session:
             self._say,
         )
 
-    def _choice(self, board: chess.Board, config: Config, wanted: Strength | None) -> RandomChoice | None:
-        """How to draw the move, or None to play the best: also where the tablebases know it."""
-        temperature = decayed(config.temperature, config.temperature_decay_moves, board.fullmove_number - 1)
-        if wanted is not None:
-            temperature = max(temperature, wanted.temperature)
-        if temperature == 0 or self._tablebases.root_moves(board):
-            return None
-        return RandomChoice(temperature, self._generator)
-
-    def _root_moves(self, board: chess.Board, limits: Limits, legal: list[chess.Move]) -> list[chess.Move]:
-        """The moves to choose from: those of `searchmoves`, else those that solved endings or tables keep, else all."""
-        wanted, illegal = _wanted(board, limits, legal)
-        if illegal:
-            self._say(f"searchmoves: not legal here: {' '.join(illegal)}")
-        if wanted:
-            return wanted
-        self._endings.prepare(board)
-        return self._endings.best_moves(board) or self._tablebases.root_moves(board) or legal
-
-
-def _wanted(board: chess.Board, limits: Limits, legal: list[chess.Move]) -> tuple[list[chess.Move], list[str]]:
-    """Those of the `legal` moves that `searchmoves` names, in their order, and what it names beside them."""
-    moves, illegal = [], []
-    for text in limits.searchmoves:
-        try:
-            moves.append(board.parse_uci(text))
-        except ValueError:
-            illegal.append(text)
-    return [move for move in legal if move in moves], illegal
-
 
 def _bare_info(moves: tuple[str, ...], mate: int | None, config: Config) -> Info:
     """What to report where nothing was searched: a draw, unless the side to move is mated."""
     line = Line(moves, score(0.0, 1.0, config), mate, (0, 0, 1000) if mate is not None else (0, 1000, 0))
     return Info(0, 0, 0, 0, 0, 0, 0, (line,))
-
-
-def _stoppers(limits: Limits, config: Config, node_limit: int | None, time: Budget | None) -> list[Stopper]:
-    stoppers: list[Stopper] = [ProvenStopper()]
-    if node_limit is not None:
-        stoppers.append(NodesStopper(node_limit))
-    if limits.depth is not None:
-        stoppers.append(DepthStopper(max(1, limits.depth)))
-    if limits.mate is not None:
-        stoppers.append(MateStopper(max(1, limits.mate)))
-    if time is not None:
-        stoppers.append(TimeStopper(time))
-        if time.on_clock and config.smart_pruning_factor > 0:
-            stoppers.append(SmartPruningStopper(time, config.smart_pruning_factor))
-    return stoppers

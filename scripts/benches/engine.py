@@ -19,10 +19,10 @@ import numpy as np
 import torch
 
 from benches.common import REPEATS, random_positions, timed
+from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config
 from dejavu.engine.search.bench import POSITIONS, cost, grow
 from dejavu.engine.search.evaluator import UniformEvaluator
-from dejavu.engine.uci.loader import wanted
 from dejavu.model.backends import PREFERENCE
 from dejavu.model.backends.protocol import BackendError
 from dejavu.model.backends.torch_backend import TorchBackend
