@@ -92,6 +92,8 @@ def test_a_match_so_far_names_no_difference_before_it_has_an_interval() -> None:
     assert score_line(Results(1, 0, 1, (0, 0, 1, 0, 0)), None) == "+1 =0 -1"
     assert score_line(Results(0, 1, 5, (2, 1, 0, 0, 0)), None) == "+0 =1 -5"
     assert "+- " in score_line(Results(4, 2, 2, (0, 1, 1, 1, 1)), None)
+    assert " (4 pairs)" not in score_line(Results(4, 2, 2, (0, 1, 1, 1, 1)), None)
+    assert score_line(Results(6, 2, 2, (0, 1, 1, 1, 1)), None).endswith(" (4 pairs)")
 
 
 @pytest.mark.parametrize(

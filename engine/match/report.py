@@ -32,12 +32,17 @@ def sprt_line(sprt: Sprt, found: Results) -> str:
 
 
 def score_line(found: Results, sprt: Sprt | None) -> str:
-    """A match so far, in one line; with the Elo difference as soon as there is an interval to it."""
+    """A match so far, in one line; with the Elo difference as soon as there is an interval to it.
+
+    Of how many pairs it is, is said while games have no partner: it need not have the sign of the games counted.
+    """
     line = f"+{found.wins} ={found.draws} -{found.losses}"
-    if sum(found.pairs):
+    if pairs := sum(found.pairs):
         estimated = estimate(found.pairs)
         if estimated.elo_error > 0:
             line += f"  Elo {estimated.elo:+.1f} +- {estimated.elo_error:.1f}  LOS {100 * estimated.superiority:.1f} %"
+            if 2 * pairs < found.games:
+                line += f" ({pairs} pairs)"
         if sprt is not None:
             lower, upper = sprt.bounds
             line += f"  LLR {sprt.log_likelihood_ratio(found.pairs):.2f} ({lower:.2f}, {upper:.2f})"
