@@ -16,6 +16,7 @@ from dejavu.engine.search.evaluator import Evaluator, Extensible, UniformEvaluat
 from dejavu.model.backends import AUTO
 from dejavu.model.backends.protocol import BackendError
 from dejavu.model.chess.encoding import clock_byte, pack, stack
+from dejavu.model.stored_evaluations import file_beside
 from dejavu.retrieval.memory import Memory, MemoryFileError
 
 _log = logging.getLogger("dejavu")
@@ -75,7 +76,8 @@ def _names(value: str) -> list[str]:
 def _stamps(target: Wanted) -> list[tuple[int, int, int] | None]:
     """Something about the files that changes when they do."""
     stamps: list[tuple[int, int, int] | None] = []
-    for path in (target.weights, target.memory, *target.beside):
+    evaluations = file_beside(target.memory) if target.memory is not None else None
+    for path in (target.weights, target.memory, evaluations, *target.beside):
         try:
             status = path.stat() if path is not None else None
         except OSError:
@@ -243,6 +245,8 @@ class Loader:
     def _accept(self, evaluator: Evaluator, source: Wanted) -> None:
         self.evaluator = evaluator
         self._good, self._good_stamps = source, self._stamps
+        if isinstance(evaluator, Extensible) and evaluator.warning:
+            self._complain(evaluator.warning)
         if isinstance(evaluator, Extensible) and (source.beside or self._beside or self.learned is not None):
             self._open_beside(evaluator, source.beside)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,13 +14,14 @@ from numpy.typing import NDArray
 
 from dejavu.model.backends import AUTO, make_backend
 from dejavu.model.backends.protocol import Backend, Logits
-from dejavu.model.chess.attacks import Planes, attacks, legal_mask
+from dejavu.model.chess.attacks import Attacks, Planes, attacks, legal_mask
 from dejavu.model.chess.features import Features, features
 from dejavu.model.chess.mates import mating_moves
 from dejavu.model.config import MEMORY_REACH
 from dejavu.model.evaluations import Evaluations
 from dejavu.model.neighbours import EncodingCache, Retriever
 from dejavu.model.segmented import EXACT_BESIDE, SegmentedRetriever
+from dejavu.model.stored_evaluations import StoredEvaluations, StoredEvaluationsError, file_beside, read_columns
 from dejavu.model.weights import Weights, net_name, read_weights
 from dejavu.retrieval.memory import Memory, MemoryFileError
 from dejavu.retrieval.moves import POLICY_SIZE
@@ -93,6 +95,10 @@ class NetworkEvaluator:
         """Of the memory that was loaded with the network."""
         self._beside: list[Retriever] = []
         """Of the memories put beside it."""
+        self.stored: StoredEvaluations | None = None
+        """Evaluations of the first memory's own positions that need not be computed."""
+        self.warning = ""
+        """What is wrong with a file that it can do without."""
         self._similar: SimilarPositions | None = None
         self.encodings: EncodingCache | None = None
         if memory is not None:
@@ -135,6 +141,8 @@ class NetworkEvaluator:
         ]
         parts = [part for part in (self._own, *self._beside) if part is not None]
         self.retriever = SegmentedRetriever(self.weights.config, parts) if len(parts) > 1 else next(iter(parts), None)
+        if self.stored is not None:
+            self.stored.hide([part.memory for part in self._beside])
         self._similar = None
         self.encodings = None
         if self.retriever is not None:
@@ -154,7 +162,28 @@ class NetworkEvaluator:
         description = f"network {net_name(metadata) or weights.name} ({stored.parameters / 1e6:.1f} M parameters)"
         if opened is not None and memory is not None:
             description += f", memory {memory.name} ({len(opened):,} entries)"
-        return cls(stored, description, opened, threads, backend)
+        evaluator = cls(stored, description, opened, threads, backend)
+        if memory is not None:
+            evaluator.read_stored(file_beside(memory))
+        return evaluator
+
+    def read_stored(self, path: Path) -> None:
+        """Use a file of evaluations of the first memory's own positions, if there is one.
+
+        If it cannot be used, `warning` says why; that costs time and nothing else.
+        """
+        self.stored, self.warning = None, ""
+        assert self._own is not None
+        try:
+            stored = StoredEvaluations(self._own.memory, read_columns(path, self.weights.checksum))
+        except FileNotFoundError:
+            return
+        except StoredEvaluationsError as error:
+            self.warning = f"{error}; it is not used"
+        except OSError as error:
+            self.warning = f"{path} cannot be read: {error.strerror or error}"
+        else:
+            self.stored = stored if len(stored) else None
 
     def describe(self) -> str:
         """One line naming the network, the memory and the backend."""
@@ -169,29 +198,77 @@ class NetworkEvaluator:
         legal = legal_mask(planes, sets)
         position, moves = np.divmod(np.flatnonzero(legal), POLICY_SIZE)  # eight times as fast as nonzero in 2-D
         offsets = np.searchsorted(position, np.arange(len(planes) + 1))
+        rows = self._stored_rows(planes, clocks, np.diff(offsets)) if memory else np.full(len(planes), -1)
+        fresh = np.flatnonzero(rows < 0)
+        if len(fresh) == len(planes):
+            running = self._start(planes, clocks, sets, position, moves, memory)
+        else:
+            of_fresh = (rows < 0)[position]
+            among_fresh = np.cumsum(rows < 0) - 1
+            running = self._start(
+                planes[fresh],
+                clocks[fresh],
+                sets.take(fresh),
+                among_fresh[position[of_fresh]],
+                moves[of_fresh],
+                memory,
+            )
+        mating = mating_moves(planes, sets, legal)  # meanwhile
+        logits, wdl = running()
+        if len(fresh) < len(planes):
+            assert self.stored is not None
+            known = np.flatnonzero(rows >= 0)
+            all_logits, all_wdl = np.empty(len(moves), np.float32), np.empty((len(planes), 3), np.float32)
+            all_logits[of_fresh], all_logits[~of_fresh] = logits, self.stored.logits(rows[known])
+            all_wdl[fresh], all_wdl[known] = wdl, self.stored.wdl(rows[known])
+            logits, wdl = all_logits, all_wdl
+        return Evaluations(offsets, moves.astype(np.uint16), logits, mating, wdl)
+
+    def _stored_rows(self, planes: Planes, clocks: NDArray[np.uint8], moves: NDArray[np.int64]) -> NDArray[np.int64]:
+        """[B] rows of the stored evaluations of positions with so many legal `moves` [B]; -1 where there is none."""
+        if self.stored is None or self.memory_reach != MEMORY_REACH:
+            return np.full(len(planes), -1)
+        rows = self.stored.find(planes, clocks)
+        return np.where(self.stored.moves(rows) == moves, rows, -1)
+
+    def _start(
+        self,
+        planes: Planes,
+        clocks: NDArray[np.uint8],
+        sets: Attacks,
+        position: NDArray[np.intp],
+        moves: NDArray[np.intp],
+        memory: bool,
+    ) -> Callable[[], tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """Begin to compute; what is returned waits for the logits of the legal moves [M] and the chances [B, 3].
+
+        `position` and `moves` [M] are the legal moves.
+        """
+        if len(planes) == 0:
+            return lambda: (np.empty(0, np.float32), np.empty((0, 3), np.float32))
         inputs = features(planes, clocks, sets)
         asked = np.zeros(len(planes), dtype=bool)
         if memory and self.retriever is not None:
             asked = self.retriever.may_know(planes, self.memory_reach)
 
         def evaluate_part(start: int, end: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-            """The logits of the legal moves [M] and the chances [N, 3] of a part of the batch."""
+            """Of a part of the batch."""
             logits = self._logits(inputs.part(start, end), np.flatnonzero(asked[start:end]))
-            own = slice(offsets[start], offsets[end])
+            own = slice(*np.searchsorted(position, (start, end)))
             return logits.policy[position[own] - start, moves[own]], _softmax(logits.wdl)
 
         # Each part runs on one thread: a small network's operations are too short for several threads to share one.
-        parts = min(self.backend.parts, max(1, len(planes)))
+        parts = min(self.backend.parts, len(planes))
         if parts == 1:
-            evaluated = [evaluate_part(0, len(planes))]
-            mating = mating_moves(planes, sets, legal)
-        else:
-            bounds = np.linspace(0, len(planes), parts + 1).astype(int).tolist()
-            running = [self._workers.submit(evaluate_part, *part) for part in pairwise(bounds)]
-            mating = mating_moves(planes, sets, legal)  # meanwhile
-            evaluated = [part.result() for part in running]
-        logits, wdl = (np.concatenate(arrays) for arrays in zip(*evaluated, strict=True))
-        return Evaluations(offsets, moves.astype(np.uint16), logits, mating, wdl)
+            return partial(evaluate_part, 0, len(planes))
+        bounds = np.linspace(0, len(planes), parts + 1).astype(int).tolist()
+        running = [self._workers.submit(evaluate_part, *part) for part in pairwise(bounds)]
+
+        def wait() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+            logits, wdl = zip(*(part.result() for part in running), strict=True)
+            return np.concatenate(logits), np.concatenate(wdl)
+
+        return wait
 
     def _logits(self, inputs: Features, asked: NDArray[np.intp]) -> Logits:
         """What the network says of B positions; of the rows `asked`, with neighbours that are within reach."""

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from dejavu.retrieval.atomic import WriteError, append, atomic_write
 from dejavu.retrieval.build import BATCH_ROWS, Embed
+from dejavu.retrieval.hashes import board_hashes
 from dejavu.retrieval.knn import ExactIndex
 from dejavu.retrieval.learned_records import (
     BLACK,
@@ -46,8 +47,6 @@ from dejavu.retrieval.memory import Memory, Provenance, encode_names
 
 LIMIT = 100_000
 """Positions that are kept: some 25 MB."""
-_HASH_FACTORS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93], np.uint64)
-"""Odd and without a pattern: the four planes' shares of a position's hash."""
 _SMALLEST_REWRITE = 64
 """Records out of date that are worth writing the file anew."""
 
@@ -313,7 +312,7 @@ def _identities(boards: NDArray[Any]) -> list[bytes]:
 
 def _last_rows(boards: NDArray[Any]) -> NDArray[np.int64]:
     """The last row of each position of packed planes [N, 4], in their order."""
-    hashes = (np.ascontiguousarray(boards, np.uint64) * _HASH_FACTORS).sum(axis=1, dtype=np.uint64)
+    hashes = board_hashes(boards)
     values, counts = np.unique(hashes, return_counts=True)
     kept = np.ones(len(boards), bool)
     if len(values) < len(boards):  # most positions are met once, so that few need the comparison of all bytes

@@ -63,6 +63,9 @@ class Searchable(Protocol):
 class Extensible(Protocol):
     """An evaluator that asks several memories."""
 
+    warning: str
+    """What is wrong with a file that it can do without; empty if nothing is."""
+
     @property
     def fingerprint(self) -> str:
         """Name of the backbone that must have made a memory's keys."""

@@ -114,6 +114,19 @@ class Attacks:
     slides: Bitboards
     """[2, B, 64] squares a rook (first) or bishop (second) on each square would attack."""
 
+    def take(self, rows: NDArray[np.intp]) -> Attacks:
+        """Those of some of the positions."""
+        return Attacks(
+            self.codes[rows],
+            self.by_square[rows],
+            self.occupied[rows],
+            self.own[rows],
+            self.opponent[rows],
+            self.is_own[rows],
+            self.is_opponent[rows],
+            self.slides[:, rows],
+        )
+
     def attacked_from(
         self, code: NDArray[np.integer[Any]], square: NDArray[np.intp], row: NDArray[np.intp]
     ) -> Bitboards:
