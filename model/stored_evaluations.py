@@ -11,8 +11,6 @@ n evaluations, p moves in all.
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -34,10 +32,13 @@ CLOCK_REACH = 8
 """Plies that the half-move clock may differ from the entry's. Their evaluations then differ by 0.014 in Q on the
 average, at 16 plies by 0.027 (dejavu-12)."""
 
-_NAT = 16
-"""Steps of a stored logarithm in one nat: a P is right to 3 %."""
-_LEAST = 192
-"""Steps to the smallest P that is kept, exp(-12)."""
+_FINE, _COARSE = 16, 4
+"""Steps of -log P in one nat: a P is right to 3 %, below exp(-8) to 13 %, and kept down to exp(-39)."""
+_COARSE_FROM = 8
+_LEAST = 255
+_STEPS = np.arange(_LEAST + 1, dtype=np.float32)
+_LOGITS = -np.maximum(_STEPS / _FINE, _COARSE_FROM + (_STEPS - _FINE * _COARSE_FROM) / _COARSE)
+"""What each number of steps stands for."""
 _CERTAIN = 65535
 
 
@@ -53,7 +54,7 @@ class Columns(NamedTuple):
     moves: NDArray[np.uint8]
     """[n] how many legal moves each has."""
     policy: NDArray[np.uint8]
-    """[p] -16 log P of the legal moves, position by position, by ascending policy index."""
+    """[p] steps of -log P of the legal moves, position by position, by ascending policy index."""
     chances: NDArray[np.uint16]
     """[n, 2] of a win and of a loss for the side to move, in 65,535ths."""
 
@@ -69,9 +70,9 @@ def read_columns(path: Path, checksum: str) -> Columns:
         with np.load(path, allow_pickle=False) as file:
             about = {name: str(file[name]) for name in ("format", "weights")}
             columns = Columns(*(file[name] for name in Columns._fields))
-    except FileNotFoundError:
+    except OSError:
         raise
-    except (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError, NotImplementedError) as error:
+    except Exception as error:  # whatever a damaged file makes numpy, zipfile or zlib raise
         raise StoredEvaluationsError(f"{path} is damaged, or not a file of evaluations: {error}") from None
     if about["format"] != FORMAT:
         raise StoredEvaluationsError(f"{path} has format {about['format']!r}, not {FORMAT!r}")
@@ -147,7 +148,7 @@ class StoredEvaluations:
         counts = self.moves(rows)
         first = np.cumsum(counts) - counts
         where = np.repeat(self._starts[rows] - first, counts) + np.arange(counts.sum())
-        return np.asarray(self._columns.policy[where].astype(np.float32) / np.float32(-_NAT))
+        return np.asarray(_LOGITS[self._columns.policy[where]])
 
     def wdl(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """[B, 3] chances of win, draw, loss."""
@@ -184,7 +185,8 @@ def _columns(entries: NDArray[np.uint64], evaluations: Evaluations) -> Columns:
     with_moves = counts[counts > 0]
     logits = logits - np.repeat(np.maximum.reduceat(logits, offsets), with_moves)
     logits -= np.repeat(np.log(np.add.reduceat(np.exp(logits), offsets)), with_moves)
-    policy = np.minimum(np.rint(-_NAT * logits), _LEAST).astype(np.uint8)
+    fine, coarse = -_FINE * logits, _FINE * _COARSE_FROM + _COARSE * (-logits - _COARSE_FROM)
+    policy = np.clip(np.rint(np.minimum(fine, coarse)), 0, _LEAST).astype(np.uint8)
     chances = np.rint(evaluations.wdl[:, [0, 2]] * _CERTAIN).astype(np.uint16)
     return Columns(entries, counts.astype(np.uint8), policy, chances)
 

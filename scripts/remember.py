@@ -26,7 +26,9 @@ from dejavu.engine.options import Config
 from dejavu.model.data.game_files import GameFileError
 from dejavu.model.data.remember_run import remember_file, told
 from dejavu.model.inference import load_backbone
+from dejavu.model.stored_evaluations import file_beside
 from dejavu.model.weights import WeightsError
+from dejavu.retrieval.atomic import atomic_write
 from dejavu.retrieval.memory import Memory, MemoryFileError
 from dejavu.retrieval.remember import UnknownSourceError, forget
 
@@ -45,6 +47,10 @@ def change(arguments: argparse.Namespace, source: Path, out: Path) -> None:
             memory, sentence = remember_file(memory, path, arguments.plies, arguments.keep_known, backbone)
             done.append(sentence)
     memory.write(out)
+    evaluations = file_beside(source)
+    if out != source and evaluations.exists():  # those of all entries that have not changed stay good
+        with atomic_write(file_beside(out)) as file:
+            file.write(evaluations.read_bytes())
     print("\n".join(done))
     print(f"wrote {out}, {len(memory):,} entries, {time.monotonic() - start:.1f} s")
 

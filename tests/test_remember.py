@@ -13,11 +13,14 @@ import pytest
 from memories import small_memory
 from numpy.typing import NDArray
 
+from dejavu.engine.loader import load_network, wanted
+from dejavu.engine.options import Config
 from dejavu.model.chess.encoding import index_to_move, move_to_index, pack, stack, unpack
 from dejavu.model.data.dataset import MEMORY
 from dejavu.model.data.games import read_game
 from dejavu.model.data.records import join, positions
 from dejavu.model.data.remember_run import keep_lines
+from dejavu.model.inference import NetworkEvaluator
 from dejavu.retrieval.knn import ClusteredIndex, ExactIndex
 from dejavu.retrieval.memory import Memory, MemoryFileError
 from dejavu.retrieval.moves import NO_MOVE
@@ -191,6 +194,12 @@ def test_the_script_remembers_the_better_move_lists_and_forgets(tmp_path: Path) 
         *[NO_MOVE] * 7,
     ]
     assert memory.wdl[entry].tolist() == [85, 85, 85]
+    network = load_network(wanted(Config(memory_file=str(out))))
+    assert isinstance(network, NetworkEvaluator)
+    assert network.stored is not None  # what the shipped memory's own positions are worth goes with them
+    rows = network.stored.find(memory.boards, memory.clocks)
+    assert rows[entry] < 0
+    assert (rows >= 0).mean() > 0.9
     listed = run("--list", "--memory", out).stdout
     assert "of 1 games" in listed
     assert "lesson.pgn" in listed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -161,7 +162,10 @@ def test_a_bad_file_costs_a_sentence_and_nothing_else(folder: Path, tmp_path: Pa
     path = file_beside(tmp_path / "memory.safetensors")
     whole = file_beside(folder / "memory.safetensors").read_bytes()
     columns = read_columns(file_beside(folder / "memory.safetensors"), network(folder)[0].weights.checksum)
-    for number, content in enumerate((b"", b"PK\x03\x04 no zip", whole[: len(whole) // 2], _flipped(whole))):
+    array = io.BytesIO()
+    np.save(array, np.arange(3))
+    bad = b"", b"PK\x03\x04 no zip", whole[: len(whole) // 2], _flipped(whole), array.getvalue()
+    for number, content in enumerate(bad):
         path.write_bytes(content)
         said: list[str] = []
         loader = Loader(load_network, said.append)
