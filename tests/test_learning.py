@@ -15,8 +15,8 @@ from fake_evaluator import Client, best_move
 
 from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config
-from dejavu.engine.uci.learning import FILE, Note, blamed, lessons_of
-from dejavu.model.chess.encoding import move_to_index
+from dejavu.engine.uci.learning import FILE, Note, Outcome, blamed, lessons_of
+from dejavu.model.chess.encoding import index_to_move, move_to_index
 from dejavu.model.inference import NetworkEvaluator
 from dejavu.retrieval.learned import LearnedMemory
 
@@ -200,17 +200,32 @@ def q(wdl: tuple[float, float, float]) -> float:
     return wdl[0] - wdl[2]
 
 
+LOSS = Outcome(-1.0, 0.0)
+
+
 def test_a_move_that_lost_makes_way_for_the_next_best() -> None:
-    after = blamed(NOTE, E4, 1.0)
+    after, outcome = blamed(NOTE, E4, LOSS)
     assert after.moves == (D4,)  # c4 was hardly looked at
     assert q(after.wdl) == pytest.approx(0.1)
+    assert outcome.q == pytest.approx(0.1)
 
 
 def test_a_move_that_is_hardly_to_blame_stays_and_is_worth_less() -> None:
-    after = blamed(NOTE, E4, 0.01)
+    after, outcome = blamed(NOTE, E4, Outcome(0.1, 0.5))
     assert after.moves == (E4,)
-    assert q(after.wdl) == pytest.approx(0.2 * 0.99 - 0.01)
+    assert outcome.q == pytest.approx(0.1 * 0.2 + 0.9 * 0.1)
+    assert q(after.wdl) == pytest.approx(outcome.q)
     assert sum(after.wdl) == pytest.approx(1)
+
+
+def test_what_came_of_a_move_never_makes_it_better_in_a_lost_game() -> None:
+    assert blamed(NOTE, E4, Outcome(0.9, 0.0))[1].q == pytest.approx(0.2)
+
+
+def test_few_visits_do_not_make_another_move_better() -> None:
+    doubtful = replace(NOTE, others={E4: (-0.4, 0.0, 990), D4: (-0.3, 0.0, 10)})
+    assert blamed(doubtful, E4, Outcome(-0.35, 0.0))[0].moves == (E4,)
+    assert blamed(doubtful, E4, LOSS)[0].moves == (D4,)
 
 
 def test_only_the_loser_is_taught_by_the_result_the_last_moves_most() -> None:
@@ -227,6 +242,28 @@ def test_only_the_loser_is_taught_by_the_result_the_last_moves_most() -> None:
     assert values[2] < values[0] < 0
     assert {lesson.result for lesson in lessons} == {"0-1"}
     assert [lesson.nodes for lesson in lessons] == [1900, 1000, 1000, 1000]
+
+
+def test_the_last_move_that_had_a_better_one_beside_it_is_to_blame_and_no_earlier_one() -> None:
+    moves = ["e2e4", "e7e5", "g1f3", "b8c6", "f3e5", "c6e5", "h2h3", "h7h6"]
+    board, notes = chess.Board(), list[Note | None]()
+    for ply, move in enumerate(moves):
+        index = move_to_index(board.parse_uci(move), board)
+        other = move_to_index(board.parse_uci("d2d4" if ply < 6 else "a2a3"), board) if ply % 2 == 0 else index
+        found, value = {0: (0.10, 0.08), 2: (0.10, 0.08), 4: (0.05, 0.04), 6: (-0.9, -0.95)}.get(ply, (0.0, 0.0))
+        notes.append(Note((index,), (0.3, 0.4, 0.3), 1000, {index: (found, 0.0, 600), other: (value, 0.0, 400)}))
+        board.push_uci(move)
+    notes[-1] = Note((index,), (0.99, 0.0, 0.01), 1000, {})
+    lessons = lessons_of(chess.Board(), moves, [*notes, None])
+    assert {lesson.result for lesson in lessons} == {"0-1"}
+    told = []
+    board = chess.Board()
+    for lesson, move in zip(lessons, moves, strict=True):
+        told.append(board.san(index_to_move(lesson.continuation[0], board)))
+        board.push_uci(move)
+    assert told[::2] == ["e4", "Nf3", "d4", "h3"]
+    assert q(lessons[4].wdl) == pytest.approx(0.04)
+    assert q(lessons[6].wdl) < -0.9
 
 
 def test_a_game_that_a_search_was_sure_of_has_a_result() -> None:

@@ -1,25 +1,29 @@
 """Learning in play: what searches and the user say of positions goes into the user's own memory file.
 
-A game's result flows back along it. Where the side to move lost the game, the value of the move it played becomes
+A lost game flows back along the moves of the side that lost it, to where it was lost. V being what came of a move, a
+loss after the last one, the value of the move before sinks from what its search found, Q, to
 
-    v' = (1 - w) v - w,    w = LOSS_DECAY ** d,
+    Q' = (1 - TRUST) Q + TRUST V.
 
-d being the searched positions of this side between there and the end of the game. Behind v' stand the nodes of the
-search and, decayed in the same way, those of the searches after it, so that the same search does not undo it. If the
-search thought more of another move than v', that move is remembered with its own value; else the played one with v'.
+If the search thought more of another move than Q', less what may be chance in that move's few visits, the other one is
+remembered, and V is its value; else the played one, and V = Q'. So V stays low down to the last move that had a better
+one beside it, and the moves before that are hardly to blame. Behind such a value stand the nodes of the search and a
+falling share of those of the searches after it, so that the same search does not undo it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import NamedTuple
 
 import chess
 import platformdirs
@@ -40,8 +44,11 @@ FOLDER = "DEJAVU_DATA"
 """Environment variable that names another folder than the user's data folder."""
 FILE = "learned.dejavu"
 
-LOSS_DECAY = 0.9
-DECIDED = 0.95
+TRUST = 0.9
+"""In what came of a move, against what the search thought of it."""
+CHANCE = 1.0
+"""What may be chance in the Q of a move with one visit; it falls with the root of the visits."""
+DECIDED = 0.85
 """A game whose last search sees win or loss this likely is as good as over: GUIs do not tell who resigned."""
 FEWEST_VISITS = 0.01
 """Share of a search that a move needs, so that its value means something."""
@@ -68,6 +75,13 @@ class Note:
     nodes: int
     others: Mapping[int, tuple[float, float, int]]
     """Q, share of draws and visits of every visited move."""
+
+
+class Outcome(NamedTuple):
+    """What came of a move, for the side that played it."""
+
+    q: float
+    draw: float
 
 
 class Learning:
@@ -165,7 +179,16 @@ class Learning:
         found = [notes.get((game.fen, tuple(game.moves[:ply]))) for ply in range(len(game.moves) + 1)]
         if self._mode != "on" or not any(found):
             return False
-        return self._put(lessons_of(start_board(game.fen, game.chess960), game.moves, found))
+        lessons = lessons_of(start_board(game.fen, game.chess960), game.moves, found)
+        return self._put([self._after_loss(lesson) for lesson in lessons])
+
+    def _after_loss(self, lesson: Lesson) -> Lesson:
+        """The lesson, so that the loser's takes the place of what earlier games taught, however deep they searched."""
+        lost = RESULTS[0] if lesson.black else RESULTS[2]
+        record = self._learned.find(lesson.planes) if self._learned is not None else None
+        if lesson.result != lost or record is None or record["kind"] == TAUGHT or not record["game"]:
+            return lesson
+        return lesson._replace(nodes=max(lesson.nodes, int(record["nodes"])))
 
     def teach(self, game: Game, move: str) -> str:
         """Remember `move` as the best one of a position; what came of it, in a sentence."""
@@ -305,34 +328,38 @@ def lessons_of(board: chess.Board, moves: Sequence[str], notes: Sequence[Note | 
     lost = {RESULTS[2]: chess.WHITE, RESULTS[0]: chess.BLACK}.get(result)
     lessons: list[Lesson] = []
     ended = int(time.time())
-    weight, later = 1.0, 0.0
+    outcome, later = Outcome(-1.0, 0.0), 0.0
     for ply in range(len(notes) - 1, -1, -1):
         note, (planes, clock, turn) = notes[ply], positions[ply]
         if note is None:
             continue
         if turn == lost and ply < len(played):
             nodes = note.nodes + int(later)
-            note = blamed(note, played[ply], weight)
-            note = Note(note.moves, note.wdl, nodes, note.others)
-            later = LOSS_DECAY * (later + note.nodes - int(later))
-            weight *= LOSS_DECAY
+            later = TRUST * (later + note.nodes)
+            note, outcome = blamed(note, played[ply], outcome)
+            note = replace(note, nodes=nodes)
         lessons.append(_lesson(planes, clock, turn == chess.BLACK, note, "Dejavu's game", result, ended))
     return lessons[::-1]
 
 
-def blamed(note: Note, played: int, weight: float) -> Note:
-    """What to remember where a move was played in a game that was lost; `weight` is how much it is to blame."""
+def blamed(note: Note, played: int, outcome: Outcome) -> tuple[Note, Outcome]:
+    """What to remember where a move was played in a game that was lost, and what the position is then worth.
+
+    `outcome` is what came of the move.
+    """
     q, draw, _ = note.others.get(played, (note.wdl[0] - note.wdl[2], note.wdl[1], note.nodes))
-    q, draw = (1 - weight) * q - weight, (1 - weight) * draw
+    came = Outcome(min(q, (1 - TRUST) * q + TRUST * outcome.q), (1 - TRUST) * draw + TRUST * outcome.draw)
     fewest = FEWEST_VISITS * note.nodes
     better = [
-        (*value, move) for move, value in note.others.items() if move != played and value[2] >= fewest and value[0] > q
+        (value - CHANCE / math.sqrt(visits), Outcome(value, share), move)
+        for move, (value, share, visits) in note.others.items()
+        if move != played and visits >= fewest and value - CHANCE / math.sqrt(visits) > came.q
     ]
     if better:
-        q, draw, _, move = max(better)
-        return Note((move,), _wdl(q, draw), note.nodes, note.others)
+        _, came, move = max(better)
+        return replace(note, moves=(move,), wdl=_wdl(*came)), came
     moves = note.moves if note.moves[:1] == (played,) else (played,)
-    return Note(moves, _wdl(q, draw), note.nodes, note.others)
+    return replace(note, moves=moves, wdl=_wdl(*came)), came
 
 
 def _wdl(q: float, draw: float) -> tuple[float, float, float]:
