@@ -187,8 +187,11 @@ class NetworkEvaluator:
 
     def describe(self) -> str:
         """One line naming the network, the memory and the backend."""
+        stored = "" if self.stored is None else f", {len(self.stored):,} of them evaluated beforehand"
         beside = "".join(f", beside it {len(part.memory):,} entries" for part in self._beside)
-        return f"{self.network_description}{beside}, computed by {self.backend.name} in {self.backend.precision}"
+        return (
+            f"{self.network_description}{stored}{beside}, computed by {self.backend.name} in {self.backend.precision}"
+        )
 
     def evaluate(self, planes: Planes, clocks: NDArray[np.uint8], memory: bool = True) -> Evaluations:
         """Evaluate packed positions: planes [B, 4], clock bytes [B]; with the memory, if there is one, or without."""
