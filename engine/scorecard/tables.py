@@ -123,10 +123,11 @@ def _memory(results: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def _speed(speed: Mapping[str, Any]) -> Iterator[Row]:
-    cost = 1 - speed["nps"] / speed["nps_no_memory"]
+    gain = speed["nps"] / speed["nps_no_memory"] - 1
+    worth = f"the memory {'gives' if gain > 0 else 'costs'} {100 * abs(gain):.0f} %"
     yield Row(
         "nodes a second, with the memory / without",
-        f"{speed['nps']:,.0f} / {speed['nps_no_memory']:,.0f}: the memory costs {100 * cost:.0f} %",
+        f"{speed['nps']:,.0f} / {speed['nps_no_memory']:,.0f}: {worth}",
         short=True,
     )
     batches = speed["evaluator_per_second"]
