@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from dejavu.engine.match.adjudication import Rules
-from dejavu.engine.match.never_twice import Course, NeverTwiceRun, play, rounds_of
+from dejavu.engine.match.elo import score_interval
+from dejavu.engine.match.never_twice import Course, NeverTwiceReport, NeverTwiceRun, Round, play, rounds_of
 from dejavu.engine.match.pace import Pace
 from dejavu.engine.match.players import PlayerError, PlayerSettings
 
@@ -30,6 +31,13 @@ def test_of_games_lost_in_the_first_round_those_count_that_went_another_way() ->
     assert [one.score, two.score] == pytest.approx([1 / 3, 1 / 6])
     assert (two.lost_first, two.other_course, two.lost_again, two.lost_the_same_way) == (2, 1, 1, 1)
     assert "of 2 lost in round 1, 1 went another way and 1 were lost again, 1 of them by the same moves" in str(two)
+
+
+def test_the_gain_has_an_interval() -> None:
+    rounds = [Round("on", n, 60, score, score_interval(score, 60), 0, 0, 0, 0) for n, score in ((1, 0.55), (5, 0.8))]
+    elo, error = NeverTwiceReport(rounds).gain("on")
+    assert elo == pytest.approx(206, abs=1)
+    assert error == pytest.approx(139, abs=2)
 
 
 def test_both_arms_are_played_with_files_of_their_own_and_go_on_after_a_stop(tmp_path: Path) -> None:

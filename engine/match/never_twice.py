@@ -7,6 +7,7 @@ so that it goes on after a kill. A round is every opening with both colours.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -195,17 +196,19 @@ class NeverTwiceReport:
 
     rounds: Sequence[Round]
 
-    def gain(self, arm: str) -> float:
-        """Elo from the first round to the last one of an arm."""
+    def gain(self, arm: str) -> tuple[float, float]:
+        """Elo from the first round to the last one of an arm, and half of its 95 % interval."""
         mine = [item for item in self.rounds if item.arm == arm]
-        return elo_difference(mine[-1].score) - elo_difference(mine[0].score)
+        first, last = mine[0], mine[-1]
+        errors = [(elo_difference(item.interval[1]) - elo_difference(item.interval[0])) / 2 for item in (first, last)]
+        return elo_difference(last.score) - elo_difference(first.score), math.hypot(*errors)
 
     def __str__(self) -> str:
         lines = [str(item) for item in self.rounds]
-        arms = dict.fromkeys(item.arm for item in self.rounds)
-        return "\n".join(
-            [*lines, *(f"Learn {arm}: {self.gain(arm):+.0f} Elo from first to last round" for arm in arms)]
-        )
+        for arm in dict.fromkeys(item.arm for item in self.rounds):
+            elo, error = self.gain(arm)
+            lines.append(f"Learn {arm}: {elo:+.0f} +- {error:.0f} Elo from first to last round")
+        return "\n".join(lines)
 
     def as_json(self) -> list[dict[str, Any]]:
         """A row for every arm and round."""
