@@ -164,10 +164,10 @@ class NetworkEvaluator:
             description += f", memory {memory.name} ({len(opened):,} entries)"
         evaluator = cls(stored, description, opened, threads, backend)
         if memory is not None:
-            evaluator.read_stored(file_beside(memory))
+            evaluator._read_stored(file_beside(memory))
         return evaluator
 
-    def read_stored(self, path: Path) -> None:
+    def _read_stored(self, path: Path) -> None:
         """Use a file of evaluations of the first memory's own positions, if there is one.
 
         If it cannot be used, `warning` says why; that costs time and nothing else.

@@ -103,7 +103,7 @@ class StoredEvaluations:
     def __init__(self, memory: Memory, columns: Columns) -> None:
         self.memory = memory
         self._columns = columns
-        self._starts = np.cumsum(columns.moves, dtype=np.int64) - columns.moves
+        self._starts = _starts(columns)
         rows = _rows_of(entry_hashes(memory), columns.entries)  # [memory's n]
         entries = np.flatnonzero((rows >= 0) & (memory.clocks < REPEATED))
         hashes = board_hashes(memory.boards[entries])
@@ -145,10 +145,7 @@ class StoredEvaluations:
 
     def logits(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """[M] of the legal moves of these rows, end to end."""
-        counts = self.moves(rows)
-        first = np.cumsum(counts) - counts
-        where = np.repeat(self._starts[rows] - first, counts) + np.arange(counts.sum())
-        return np.asarray(_LOGITS[self._columns.policy[where]])
+        return np.asarray(_LOGITS[self._columns.policy[_places(self._starts[rows], self.moves(rows))]])
 
     def wdl(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """[B, 3] chances of win, draw, loss."""
@@ -199,10 +196,18 @@ def _join(one: Columns, other: Columns) -> Columns:
 
 def _take(columns: Columns, rows: NDArray[np.intp]) -> Columns:
     """The evaluations of some rows, in this order."""
-    starts = np.cumsum(columns.moves, dtype=np.int64) - columns.moves
-    counts = columns.moves[rows].astype(np.int64)
-    where = np.repeat(starts[rows] - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
-    return Columns(columns.entries[rows], columns.moves[rows], columns.policy[where], columns.chances[rows])
+    places = _places(_starts(columns)[rows], columns.moves[rows].astype(np.int64))
+    return Columns(columns.entries[rows], columns.moves[rows], columns.policy[places], columns.chances[rows])
+
+
+def _starts(columns: Columns) -> NDArray[np.int64]:
+    """[n] where the moves of each evaluation begin."""
+    return np.cumsum(columns.moves, dtype=np.int64) - columns.moves
+
+
+def _places(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """[M] the places of runs of so many moves, end to end."""
+    return np.repeat(starts - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
 
 
 def _rows_of(hashes: NDArray[np.uint64], ascending: NDArray[np.uint64]) -> NDArray[np.int64]:

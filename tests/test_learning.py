@@ -15,10 +15,11 @@ from fake_evaluator import Client, best_move
 
 from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config
-from dejavu.engine.uci.learning import FILE, Note, Outcome, blamed, lessons_of
+from dejavu.engine.uci.learning import FILE, Note, Outcome, after_loss, blamed, lessons_of
 from dejavu.model.chess.encoding import index_to_move, move_to_index
 from dejavu.model.inference import NetworkEvaluator
 from dejavu.retrieval.learned import LearnedMemory
+from dejavu.retrieval.learned_records import LEARNED, TAUGHT, TAUGHT_NODES, Lesson
 
 POSITION = "position startpos moves a2a4 h7h5 a1a3 h8h6"
 
@@ -264,6 +265,17 @@ def test_the_last_move_that_had_a_better_one_beside_it_is_to_blame_and_no_earlie
     assert told[::2] == ["e4", "Nf3", "d4", "h3"]
     assert q(lessons[4].wdl) == pytest.approx(0.04)
     assert q(lessons[6].wdl) < -0.9
+
+
+def test_a_loss_takes_the_place_of_what_earlier_games_taught_and_of_nothing_else() -> None:
+    lost = Lesson(b"", 0, (E4,), (0.0, 0.1, 0.9), 200, "Dejavu's game", "0-1", game=2)
+    deeper_game, analysis = ({"kind": LEARNED, "game": game, "nodes": 900} for game in (1, 0))
+    assert after_loss(lost, deeper_game).nodes == 900
+    assert after_loss(lost._replace(nodes=1000), deeper_game).nodes == 1000
+    for record in (None, analysis, {"kind": TAUGHT, "game": 1, "nodes": TAUGHT_NODES}):
+        assert after_loss(lost, record).nodes == 200
+    for other in (lost._replace(black=True), lost._replace(result="1/2-1/2"), lost._replace(result="")):
+        assert after_loss(other, deeper_game).nodes == 200
 
 
 def test_a_game_that_a_search_was_sure_of_has_a_result() -> None:

@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chess
 import platformdirs
@@ -180,15 +180,9 @@ class Learning:
         if self._mode != "on" or not any(found):
             return False
         lessons = lessons_of(start_board(game.fen, game.chess960), game.moves, found)
-        return self._put([self._after_loss(lesson) for lesson in lessons])
-
-    def _after_loss(self, lesson: Lesson) -> Lesson:
-        """The lesson, so that the loser's takes the place of what earlier games taught, however deep they searched."""
-        lost = RESULTS[0] if lesson.black else RESULTS[2]
-        record = self._learned.find(lesson.planes) if self._learned is not None else None
-        if lesson.result != lost or record is None or record["kind"] == TAUGHT or not record["game"]:
-            return lesson
-        return lesson._replace(nodes=max(lesson.nodes, int(record["nodes"])))
+        if self._learned is None:
+            return False
+        return self._put([after_loss(lesson, self._learned.find(lesson.planes)) for lesson in lessons])
 
     def teach(self, game: Game, move: str) -> str:
         """Remember `move` as the best one of a position; what came of it, in a sentence."""
@@ -360,6 +354,17 @@ def blamed(note: Note, played: int, outcome: Outcome) -> tuple[Note, Outcome]:
         return replace(note, moves=(move,), wdl=_wdl(*came)), came
     moves = note.moves if note.moves[:1] == (played,) else (played,)
     return replace(note, moves=moves, wdl=_wdl(*came)), came
+
+
+def after_loss(lesson: Lesson, record: Any | None) -> Lesson:
+    """The lesson, so that the loser's takes the place of what an earlier game taught, however deep that searched.
+
+    `record` is what is known of its position. What was analysed or taught by hand stays unless it knows less.
+    """
+    lost = RESULTS[0] if lesson.black else RESULTS[2]
+    if lesson.result != lost or record is None or record["kind"] == TAUGHT or not record["game"]:
+        return lesson
+    return lesson._replace(nodes=max(lesson.nodes, int(record["nodes"])))
 
 
 def _wdl(q: float, draw: float) -> tuple[float, float, float]:
