@@ -6,8 +6,8 @@ what was being written: half a record at the end is passed over, and cut off by 
 the records are out of date, the file is written anew in one step. Engines that learn at the same time take turns by a
 lock file, and each reads what the others have added before it adds its own.
 
-At most `limit` positions are kept. Those with the fewest nodes behind them go first, of these the oldest; what was
-taught goes last.
+At most `limit` positions are kept. Those with the fewest nodes behind them go first, of these the oldest; what is
+proven or taught goes last.
 """
 
 from __future__ import annotations
@@ -129,9 +129,9 @@ class LearnedMemory:
         if not len(other):
             return 0
         with self._turn():
-            identities = _identities(other.records["boards"])
+            positions = identities(other.records["boards"])
             taken = [
-                row for row, planes in enumerate(identities) if self._nodes(planes) < int(other.records["nodes"][row])
+                row for row, planes in enumerate(positions) if self._nodes(planes) < int(other.records["nodes"][row])
             ]
             if not taken:
                 return 0
@@ -169,13 +169,13 @@ class LearnedMemory:
         space = Space.of(base)
         records = converted(self.records, space.record())
         _make_keys(records, base, embed, progress)
-        known = dict(zip(_identities(records["boards"]), records[["keys", "cluster"]], strict=True))
+        known = dict(zip(identities(records["boards"]), records[["keys", "cluster"]], strict=True))
         with self._turn():
             if self.space == space:  # another engine was quicker
                 return
             current = converted(self.records, space.record())
             fresh = np.ones(len(current), dtype=bool)
-            for row, identity in enumerate(_identities(current["boards"])):
+            for row, identity in enumerate(identities(current["boards"])):
                 if identity in known:
                     current["keys"][row], current["cluster"][row] = known[identity]
                     fresh[row] = False
@@ -286,7 +286,7 @@ class LearnedMemory:
         if not len(self.records):
             return {}
         if self._row_of is None:
-            self._row_of = dict(zip(_identities(self.records["boards"]), range(len(self.records)), strict=True))
+            self._row_of = dict(zip(identities(self.records["boards"]), range(len(self.records)), strict=True))
         return self._row_of
 
 
@@ -304,7 +304,7 @@ def _make_keys(
         progress(start + len(part), len(records))
 
 
-def _identities(boards: NDArray[Any]) -> list[bytes]:
+def identities(boards: NDArray[Any]) -> list[bytes]:
     """Packed planes [N, 4] as bytes."""
     data = np.ascontiguousarray(boards, "<u8").tobytes()
     return [data[start : start + 32] for start in range(0, len(data), 32)]
@@ -318,7 +318,7 @@ def _last_rows(boards: NDArray[Any]) -> NDArray[np.int64]:
     if len(values) < len(boards):  # most positions are met once, so that few need the comparison of all bytes
         again = np.flatnonzero(np.isin(hashes, values[counts > 1]))
         kept[again] = False
-        kept[list(dict(zip(_identities(boards[again]), again.tolist(), strict=True)).values())] = True
+        kept[list(dict(zip(identities(boards[again]), again.tolist(), strict=True)).values())] = True
     return np.flatnonzero(kept)
 
 

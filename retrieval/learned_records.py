@@ -25,10 +25,14 @@ from dejavu.retrieval.names import RESULTS
 
 FORMAT = "dejavu-learned-1"
 HEADER_BYTES = 256
-FORGOTTEN, LEARNED, TAUGHT = 0, 1, 2
-"""Kinds of records."""
+FORGOTTEN, LEARNED, TAUGHT, PROVEN = 0, 1, 2, 3
+"""Kinds of records. Those of positions that are proven won or lost are PROVEN plus the plies to mate."""
+FAR = 252
+"""Plies to mate that are not known, as of a win by tablebases, or so many or more."""
 TAUGHT_NODES = 2**32 - 1
 """Behind what a person has said: more than any search."""
+PROVEN_NODES = TAUGHT_NODES - 1
+"""Behind what is proven: more than any search that is not a proof."""
 BLACK = 4
 """Added to a record's result where Black was to move."""
 _NAME_BYTES = 48
@@ -112,10 +116,24 @@ def black_to_move(stored: int) -> bool:
     return stored >= BLACK
 
 
+def moves_to_mate(kind: int) -> int | None:
+    """Of a position that is proven won or lost; None if it is not, or they are not known."""
+    return (kind - PROVEN + 1) // 2 if PROVEN <= kind < PROVEN + FAR else None
+
+
+def certainty(kind: int) -> str:
+    """How sure a position's result is, in words; empty if it is not proven."""
+    moves = moves_to_mate(kind)
+    if moves is not None:
+        return f"mate in {moves}"
+    return "proven" if kind >= PROVEN else ""
+
+
 def line_of(name: bytes, kind: int, day: int, result: int) -> str:
     """The line that names a game, as `names.GameName` reads it."""
     how = "taught" if kind == TAUGHT else "learned"
-    parts = [name.decode(errors="replace"), f"{how} {date.fromordinal(day).isoformat()}"]
+    parts = [name.decode(errors="replace"), f"{how} {date.fromordinal(day).isoformat()}", certainty(kind)]
+    parts = list(filter(None, parts))
     return ", ".join([*parts, *filter(None, [result_of(result)])])
 
 
@@ -163,7 +181,7 @@ def are_sound(records: Records) -> NDArray[np.bool_]:
     """[N] whether records are as they were written, and say what can be."""
     sound = records["crc"] == np.array(_sums(records), np.uint32)
     sound &= (records["continuations"] + np.uint16(1)).max(axis=1, initial=0) <= POLICY_SIZE
-    sound &= (records["result"] <= BLACK + len(RESULTS)) & (records["kind"] <= TAUGHT)
+    sound &= records["result"] <= BLACK + len(RESULTS)
     return np.asarray(sound & ((records["day"] > 0) | (records["kind"] == FORGOTTEN)))
 
 

@@ -1,6 +1,7 @@
 """One search of a position or a game, for tests."""
 
 import itertools
+from dataclasses import replace
 
 import chess
 import pytest
@@ -11,6 +12,7 @@ from dejavu.engine.search.endings import Endings
 from dejavu.engine.search.evaluator import EvaluationCache, UniformEvaluator
 from dejavu.engine.search.game import Game
 from dejavu.engine.search.lines import BestMove, Info
+from dejavu.engine.search.proofs import Proofs
 from dejavu.engine.search.search import Search
 from dejavu.engine.search.stoppers import NodesStopper, ProvenStopper
 from dejavu.engine.search.tablebase import Tablebases
@@ -27,6 +29,7 @@ def search(
     memory: int = 2**30,
     tablebases: Tablebases | None = None,
     endings: Endings | None = None,
+    proofs: Proofs | None = None,
 ) -> tuple[Search, BestMove, Info]:
     """Search a game or a FEN from a new tree; the search, its answer and its last report."""
     if isinstance(game, str):
@@ -34,6 +37,7 @@ def search(
     tree = Tree(pack(game.board), game.board.halfmove_clock)
     stoppers = (ProvenStopper(), NodesStopper(nodes))
     task = Task(tree, 0, game.board, game.history, list(game.board.legal_moves), nodes, memory, stoppers, False)
+    task = replace(task, proofs=proofs or {})
     infos: list[Info] = []
     run = Search(
         task,

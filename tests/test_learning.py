@@ -15,7 +15,8 @@ from fake_evaluator import Client, best_move
 
 from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config
-from dejavu.engine.uci.learning import FILE, Note, Outcome, after_loss, blamed, lessons_of
+from dejavu.engine.uci.learning import FILE
+from dejavu.engine.uci.lessons import Note, Outcome, after_loss, blamed, lessons_of
 from dejavu.model.chess.encoding import index_to_move, move_to_index
 from dejavu.model.inference import NetworkEvaluator
 from dejavu.retrieval.learned import LearnedMemory
@@ -156,6 +157,41 @@ def test_a_stopped_analysis_is_known_at_once(client: Client, file: Path) -> None
     client.read_until("bestmove")
     assert file.exists()
     assert any("distance 0 " in line and "Dejavu's analysis" in line for line in told(client, "eval"))
+
+
+MATE_IN_THREE = "position fen 6k1/1p1Rr3/p6p/4PQp1/8/P1r1B2P/P3n1K1/8 w - - 0 1"
+
+
+def test_a_mate_that_was_found_is_known_at_once_after_a_restart(client: Client, file: Path) -> None:
+    found = client.go("setoption name Learn value on", MATE_IN_THREE, "go nodes 20000")
+    assert " score mate 3 " in found[-2]
+    client.send("ucinewgame")
+    again = started()
+    lines = again.go(MATE_IN_THREE, "go nodes 2")
+    assert " score mate 3 " in lines[-2]
+    assert any("Dejavu's game, learned 20" in line and "mate in 3" in line for line in told(again, "eval"))
+    for option in ("Learn value off", "UseMemory value false"):
+        lines = again.go(f"setoption name {option}", "go nodes 2")
+        assert " score cp " in lines[-2]
+        told(again, "setoption name Learn value read", "setoption name UseMemory value true")
+    again.close()
+
+
+@pytest.mark.parametrize(
+    ("option", "go"),
+    [
+        ("UCI_LimitStrength value true", "go nodes 250"),
+        ("Temperature value 1", "go nodes 250"),
+        ("Learn value on", "go nodes 250 searchmoves h2h3"),
+    ],
+)
+def test_a_search_that_was_not_to_find_the_best_move_teaches_nothing(
+    client: Client, file: Path, option: str, go: str
+) -> None:
+    client.go("setoption name Learn value on", f"setoption name {option}", MATE_IN_THREE, go)
+    client.send("ucinewgame")
+    client.ready()
+    assert not file.exists()
 
 
 def test_bench_asks_nothing_that_was_learned(client: Client) -> None:

@@ -72,6 +72,14 @@ def root_values(tree: Tree, root: int) -> dict[int, tuple[float, float, int]]:
     return found
 
 
+def proof_of(tree: Tree, root: int) -> tuple[bool, int | None] | None:
+    """Whether the side to move at the root wins or loses, and the plies to mate if known; None if neither is proven."""
+    proof, plies = tree.proof[root], tree.plies_to_mate[root]
+    if proof not in (WON, LOST):
+        return None
+    return proof == LOST, plies if plies < TABLEBASE_PLIES else None
+
+
 def mate_in(tree: Tree, child: int) -> int | None:
     """Moves to mate after the root move to `child`, negative if we are mated; None if not proven."""
     proof, plies = tree.proof[child], tree.plies_to_mate[child]

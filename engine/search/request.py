@@ -13,6 +13,7 @@ from dejavu.engine.search.endings import Endings
 from dejavu.engine.search.game import Game
 from dejavu.engine.search.limits import Limits
 from dejavu.engine.search.noise import RootNoise
+from dejavu.engine.search.proofs import Proofs
 from dejavu.engine.search.stoppers import (
     DepthStopper,
     MateStopper,
@@ -69,11 +70,12 @@ def make_task(
     root: int,
     root_moves: Sequence[chess.Move],
     tablebases: Tablebases,
+    proofs: Proofs,
     generator: random.Random,
 ) -> Task:
     """The search of `game` in `tree` from `root` on.
 
-    `generator` draws the move and the noise where the options ask for them.
+    `generator` draws the move and the noise where the options ask for them. A search that is to err gets no `proofs`.
     """
     board = game.board
     wanted = strength(config.elo) if config.limit_strength else None
@@ -87,6 +89,7 @@ def make_task(
         time = budget(limits, white, config.move_overhead, only_move=len(root_moves) == 1)
     unlimited = node_limit is None and time is None and limits.depth is None and limits.mate is None
     noisy = config.noise_epsilon > 0
+    choice = _choice(board, config, wanted, tablebases, generator)
     return Task(
         tree=tree,
         root=root,
@@ -97,8 +100,9 @@ def make_task(
         tree_bytes=int(config.hash_megabytes * 2**20 * TREE_SHARE),
         stoppers=_stoppers(limits, config, node_limit, time),
         wait_for_stop=limits.infinite or unlimited,
-        choice=_choice(board, config, wanted, tablebases, generator),
+        choice=choice,
         noise=RootNoise(config.noise_epsilon, config.noise_alpha, generator) if noisy else None,
+        proofs=proofs if wanted is None and choice is None else {},
     )
 
 

@@ -1,7 +1,7 @@
 """Monte Carlo tree search in numbered phases, after AlphaZero and lc0.
 
     1 gather     walk down by PUCT to a minibatch of leaves, each walk leaving virtual visits behind
-    2 expand     leaves known by the rules, the tablebases or the cache are finished at once
+    2 expand     leaves known by the rules, the tablebases, earlier proofs or the cache are finished at once
     3 evaluate   the network evaluates the rest together
     4 back up    values go up to the root, virtual visits are taken back
     5 report     info lines; a stopper may end the search
@@ -38,6 +38,7 @@ from dejavu.engine.search.tablebase import Tablebases
 from dejavu.engine.search.task import Signals, Task
 from dejavu.engine.search.tree import DRAWN, LOST, NO_NODE, TABLEBASE_PLIES, UNPROVEN, WON
 from dejavu.model.chess.encoding import Packed, clock_byte, index_to_move, move_to_index, pack, stack, unpack
+from dejavu.retrieval.moves import NO_MOVE
 
 MAX_COLLISIONS = 32
 """Walks of one minibatch that may end at a leaf already waiting (lc0's collision limit)."""
@@ -224,15 +225,19 @@ class Search:
         return _restricted(expansion, allowed)
 
     def _prepare_root(self) -> None:
-        """Give all of P to a mate in two, or mix noise into the priors of the root, which has its edges."""
+        """Give all of P to a move that is known to win, or mix noise into the priors of the root, which has its edges.
+
+        Known is a mate in two, or what an earlier search has proven.
+        """
         tree, root, noise = self.tree, self.root, self.task.noise
         if not tree.edge_count[root] or tree.proof[root]:
             return
         move = self._mate_in_two()
-        if move is not None:
-            first, count = tree.first_edge[root], tree.edge_count[root]
-            mates = np.array(tree.edge_move[first : first + count]) == move_to_index(move, self._root_board)
-            tree.set_priors(root, mates.astype(np.float32))
+        winning = self._remembered_win() if move is None else move_to_index(move, self._root_board)
+        first, count = tree.first_edge[root], tree.edge_count[root]
+        wins = np.array(tree.edge_move[first : first + count]) == winning
+        if wins.any():
+            tree.set_priors(root, wins.astype(np.float32))
         elif noise is not None:
             tree.set_priors(root, noise.mixed(tree.priors(root)))
 
@@ -240,6 +245,16 @@ class Search:
         if self.config.limit_strength or self.task.choice is not None:
             return None  # they are to err
         return mate_in_two(self._root_board, self.task.root_moves, {self.tree.key[self.root], *self.task.history})
+
+    def _remembered_win(self) -> int:
+        """The root's move that an earlier search has proven to win, NO_MOVE if there is none."""
+        board = self._root_board
+        proof = self.task.proofs.get(self.tree.key[self.root])
+        if proof is None or not proof.wins or not proof.holds(board.halfmove_clock):
+            return NO_MOVE
+        board = board.copy(stack=False)
+        board.push(index_to_move(proof.move, board))
+        return NO_MOVE if pack(board) in self.task.history else proof.move
 
     def _may_overlap(self) -> bool:
         """Whether to gather while a minibatch is being evaluated.
@@ -359,7 +374,7 @@ class Search:
         return None
 
     def _known_result(self, node: int, board: chess.Board) -> tuple[int, int] | None:
-        """What the rules or the tablebases say of a new node: its proof and the plies to mate."""
+        """What the rules, the tablebases or earlier searches say of a new node: its proof and the plies to mate."""
         known = self._result_by_rules(node, self.tree.key[node], board)
         if known is None and chess.popcount(board.occupied) == 3:
             solved = self.endings.result(board)
@@ -370,7 +385,20 @@ class Search:
             result = self.tablebases.result(board)
             if result is not None:
                 known = (DRAWN, 0) if result == 0 else (LOST if result > 0 else WON, TABLEBASE_PLIES)
+        if known is None and self.task.proofs:
+            known = self._proven_before(node, board.halfmove_clock)
         return known
+
+    def _proven_before(self, node: int, clock: int) -> tuple[int, int] | None:
+        """What earlier searches have proven of a new node, or of the root's move to it."""
+        tree, root = self.tree, self.root
+        proof = self.task.proofs.get(tree.key[node])
+        if proof is not None and proof.holds(clock):
+            return (LOST if proof.wins else WON), TABLEBASE_PLIES if proof.plies is None else proof.plies
+        if tree.parent[node] == root and tree.move_into(node) == self._remembered_win():
+            plies = self.task.proofs[tree.key[root]].plies
+            return WON, TABLEBASE_PLIES if plies is None else plies - 1
+        return None
 
     def _result_by_rules(self, node: int, key: Packed, board: chess.Board) -> tuple[int, int] | None:
         """Draws the position does not show by having no moves; mate goes before the 50-move rule."""

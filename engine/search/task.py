@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import chess
 
 from dejavu.engine.search.noise import RootNoise
+from dejavu.engine.search.proofs import Proofs
 from dejavu.engine.search.stoppers import Stopper
 from dejavu.engine.search.temperature import RandomChoice
 from dejavu.engine.search.tree import Tree
@@ -72,3 +73,5 @@ class Task:
     """How the move is drawn; None plays the best."""
     noise: RootNoise | None = None
     """What is mixed into the priors of the root; None is nothing."""
+    proofs: Proofs = field(default_factory=dict)
+    """What earlier searches have proven."""

@@ -16,7 +16,7 @@ from dejavu.engine.search.lines import centipawns
 from dejavu.engine.seeing.words import LINE_PLIES, evaluation
 from dejavu.model.remembered import Remembered
 from dejavu.retrieval.learned import LearnedMemory
-from dejavu.retrieval.learned_records import TAUGHT, black_to_move, result_of
+from dejavu.retrieval.learned_records import LEARNED, TAUGHT, black_to_move, certainty, moves_to_mate, result_of
 from dejavu.retrieval.moves import NO_MOVE
 from dejavu.retrieval.text import plain
 
@@ -47,13 +47,13 @@ def newest_lines(learned: LearnedMemory, count: int) -> list[str]:
 def _line(record: Any) -> str:
     """One learned position: its day, what is best there, how it was evaluated, by what, and its FEN."""
     item, asked = _remembered(record), _asked(record)
-    how = [] if record["kind"] == TAUGHT else [f"{int(record['nodes']):,} nodes"]
+    kind = int(record["kind"])
+    how = [f"{int(record['nodes']):,} nodes" if kind == LEARNED else certainty(kind)]
     parts = [
         _day(int(record["day"])),
         item.line(asked, LINE_PLIES) or "no move",
         evaluation(item, asked),
-        *how,
-        *filter(None, [item.game, result_of(int(record["result"]))]),
+        *filter(None, [*how, item.game, result_of(int(record["result"]))]),
         f"fen {item.board(asked).fen()}",
     ]
     return plain("; ".join(parts))
@@ -73,10 +73,16 @@ def lessons(learned: LearnedMemory) -> Iterator[str]:
             Date=_day(int(record["day"])).replace("-", "."),
             Result=result_of(int(record["result"])) or "*",
         )
-        score = None
+        score: chess.engine.PovScore | None = None
         if item.is_evaluated:
             win, _, loss = item.wdl
-            score = chess.engine.PovScore(chess.engine.Cp(centipawns(win - loss)), board.turn)
+            mate = moves_to_mate(int(record["kind"]))
+            score = chess.engine.PovScore(
+                chess.engine.Cp(centipawns(win - loss))
+                if mate is None
+                else chess.engine.Mate(mate if win > loss else -mate),
+                board.turn,
+            )
         add_labelled(game, moves[0], score, None, moves[1:])
         yield to_text(game)
 

@@ -1,29 +1,14 @@
-"""Learning in play: what searches and the user say of positions goes into the user's own memory file.
-
-A lost game flows back along the moves of the side that lost it, to where it was lost. V being what came of a move, a
-loss after the last one, the value of the move before sinks from what its search found, Q, to
-
-    Q' = (1 - TRUST) Q + TRUST V.
-
-If the search thought more of another move than Q', less what may be chance in that move's few visits, the other one is
-remembered, and V is its value; else the played one, and V = Q'. So V stays low down to the last move that had a better
-one beside it, and the moves before that are hardly to blame. Behind such a value stand the nodes of the search and a
-falling share of those of the searches after it, so that the same search does not undo it.
-"""
+"""Learning in play: what searches and the user say of positions goes into the user's own memory file."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import chess
 import platformdirs
@@ -32,26 +17,24 @@ from dejavu.engine.loader import Loader
 from dejavu.engine.search.evaluator import Extensible
 from dejavu.engine.search.game import Game, packed_position, start_board
 from dejavu.engine.search.lines import BestMove, Info
+from dejavu.engine.search.proofs import Proofs
 from dejavu.engine.uci.experience import DEEP_NODES
-from dejavu.model.chess.encoding import clock_byte, move_to_index, pack
+from dejavu.engine.uci.lessons import Note, after_loss, lesson_of, lessons_of, proofs_of
+from dejavu.model.chess.encoding import move_to_index
 from dejavu.retrieval.atomic import WriteError
 from dejavu.retrieval.learned import LearnedMemory
-from dejavu.retrieval.learned_records import TAUGHT, TAUGHT_NODES, LearnedFileError, Lesson
+from dejavu.retrieval.learned_records import (
+    TAUGHT,
+    TAUGHT_NODES,
+    LearnedFileError,
+    Lesson,
+    Records,
+)
 from dejavu.retrieval.memory import Memory
-from dejavu.retrieval.names import RESULTS
 
 FOLDER = "DEJAVU_DATA"
 """Environment variable that names another folder than the user's data folder."""
 FILE = "learned.dejavu"
-
-TRUST = 0.9
-"""In what came of a move, against what the search thought of it."""
-CHANCE = 1.0
-"""What may be chance in the Q of a move with one visit; it falls with the root of the visits."""
-DECIDED = 0.85
-"""A game whose last search sees win or loss this likely is as good as over: GUIs do not tell who resigned."""
-FEWEST_VISITS = 0.01
-"""Share of a search that a move needs, so that its value means something."""
 
 NOT_EVALUATED = (1 / 3, 1 / 3, 1 / 3)
 
@@ -62,26 +45,6 @@ def learned_file() -> Path:
     """The file of the user's own positions."""
     folder = os.environ.get(FOLDER)
     return (Path(folder) if folder else platformdirs.user_data_path("dejavu", appauthor=False)) / FILE
-
-
-@dataclass(frozen=True)
-class Note:
-    """What a deep search found in a position of a game."""
-
-    moves: tuple[int, ...]
-    """Policy indices of the best line."""
-    wdl: tuple[float, float, float]
-    """Of the side to move."""
-    nodes: int
-    others: Mapping[int, tuple[float, float, int]]
-    """Q, share of draws and visits of every visited move."""
-
-
-class Outcome(NamedTuple):
-    """What came of a move, for the side that played it."""
-
-    q: float
-    draw: float
 
 
 class Learning:
@@ -96,6 +59,8 @@ class Learning:
         self._reading: threading.Thread | None = None
         self._mode = "off"
         self._notes: dict[tuple[str | None, tuple[str, ...]], Note] = {}
+        self._proofs: tuple[Records, Proofs] | None = None
+        """What these records prove."""
         self._unannounced = ""
         self._announced = ""
         self._embedding: threading.Thread | None = None
@@ -153,15 +118,25 @@ class Learning:
             self._announced = self._unannounced.partition(" (")[0]
             self._say(self._unannounced)
 
-    def note(self, game: Game, info: Info, best: BestMove, others: Mapping[int, tuple[float, float, int]]) -> None:
-        """Keep the result of a search until its game ends, if it was a deep one or has proven a mate."""
+    def note(
+        self,
+        game: Game,
+        info: Info,
+        best: BestMove,
+        others: Mapping[int, tuple[float, float, int]],
+        proof: tuple[bool, int | None] | None,
+    ) -> None:
+        """Keep the result of a search until its game ends, if it was a deep one or has proven a win or a loss.
+
+        `others` and `proof` are as `Note` has them.
+        """
         line = info.lines[0]
-        if best.move is None or (info.nodes < DEEP_NODES and line.mate is None):
+        if best.move is None or (info.nodes < DEEP_NODES and proof is None):
             return
         moves = line.moves if line.moves[:1] == (best.move,) else (best.move,)
         win, draw, loss = (share / 1000 for share in line.wdl)
         self._notes[game.fen, tuple(game.moves)] = Note(
-            tuple(_indices(game.board, moves)), (win, draw, loss), info.nodes, others
+            tuple(_indices(game.board, moves)), (win, draw, loss), info.nodes, others, proof
         )
 
     def learn_analysis(self, game: Game) -> bool:
@@ -171,7 +146,7 @@ class Learning:
             return False
         planes, clocks = packed_position(game)
         black = game.board.turn == chess.BLACK
-        return self._put([_lesson(planes.tobytes(), int(clocks[0]), black, note, "Dejavu's analysis", "", 0)])
+        return self._put([lesson_of(planes.tobytes(), int(clocks[0]), black, note, "Dejavu's analysis", "", 0)])
 
     def learn_game(self, game: Game) -> bool:
         """Learn what was noted of a game that is over; whether positions may be evaluated otherwise."""
@@ -227,6 +202,15 @@ class Learning:
         if not known:
             return "forget: nothing was learned of this position"
         return f"forgotten: what was learned of {game.board.fen()}; {len(self._learned):,} positions stay"
+
+    @property
+    def proofs(self) -> Proofs:
+        """What was learned of positions that are won or lost for sure; nothing while Learn is off."""
+        if self._learned is None or self._mode == "off":
+            return {}
+        if self._proofs is None or self._proofs[0] is not self._learned.records:
+            self._proofs = self._learned.records, proofs_of(self._learned.records)
+        return self._proofs[1]
 
     def lines(self) -> list[str]:
         """One line for each memory that is asked: entries, file, date, how many were learned."""
@@ -303,94 +287,6 @@ class Learning:
         if sentence != self._problem:
             self._problem = sentence
             self._say(sentence)
-
-
-def lessons_of(board: chess.Board, moves: Sequence[str], notes: Sequence[Note | None]) -> list[Lesson]:
-    """What is to be remembered of a game from `board`, with what searches found after each number of its moves."""
-    positions: list[tuple[bytes, int, chess.Color]] = []
-    played: list[int] = []
-    met: list[bytes] = []
-    board = board.copy()
-    for move in [*moves, None]:
-        packed = pack(board)
-        positions.append((packed, clock_byte(board.halfmove_clock, packed in met), board.turn))
-        met.append(packed)
-        if move is not None:
-            played.append(move_to_index(board.parse_uci(move), board))
-            board.push_uci(move)
-    result = _result(board, notes, positions[-1][2])
-    lost = {RESULTS[2]: chess.WHITE, RESULTS[0]: chess.BLACK}.get(result)
-    lessons: list[Lesson] = []
-    ended = int(time.time())
-    outcome, later = Outcome(-1.0, 0.0), 0.0
-    for ply in range(len(notes) - 1, -1, -1):
-        note, (planes, clock, turn) = notes[ply], positions[ply]
-        if note is None:
-            continue
-        if turn == lost and ply < len(played):
-            nodes = note.nodes + int(later)
-            later = TRUST * (later + note.nodes)
-            note, outcome = blamed(note, played[ply], outcome)
-            note = replace(note, nodes=nodes)
-        lessons.append(_lesson(planes, clock, turn == chess.BLACK, note, "Dejavu's game", result, ended))
-    return lessons[::-1]
-
-
-def blamed(note: Note, played: int, outcome: Outcome) -> tuple[Note, Outcome]:
-    """What to remember where a move was played in a game that was lost, and what the position is then worth.
-
-    `outcome` is what came of the move.
-    """
-    q, draw, _ = note.others.get(played, (note.wdl[0] - note.wdl[2], note.wdl[1], note.nodes))
-    came = Outcome(min(q, (1 - TRUST) * q + TRUST * outcome.q), (1 - TRUST) * draw + TRUST * outcome.draw)
-    fewest = FEWEST_VISITS * note.nodes
-    better = [
-        (value - CHANCE / math.sqrt(visits), Outcome(value, share), move)
-        for move, (value, share, visits) in note.others.items()
-        if move != played and visits >= fewest and value - CHANCE / math.sqrt(visits) > came.q
-    ]
-    if better:
-        _, came, move = max(better)
-        return replace(note, moves=(move,), wdl=_wdl(*came)), came
-    moves = note.moves if note.moves[:1] == (played,) else (played,)
-    return replace(note, moves=moves, wdl=_wdl(*came)), came
-
-
-def after_loss(lesson: Lesson, record: Any | None) -> Lesson:
-    """The lesson, so that the loser's takes the place of what an earlier game taught, however deep that searched.
-
-    `record` is what is known of its position. What was analysed or taught by hand stays unless it knows less.
-    """
-    lost = RESULTS[0] if lesson.black else RESULTS[2]
-    if lesson.result != lost or record is None or record["kind"] == TAUGHT or not record["game"]:
-        return lesson
-    return lesson._replace(nodes=max(lesson.nodes, int(record["nodes"])))
-
-
-def _wdl(q: float, draw: float) -> tuple[float, float, float]:
-    draw = min(max(draw, 0.0), 1 - abs(q))
-    return (1 + q - draw) / 2, draw, (1 - q - draw) / 2
-
-
-def _result(board: chess.Board, notes: Sequence[Note | None], turn: chess.Color) -> str:
-    """How the game ended, by the rules or by what its last search was sure of; empty if nobody knows."""
-    outcome = board.outcome(claim_draw=True)
-    if outcome is not None:
-        return outcome.result()
-    ply = max((ply for ply, note in enumerate(notes) if note is not None), default=None)
-    if ply is None:
-        return ""
-    note = notes[ply]
-    assert note is not None
-    win, _, loss = note.wdl
-    mover = turn if (len(notes) - 1 - ply) % 2 == 0 else not turn
-    if max(win, loss) < DECIDED:
-        return ""
-    return RESULTS[0] if (win > loss) == (mover == chess.WHITE) else RESULTS[2]
-
-
-def _lesson(planes: bytes, clock: int, black: bool, note: Note, name: str, result: str, game: int) -> Lesson:
-    return Lesson(planes, clock, note.moves, note.wdl, note.nodes, name, result, game, black=black)
 
 
 def _indices(board: chess.Board, moves: Sequence[str]) -> list[int]:

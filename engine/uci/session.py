@@ -19,7 +19,7 @@ from dejavu.engine.search.evaluator import EvaluationCache, EvaluationError, Eva
 from dejavu.engine.search.game import Game, start_board
 from dejavu.engine.search.kept_tree import KeptTree, new_tree
 from dejavu.engine.search.limits import Limits
-from dejavu.engine.search.lines import BestMove, Info, Line, root_values, score
+from dejavu.engine.search.lines import BestMove, Info, Line, proof_of, root_values, score
 from dejavu.engine.search.request import make_task, moves_to_choose_from, searchmoves
 from dejavu.engine.search.search import Search
 from dejavu.engine.search.tablebase import Tablebases
@@ -297,8 +297,10 @@ class Session:
         """Let a finished search be learned: with its game, or at once if it was an analysis."""
         if config.learn != "on" or not latest:
             return
+        if limits.searchmoves or config.limit_strength or config.temperature > 0:
+            return  # the best move was not asked for
         tree, root = self._kept_tree.root_of(game, keep_rest=True)
-        self._learning.note(game, latest[0], best, root_values(tree, root))
+        self._learning.note(game, latest[0], best, root_values(tree, root), proof_of(tree, root))
         if limits.infinite and self._learning.learn_analysis(game):
             self._forget = True
 
@@ -383,8 +385,9 @@ class Session:
             self._kept_tree.forget()
         else:
             tree, root = self._kept_tree.root_of(game, keep_rest=limits.ponder)
+        proofs = self._learning.proofs if config.use_memory else {}
         return Search(
-            make_task(game, limits, config, tree, root, root_moves, self._tablebases, self._generator),
+            make_task(game, limits, config, tree, root, root_moves, self._tablebases, proofs, self._generator),
             self._loader.evaluator,
             self._cache,
             self._tablebases,
