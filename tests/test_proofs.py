@@ -32,18 +32,21 @@ from dejavu.retrieval.learned_records import (
 from dejavu.retrieval.names import GameName
 
 MATE_IN_THREE = "6k1/1p1Rr3/p6p/4PQp1/8/P1r1B2P/P3n1K1/8 w - - 0 1"
-FIRST_MOVE = "d7d8"
+LINE = "d7d8 g8g7 f5f6 g7h7 d8h8"
 LAYOUT = Space("", "", 1, 1).record()
 
 
-def proof(board: chess.Board, wins: bool, plies: int | None, move: str | None = None) -> dict[Packed, Proof]:
-    index = move_to_index(board.parse_uci(move), board) if move else 0
-    return {pack(board): Proof(wins, plies, index, board.halfmove_clock)}
+def proof(board: chess.Board, wins: bool, plies: int | None, line: str = "") -> dict[Packed, Proof]:
+    after, indices = board.copy(), []
+    for text in line.split() or [next(iter(board.legal_moves)).uci()]:
+        indices.append(move_to_index(after.parse_uci(text), after))
+        after.push_uci(text)
+    return {pack(board): Proof(wins, plies, tuple(indices), board.halfmove_clock)}
 
 
 def known_mate(clock: int = 0) -> tuple[chess.Board, Proofs]:
     board = chess.Board(MATE_IN_THREE)
-    proofs = proof(board, True, 5, FIRST_MOVE)
+    proofs = proof(board, True, 5, LINE)
     board.halfmove_clock = clock
     return board, proofs
 
@@ -51,8 +54,9 @@ def known_mate(clock: int = 0) -> tuple[chess.Board, Proofs]:
 def test_a_mate_that_was_proven_at_the_root_is_played_without_a_search() -> None:
     board, proofs = known_mate()
     run, best, info = search(board.fen(), 100, proofs=proofs)
-    assert best.move == FIRST_MOVE
+    assert best[:2] == ("d7d8", "g8g7")
     assert info.lines[0].mate == 3
+    assert info.lines[0].moves == tuple(LINE.split())
     assert info.nodes == 2
     assert run.tree.proof[run.root] == LOST  # for the side that is mated
 
@@ -64,8 +68,9 @@ def test_without_the_proof_so_few_nodes_do_not_find_it() -> None:
 def test_what_is_proven_deeper_in_the_tree_counts_there() -> None:
     board = chess.Board()
     board.push_uci("a2a3")
-    _, best, info = search(chess.STARTING_FEN, 100, proofs=proof(board, False, 8))
+    _, best, info = search(chess.STARTING_FEN, 100, proofs=proof(board, False, 8, "e7e5 g1f3"))
     assert best.move == "a2a3"
+    assert info.lines[0].moves == ("a2a3", "e7e5", "g1f3")
     assert info.lines[0].mate == 5
 
 
@@ -97,7 +102,7 @@ def test_a_win_without_a_known_distance_is_proven_and_no_mate_is_told() -> None:
 def test_the_fifty_move_rule_comes_before_a_distant_mate(
     plies: int | None, proven_at: int, clock: int, holds: bool
 ) -> None:
-    assert Proof(True, plies, 0, proven_at).holds(clock) is holds
+    assert Proof(True, plies, (0,), proven_at).holds(clock) is holds
 
 
 def test_a_mate_that_the_fifty_move_rule_forbids_is_not_claimed() -> None:
@@ -147,7 +152,7 @@ def test_a_proof_is_learned_and_read_again() -> None:
     proofs = proofs_of(records_of([*lessons, Lesson(b"\0" * 32, 0, (E4,), (1.0, 0.0, 0.0), 900, "")], LAYOUT))
     after = START.copy()
     after.push_uci("e2e4")
-    assert proofs == {pack(START): Proof(True, 7, E4, 0), pack(after): Proof(False, None, D4, 0)}
+    assert proofs == {pack(START): Proof(True, 7, (E4,), 0), pack(after): Proof(False, None, (D4,), 0)}
 
 
 def test_a_mate_too_far_to_store_is_still_a_win() -> None:

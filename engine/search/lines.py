@@ -10,6 +10,7 @@ from typing import NamedTuple
 import chess
 
 from dejavu.engine.options import Config
+from dejavu.engine.search.proofs import Proofs
 from dejavu.engine.search.tree import LOST, NO_NODE, TABLEBASE_PLIES, WON, Tree
 from dejavu.model.chess.encoding import index_to_move
 
@@ -100,11 +101,13 @@ def ranked_edges(tree: Tree, root: int, draw_score: float) -> list[int]:
     return indices
 
 
-def variations(tree: Tree, root: int, board: chess.Board, indices: Sequence[int], config: Config) -> list[Line]:
+def variations(
+    tree: Tree, root: int, board: chess.Board, indices: Sequence[int], config: Config, proofs: Proofs
+) -> list[Line]:
     """The lines of the root moves at `indices` among the edges of `root`, which has `board`."""
     children = tree.children[root]
     return [
-        _line(tree, children[index], board, config)
+        _line(tree, children[index], board, config, proofs)
         if index < len(children) and tree.visits[children[index]]
         else _unseen(tree, root, index, board, config)
         for index in indices
@@ -118,8 +121,11 @@ def _unseen(tree: Tree, root: int, index: int, board: chess.Board, config: Confi
     return Line((move.uci(),), score(q, draw, config), None, win_draw_loss(q, draw))
 
 
-def _line(tree: Tree, child: int, root_board: chess.Board, config: Config) -> Line:
-    """The variation of the root move to `child`: always the best child, down to the end of the tree."""
+def _line(tree: Tree, child: int, root_board: chess.Board, config: Config, proofs: Proofs) -> Line:
+    """The variation of the root move to `child`: always the best child, down to the end of the tree.
+
+    Behind what an earlier search has proven comes the line that it found.
+    """
     board = root_board.copy(stack=False)
     moves: list[str] = []
     node, draw_score = child, config.draw_score
@@ -132,8 +138,20 @@ def _line(tree: Tree, child: int, root_board: chess.Board, config: Config) -> Li
         if not ranked:
             break
         node = ranked[0]
+    for index in _proven_line(tree, node, proofs):
+        move = index_to_move(index, board)
+        moves.append(move.uci())
+        board.push(move)
     q, draw = value(tree, child), tree.draw_sum[child] / tree.visits[child]
     return Line(tuple(moves), score(q, draw, config), mate_in(tree, child), win_draw_loss(q, draw))
+
+
+def _proven_line(tree: Tree, node: int, proofs: Proofs) -> tuple[int, ...]:
+    """How the game goes on from `node`, which has no children: as was proven of it, or of the move to it."""
+    if (proof := proofs.get(tree.key[node])) is not None:
+        return proof.line
+    before = proofs.get(tree.key[tree.parent[node]])
+    return before.line[1:] if before is not None and before.line[0] == tree.move_into(node) else ()
 
 
 def win_draw_loss(value: float, draw: float) -> tuple[int, int, int]:

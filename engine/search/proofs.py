@@ -15,8 +15,8 @@ class Proof(NamedTuple):
     """The side to move wins; else it loses."""
     plies: int | None
     """To mate; None if nobody knows."""
-    move: int
-    """Policy index of the best move."""
+    line: tuple[int, ...]
+    """Policy indices of the best line, at least one."""
     clock: int
     """The half-move clock it was proven with."""
 

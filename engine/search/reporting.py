@@ -10,6 +10,7 @@ import chess
 from dejavu.engine.options import Config
 from dejavu.engine.search.evaluator import EvaluationCache
 from dejavu.engine.search.lines import Info, ranked_edges, variations
+from dejavu.engine.search.proofs import Proofs
 from dejavu.engine.search.stoppers import SearchState
 from dejavu.engine.search.tablebase import Tablebases
 from dejavu.engine.search.tree import NO_NODE, Tree
@@ -25,11 +26,17 @@ class Reporter:
     """Sends the info lines of one search, which begins when this is made."""
 
     def __init__(
-        self, config: Config, cache: EvaluationCache, tablebases: Tablebases, send: Callable[[Info], None]
+        self,
+        config: Config,
+        cache: EvaluationCache,
+        tablebases: Tablebases,
+        proofs: Proofs,
+        send: Callable[[Info], None],
     ) -> None:
         self._config = config
         self._cache = cache
         self._tablebases = tablebases
+        self._proofs = proofs
         self._tablebase_hits = tablebases.hits
         self._send = send
         self.depth_sum = 0
@@ -78,7 +85,7 @@ class Reporter:
             nodes_per_second=int(progress.playouts / max(progress.searching, 1e-3)),
             hash_permille=min(1000, 1000 * used // (config.hash_megabytes * 2**20)),
             tablebase_hits=self._tablebases.hits - self._tablebase_hits,
-            lines=tuple(variations(tree, root, board, indices, config)),
+            lines=tuple(variations(tree, root, board, indices, config, self._proofs)),
             move_stats=move_stats,
         )
         self._reported_at = time.perf_counter()

@@ -97,7 +97,7 @@ class Search:
         self.config = config
         self.pace = pace
         self.signals = signals
-        self.reporter = Reporter(config, cache, tablebases, report)
+        self.reporter = Reporter(config, cache, tablebases, task.proofs, report)
         self.say = say
         self.progress = SearchState()
         self._waiting = 0
@@ -253,8 +253,8 @@ class Search:
         if proof is None or not proof.wins or not proof.holds(board.halfmove_clock):
             return NO_MOVE
         board = board.copy(stack=False)
-        board.push(index_to_move(proof.move, board))
-        return NO_MOVE if pack(board) in self.task.history else proof.move
+        board.push(index_to_move(proof.line[0], board))
+        return NO_MOVE if pack(board) in self.task.history else proof.line[0]
 
     def _may_overlap(self) -> bool:
         """Whether to gather while a minibatch is being evaluated.

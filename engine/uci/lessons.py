@@ -17,7 +17,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import starmap
+from itertools import starmap, takewhile
 from typing import Any, NamedTuple
 
 import chess
@@ -27,6 +27,7 @@ from dejavu.engine.search.proofs import Proof
 from dejavu.model.chess.encoding import REPEATED, Packed, clock_byte, move_to_index, pack
 from dejavu.retrieval.learned import identities
 from dejavu.retrieval.learned_records import FAR, PROVEN, PROVEN_NODES, TAUGHT, Lesson, Records
+from dejavu.retrieval.moves import NO_MOVE
 from dejavu.retrieval.names import RESULTS
 
 TRUST = 0.9
@@ -165,5 +166,6 @@ def proofs_of(records: Records) -> dict[Packed, Proof]:
     wins = proven["wdl"][:, 0] > proven["wdl"][:, 2]
     plies = [None if plies == FAR else plies for plies in (proven["kind"] - PROVEN).tolist()]
     clocks = proven["clocks"] & ~np.uint8(REPEATED)
-    said = zip(wins.tolist(), plies, proven["continuations"][:, 0].tolist(), clocks.tolist(), strict=True)
+    lines = [tuple(takewhile(lambda move: move != NO_MOVE, line)) for line in proven["continuations"].tolist()]
+    said = zip(wins.tolist(), plies, lines, clocks.tolist(), strict=True)
     return dict(zip(identities(proven["boards"]), starmap(Proof, said), strict=True))
