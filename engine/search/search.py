@@ -28,6 +28,7 @@ from dejavu.engine.options import Config
 from dejavu.engine.search.clock import BatchPace
 from dejavu.engine.search.endings import Endings
 from dejavu.engine.search.evaluator import EvaluationCache, Evaluator, Expansion, expansions
+from dejavu.engine.search.known_results import KnownResults
 from dejavu.engine.search.lines import BestMove, Info, mate_in, value
 from dejavu.engine.search.mate_in_two import mate_in_two
 from dejavu.engine.search.move_stats import move_stats
@@ -36,9 +37,8 @@ from dejavu.engine.search.reporting import Reporter
 from dejavu.engine.search.stoppers import SearchState, first_reason
 from dejavu.engine.search.tablebase import Tablebases
 from dejavu.engine.search.task import Signals, Task
-from dejavu.engine.search.tree import DRAWN, LOST, NO_NODE, TABLEBASE_PLIES, UNPROVEN, WON
+from dejavu.engine.search.tree import DRAWN, LOST, NO_NODE, UNPROVEN, WON
 from dejavu.model.chess.encoding import Packed, clock_byte, index_to_move, move_to_index, pack, stack, unpack
-from dejavu.retrieval.moves import NO_MOVE
 
 MAX_COLLISIONS = 32
 """Walks of one minibatch that may end at a leaf already waiting (lc0's collision limit)."""
@@ -92,8 +92,7 @@ class Search:
         self.root = task.root
         self.evaluator = evaluator
         self.cache = cache
-        self.tablebases = tablebases
-        self.endings = endings
+        self.known = KnownResults(task, tablebases, endings)
         self.config = config
         self.pace = pace
         self.signals = signals
@@ -218,7 +217,7 @@ class Search:
         tree, root, clock = self.tree, self.root, self._root_board.halfmove_clock
         key = tree.key[root]
         tree.add_in_flight(root, root, 1)
-        return Leaf(root, 0, key, clock_byte(clock, self._repeats(root, key, clock)))
+        return Leaf(root, 0, key, clock_byte(clock, self.known.repeats(root, root, key, clock)))
 
     def _of_root_moves(self, expansion: Expansion) -> Expansion:
         allowed = {move_to_index(move, self._root_board) for move in self.task.root_moves}
@@ -233,7 +232,7 @@ class Search:
         if not tree.edge_count[root] or tree.proof[root]:
             return
         move = self._mate_in_two()
-        winning = self._remembered_win() if move is None else move_to_index(move, self._root_board)
+        winning = self.known.proven_win(root) if move is None else move_to_index(move, self._root_board)
         first, count = tree.first_edge[root], tree.edge_count[root]
         wins = np.array(tree.edge_move[first : first + count]) == winning
         if wins.any():
@@ -245,16 +244,6 @@ class Search:
         if self.config.limit_strength or self.task.choice is not None:
             return None  # they are to err
         return mate_in_two(self._root_board, self.task.root_moves, {self.tree.key[self.root], *self.task.history})
-
-    def _remembered_win(self) -> int:
-        """The root's move that an earlier search has proven to win, NO_MOVE if there is none."""
-        board = self._root_board
-        proof = self.task.proofs.get(self.tree.key[self.root])
-        if proof is None or not proof.wins or not proof.holds(board.halfmove_clock):
-            return NO_MOVE
-        board = board.copy(stack=False)
-        board.push(index_to_move(proof.line[0], board))
-        return NO_MOVE if pack(board) in self.task.history else proof.line[0]
 
     def _may_overlap(self) -> bool:
         """Whether to gather while a minibatch is being evaluated.
@@ -359,7 +348,8 @@ class Search:
         tree, root = self.tree, self.root
         if not tree.proof[node] and not tree.visits[node]:
             newest, board = self._newest
-            known = self._known_result(node, board if node == newest else unpack(tree.key[node], tree.clock[node]))
+            board = board if node == newest else unpack(tree.key[node], tree.clock[node])
+            known = self.known.result(node, root, board)
             if known is not None:
                 tree.prove(node, root, *known)
         if tree.proof[node]:
@@ -372,57 +362,6 @@ class Search:
             return Leaf(node, depth, key, clock)
         self._expand(node, depth, cached)
         return None
-
-    def _known_result(self, node: int, board: chess.Board) -> tuple[int, int] | None:
-        """What the rules, the tablebases or earlier searches say of a new node: its proof and the plies to mate."""
-        known = self._result_by_rules(node, self.tree.key[node], board)
-        if known is None and chess.popcount(board.occupied) == 3:
-            solved = self.endings.result(board)
-            if solved is not None:
-                outcome, plies = solved
-                return (WON, DRAWN, LOST)[outcome + 1], plies
-        if known is None and self.tablebases.pieces:
-            result = self.tablebases.result(board)
-            if result is not None:
-                known = (DRAWN, 0) if result == 0 else (LOST if result > 0 else WON, TABLEBASE_PLIES)
-        if known is None and self.task.proofs:
-            known = self._proven_before(node, board.halfmove_clock)
-        return known
-
-    def _proven_before(self, node: int, clock: int) -> tuple[int, int] | None:
-        """What earlier searches have proven of a new node, or of the root's move to it."""
-        tree, root = self.tree, self.root
-        proof = self.task.proofs.get(tree.key[node])
-        if proof is not None and proof.holds(clock):
-            return (LOST if proof.wins else WON), TABLEBASE_PLIES if proof.plies is None else proof.plies
-        if tree.parent[node] == root and tree.move_into(node) == self._remembered_win():
-            plies = self.task.proofs[tree.key[root]].plies
-            return WON, TABLEBASE_PLIES if plies is None else plies - 1
-        return None
-
-    def _result_by_rules(self, node: int, key: Packed, board: chess.Board) -> tuple[int, int] | None:
-        """Draws the position does not show by having no moves; mate goes before the 50-move rule."""
-        if board.halfmove_clock >= 4 and self._repeats(node, key, board.halfmove_clock):
-            return DRAWN, 0
-        if board.halfmove_clock >= 100:
-            return (WON, 0) if board.is_checkmate() else (DRAWN, 0)
-        if not (board.pawns | board.rooks | board.queens) and board.is_insufficient_material():
-            return DRAWN, 0
-        return None
-
-    def _repeats(self, node: int, key: Packed, clock: int) -> bool:
-        """Whether the position stood on the board before: on the way from the root, or in the game."""
-        tree, root, history = self.tree, self.root, self.task.history
-        keys, parent = tree.key, tree.parent
-        for distance in range(1, clock + 1):
-            if node == root:
-                # The rest of the way back lies in the game; only every second position has the same mover.
-                before = history[::-1][: clock - distance + 1]
-                return key in before[distance % 2 == 1 :: 2]
-            node = parent[node]
-            if distance % 2 == 0 and keys[node] == key:
-                return True
-        return False
 
     def _expand(self, node: int, depth: int, expansion: Expansion) -> None:
         """Phases 2 and 4 for an evaluated leaf: give it its edges, or its result if it has none."""
@@ -487,7 +426,7 @@ class Search:
 
     def _own_value(self, board: chess.Board, node: int) -> float | None:
         """V of a node for its side to move: what the network alone said of it, None if that is forgotten."""
-        repeated = node == self.root and self._repeats(node, self.tree.key[node], board.halfmove_clock)
+        repeated = node == self.root and self.known.repeats(node, self.root, self.tree.key[node], board.halfmove_clock)
         found = self.cache.get((self.tree.key[node], clock_byte(board.halfmove_clock, repeated)))
         return None if found is None else found.value
 

@@ -1,0 +1,85 @@
+"""What is known of a new node without the network: by the rules, the tablebases, or what was proven before."""
+
+from __future__ import annotations
+
+import chess
+
+from dejavu.engine.search.endings import Endings
+from dejavu.engine.search.tablebase import Tablebases
+from dejavu.engine.search.task import Task
+from dejavu.engine.search.tree import DRAWN, LOST, TABLEBASE_PLIES, WON
+from dejavu.model.chess.encoding import Packed, index_to_move, pack
+from dejavu.retrieval.moves import NO_MOVE
+
+Result = tuple[int, int]
+"""A node's proof, and the plies to mate."""
+
+
+class KnownResults:
+    """Of the nodes of one search, whose tree is that of `task`."""
+
+    def __init__(self, task: Task, tablebases: Tablebases, endings: Endings) -> None:
+        self._task = task
+        self._tree = task.tree
+        self._tablebases = tablebases
+        self._endings = endings
+
+    def result(self, node: int, root: int, board: chess.Board) -> Result | None:
+        """Of a new node, where `board` is; None if the network is to tell."""
+        known = self._by_rules(node, root, board)
+        if known is None and chess.popcount(board.occupied) == 3:
+            solved = self._endings.result(board)
+            if solved is not None:
+                outcome, plies = solved
+                return (WON, DRAWN, LOST)[outcome + 1], plies
+        if known is None and self._tablebases.pieces:
+            result = self._tablebases.result(board)
+            if result is not None:
+                known = (DRAWN, 0) if result == 0 else (LOST if result > 0 else WON, TABLEBASE_PLIES)
+        if known is None and self._task.proofs:
+            known = self._proven_before(node, root, board.halfmove_clock)
+        return known
+
+    def proven_win(self, root: int) -> int:
+        """The root's move that an earlier search has proven to win, NO_MOVE if there is none."""
+        board = self._task.board
+        proof = self._task.proofs.get(self._tree.key[root])
+        if proof is None or not proof.wins or not proof.holds(board.halfmove_clock):
+            return NO_MOVE
+        board = board.copy(stack=False)
+        board.push(index_to_move(proof.line[0], board))
+        return NO_MOVE if pack(board) in self._task.history else proof.line[0]
+
+    def repeats(self, node: int, root: int, key: Packed, clock: int) -> bool:
+        """Whether the position stood on the board before: on the way from the root, or in the game."""
+        keys, parent, history = self._tree.key, self._tree.parent, self._task.history
+        for distance in range(1, clock + 1):
+            if node == root:
+                # The rest of the way back lies in the game; only every second position has the same mover.
+                before = history[::-1][: clock - distance + 1]
+                return key in before[distance % 2 == 1 :: 2]
+            node = parent[node]
+            if distance % 2 == 0 and keys[node] == key:
+                return True
+        return False
+
+    def _by_rules(self, node: int, root: int, board: chess.Board) -> Result | None:
+        """Draws the position does not show by having no moves; mate goes before the 50-move rule."""
+        if board.halfmove_clock >= 4 and self.repeats(node, root, self._tree.key[node], board.halfmove_clock):
+            return DRAWN, 0
+        if board.halfmove_clock >= 100:
+            return (WON, 0) if board.is_checkmate() else (DRAWN, 0)
+        if not (board.pawns | board.rooks | board.queens) and board.is_insufficient_material():
+            return DRAWN, 0
+        return None
+
+    def _proven_before(self, node: int, root: int, clock: int) -> Result | None:
+        """What earlier searches have proven of a new node, or of the root's move to it."""
+        tree, proofs = self._tree, self._task.proofs
+        proof = proofs.get(tree.key[node])
+        if proof is not None and proof.holds(clock):
+            return (LOST if proof.wins else WON), TABLEBASE_PLIES if proof.plies is None else proof.plies
+        if tree.parent[node] == root and tree.move_into(node) == self.proven_win(root):
+            plies = proofs[tree.key[root]].plies
+            return WON, TABLEBASE_PLIES if plies is None else plies - 1
+        return None
