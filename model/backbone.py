@@ -1,6 +1,6 @@
 """The transformer over the board's tokens (Vaswani et al. 2017, pre-norm, attention bias as in Lc0).
 
-B positions, n tokens, d width, h heads, e = d / h head width, F features a square, s squares a token,
+B positions, n tokens, d width, h heads, e = d / h head width, f key width, F features a square, s squares a token,
 g numbers a head of the dynamic bias.
 """
 
@@ -61,11 +61,16 @@ class SelfAttention(nn.Module):
     the game as two heads whose attention is known, one each way.
     """
 
-    def __init__(self, width: int, heads: int, tokens: int, attack_width: int = 0, dynamic_bias: int = 0) -> None:
+    def __init__(
+        self, width: int, heads: int, tokens: int, attack_width: int = 0, dynamic_bias: int = 0, key_width: int = 0
+    ) -> None:
+        """`key_width` 0 is the head width."""
         super().__init__()
         self.heads = heads
-        self.scale = (width // heads) ** -0.5
-        self.qkv = nn.Linear(width, 3 * width)
+        self.key_width = key_width or width // heads
+        self.scale = self.key_width**-0.5
+        self.qkv = nn.Linear(width, 2 * heads * self.key_width + width)
+        """What a head asks, answers to and passes on, one head after the other."""
         self.out = nn.Linear(width + 2 * attack_width, width)
         self.bias = nn.Parameter(torch.zeros(heads, tokens, tokens))
         self.dynamic_bias = DynamicBias(width, heads, tokens, dynamic_bias) if dynamic_bias else None
@@ -77,8 +82,8 @@ class SelfAttention(nn.Module):
         For a layer that is made for them: attacks [B, 2, 64, 64] both ways, maps [g, n * n] of the dynamic bias.
         """
         batch, tokens, width = x.shape
-        qkv = self.qkv(x).view(batch, tokens, 3, self.heads, width // self.heads)  # [B, n, 3, h, e]
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind()  # each [B, h, n, e]
+        qkv = self.qkv(x).view(batch, tokens, self.heads, -1).transpose(1, 2)  # [B, h, n, 2 * f + e]
+        q, k, v = qkv.split([self.key_width, self.key_width, width // self.heads], dim=3)
         scores = q * self.scale @ k.transpose(-2, -1) + self.bias  # [B, h, n, n]
         if self.dynamic_bias is not None and maps is not None:
             scores = scores + self.dynamic_bias(x, maps)
@@ -109,11 +114,18 @@ class Layer(nn.Module):
     """Self-attention and feed-forward, each on a normalised copy and added back. [B, n, d] -> [B, n, d]"""
 
     def __init__(
-        self, width: int, heads: int, tokens: int, feed_forward_ratio: int, attack_width: int = 0, dynamic_bias: int = 0
+        self,
+        width: int,
+        heads: int,
+        tokens: int,
+        feed_forward_ratio: int,
+        attack_width: int = 0,
+        dynamic_bias: int = 0,
+        key_width: int = 0,
     ) -> None:
         super().__init__()
         self.attention_norm: nn.Module = nn.LayerNorm(width)
-        self.attention = SelfAttention(width, heads, tokens, attack_width, dynamic_bias)
+        self.attention = SelfAttention(width, heads, tokens, attack_width, dynamic_bias, key_width)
         self.feed_forward_norm: nn.Module = nn.LayerNorm(width)
         self.feed_forward = FeedForward(width, feed_forward_ratio)
 
@@ -162,6 +174,7 @@ class Backbone(nn.Module):
                 config.feed_forward_ratio,
                 config.attack_width,
                 config.dynamic_bias,
+                config.key_width,
             )
             for _ in range(config.layers)
         )

@@ -19,6 +19,7 @@ _BOUNDS = {
     "width": (1, 4096),
     "layers": (1, 256),
     "heads": (1, 64),
+    "key_width": (0, 4096),
     "attack_width": (0, 1024),
     "dynamic_bias": (0, 256),
     "feed_forward_ratio": (1, 16),
@@ -54,6 +55,9 @@ class NetworkConfig:
     """Transformer layers of the backbone."""
     heads: int = 4
     """Attention heads of the backbone and of the chunked cross-attention."""
+    key_width: int = 0
+    """Numbers by which a head of the backbone compares two squares; 0 for as many as it passes on. Half as many do as
+    well (docs/history/narrow.md)."""
     attack_width: int = 32
     """Numbers a square sends along the board's attacks in every layer, to the squares it attacks and to those
     that attack it; 0 for none."""

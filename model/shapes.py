@@ -67,7 +67,15 @@ def _backbone(config: NetworkConfig) -> _Shapes:
         yield "backbone.maps", (config.dynamic_bias, TOKENS**2)
     for number in range(config.layers):
         layer = f"backbone.layers.{number}"
-        yield from _layer(layer, config.width, config.heads, TOKENS, config.feed_forward_ratio, config.attack_width)
+        yield from _layer(
+            layer,
+            config.width,
+            config.heads,
+            TOKENS,
+            config.feed_forward_ratio,
+            config.attack_width,
+            config.heads * config.key_width,
+        )
         if config.dynamic_bias:
             bias = f"{layer}.attention.dynamic_bias"
             yield from _linear(f"{bias}.token", config.width, BOARD_NUMBERS // TOKENS)
@@ -100,10 +108,11 @@ def _retrieval_layer(config: NetworkConfig) -> _Shapes:
     yield from _feed_forward(layer, width, config.feed_forward_ratio)
 
 
-def _layer(name: str, width: int, heads: int, tokens: int, ratio: int, attack_width: int = 0) -> _Shapes:
+def _layer(name: str, width: int, heads: int, tokens: int, ratio: int, attack_width: int = 0, keys: int = 0) -> _Shapes:
+    """`keys` of all heads; 0 is the width."""
     yield from _norm(f"{name}.attention_norm", width)
     yield f"{name}.attention.bias", (heads, tokens, tokens)
-    yield from _linear(f"{name}.attention.qkv", width, 3 * width)
+    yield from _linear(f"{name}.attention.qkv", width, 2 * (keys or width) + width)
     yield from _linear(f"{name}.attention.out", width + 2 * attack_width, width)
     if attack_width:
         yield from _linear(f"{name}.attention.messages", width, 2 * attack_width)

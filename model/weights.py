@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from dejavu.model.network import Network
 
-FORMAT = "dejavu-weights-2"
+FORMAT = "dejavu-weights-3"
 _DTYPE = "BF16"  # safetensors' name for what every tensor of a file is stored as
 _KEY_PARTS = ("backbone.", "norm.")  # what a memory's keys depend on
 

@@ -53,6 +53,8 @@ def add_backbone_arguments(parser: argparse.ArgumentParser) -> None:
     add_start_arguments(parser)
     parser.set_defaults(train=train_backbone, run=BackboneRun)
     add("--dynamic-bias", type=int, metavar="G", help="as NetworkConfig says; an earlier run's net may be given one so")
+    add("--key-width", type=int, metavar="F", help="as NetworkConfig says; an earlier run's net is narrowed to it")
+    add("--attack-width", type=int, metavar="A", help="the same")
     add("--no-auxiliary", dest="auxiliary", action="store_false", help="learn nothing of how games go on (an ablation)")
     add("--compile", action="store_true", help="torch.compile (wants a C++ compiler)")
 

@@ -32,6 +32,7 @@ CONFIGS = {
     "position": PRESETS["tiny"],
     "interpolation": replace(PRESETS["tiny"], interpolation=True),
     "dynamic bias": replace(PRESETS["tiny"], dynamic_bias=2),
+    "narrow keys": replace(PRESETS["tiny"], key_width=4),
     "chunk": NetworkConfig(
         width=32, layers=1, heads=2, attack_width=0, policy_width=8, value_width=16,
         neighbour_width=16, neighbour_heads=2, chunks=4, retrieve_by="chunk",

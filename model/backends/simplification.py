@@ -48,9 +48,8 @@ def simplified(network: Network) -> Network:
 
 
 def _fold_scale(attention: SelfAttention) -> None:
-    width = attention.qkv.in_features
-    attention.qkv.weight[:width] *= attention.scale
-    attention.qkv.bias[:width] *= attention.scale
+    for parameter in (attention.qkv.weight, attention.qkv.bias):
+        parameter.view(attention.heads, -1, *parameter.shape[1:])[:, : attention.key_width] *= attention.scale
     attention.scale = 1.0
 
 

@@ -20,6 +20,7 @@ from dejavu.model.training.auxiliary import AuxiliaryHeads, continuation
 from dejavu.model.training.batches import Batch, make_batch, mirrored_rows
 from dejavu.model.training.distillation import Student, losses_with_teacher
 from dejavu.model.training.losses import losses_with_auxiliary
+from dejavu.model.training.narrow import narrowed
 from dejavu.model.training.ranks import Ranks
 from dejavu.model.training.replicas import Replicas
 from dejavu.model.training.run import TrainingReport, TrainingRun, started, train_and_save
@@ -40,6 +41,10 @@ class BackboneRun(TrainingRun):
     """Weights of a net that it learns of, too, instead of how the games go on."""
     dynamic_bias: int | None = None
     """As NetworkConfig says; an earlier run's network may be given one so."""
+    key_width: int | None = None
+    """As NetworkConfig says; the network is narrowed to it."""
+    attack_width: int | None = None
+    """The same."""
     auxiliary: bool = True
     """Whether it learns of how the games go on, too, where it has no teacher."""
     compile: bool = False
@@ -122,6 +127,8 @@ def train_stage1(
     device = torch.device(run.device)
     torch.manual_seed(run.seed)
     network = run.network()
+    if run.key_width is not None or run.attack_width is not None:
+        network = narrowed(network, parts_of(0)[0].inputs, run.key_width, run.attack_width)
     print(f"{sum(value.numel() for value in network.parameters()):,} parameters, {network.config}")
     replicas: Replicas[Student] | Replicas[AuxiliaryHeads]
     if run.teacher is None:
