@@ -21,14 +21,14 @@ class Strength(NamedTuple):
 
 
 ANCHORS = (
-    Strength(805, 1, 1.5),
-    Strength(1110, 1, 1.0),
-    Strength(1380, 1, 0.75),
-    Strength(1550, 1, 0.5),
-    Strength(1560, 1, 0.0),
-    Strength(1810, 10, 0.0),
-    Strength(1850, 50, 0.0),
-    Strength(2110, 400, 0.0),
+    Strength(865, 1, 1.5),
+    Strength(1250, 1, 1.0),
+    Strength(1365, 1, 0.75),
+    Strength(1505, 1, 0.5),
+    Strength(1600, 1, 0.0),
+    Strength(1815, 10, 0.0),
+    Strength(1935, 50, 0.0),
+    Strength(2155, 400, 0.0),
 )
 """Strengths, weakest first; docs/options.md says how well they are measured.
 
