@@ -166,6 +166,7 @@ def test_a_mate_that_was_found_is_known_at_once_after_a_restart(client: Client, 
     found = client.go("setoption name Learn value on", MATE_IN_THREE, "go nodes 20000")
     assert " score mate 3 " in found[-2]
     client.send("ucinewgame")
+    client.ready()
     again = started()
     lines = again.go(MATE_IN_THREE, "go nodes 2")
     assert " score mate 3 " in lines[-2]
