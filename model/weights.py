@@ -169,7 +169,7 @@ def read_weights(path: Path) -> tuple[Weights, dict[str, str]]:
         raise WeightsError(f"weights file {path} cannot be read: {error}") from None
     metadata: dict[str, str] = header.get("__metadata__") or {}
     if metadata.get("format") != FORMAT:
-        raise WeightsError(f"weights file {path} is not a Dejavu network (format {metadata.get('format')!r})")
+        raise WeightsError(f"weights file {path} is not a Dejavu network of format {FORMAT}: {metadata.get('format')}")
     tensors = {name: bytes(tensor["data"]) for name, tensor in stored.items()}
     shapes = {name: tuple(tensor["shape"]) for name, tensor in stored.items()}
     checksum = _checksum(metadata, shapes, tensors)

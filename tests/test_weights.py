@@ -188,3 +188,12 @@ def test_the_shapes_are_those_of_the_modules(name: str, retrieval: bool, interpo
     with torch.device("meta"):
         network = Network(config, retrieval)
     assert tensor_shapes(config, retrieval) == {key: tuple(value.shape) for key, value in network.state_dict().items()}
+
+
+def test_a_file_of_an_older_format_is_refused_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "old.safetensors"
+    with monkeypatch.context() as before:
+        before.setattr("dejavu.model.weights.FORMAT", "dejavu-weights-2")
+        save_weights(path, Network(PRESETS["tiny"], retrieval=False), PRESETS["tiny"], {})
+    with pytest.raises(WeightsError, match=r"old\.safetensors is not a Dejavu network of format \S+: dejavu-weights-2"):
+        read_weights(path)
