@@ -182,6 +182,9 @@ def are_sound(records: Records) -> NDArray[np.bool_]:
     sound = records["crc"] == np.array(_sums(records), np.uint32)
     sound &= (records["continuations"] + np.uint16(1)).max(axis=1, initial=0) <= POLICY_SIZE
     sound &= records["result"] <= BLACK + len(RESULTS)
+    # What is proven has a move, and the mate is not yet on the board.
+    has_proof = (records["kind"] > PROVEN) & (records["continuations"][:, 0] != NO_MOVE)
+    sound &= (records["kind"] < PROVEN) | has_proof
     return np.asarray(sound & ((records["day"] > 0) | (records["kind"] == FORGOTTEN)))
 
 

@@ -14,17 +14,17 @@ not win more games: let match.py confirm it.
 """
 
 import argparse
-import shlex
 from pathlib import Path
 
 from command_line.arguments import positive
 from command_line.exit import GOES_ON, one_sentence
 from command_line.talk import complain_as, tell, write_json
+from command_line.teacher import program
 
 from dejavu.engine.annotation.output import OutputError
 from dejavu.engine.annotation.regret import RegretRun, regret
 from dejavu.engine.annotation.teacher import TEACHER_ERRORS, TeacherSettings
-from dejavu.engine.match.players import PlayerError, find_program, parse_player
+from dejavu.engine.match.players import PlayerError, parse_player
 from dejavu.engine.match.suites import SuiteError, held_out_problems
 from dejavu.model.data.dataset import DatasetError
 
@@ -47,12 +47,11 @@ def main() -> None:
     arguments = parser.parse_args()
     errors = (DatasetError, OutputError, PlayerError, SuiteError, *TEACHER_ERRORS)
     with one_sentence("regret", *errors, stopped=GOES_ON):
-        name, *words = shlex.split(arguments.judge)
         report = regret(
             RegretRun(
                 held_out_problems(arguments.data, arguments.source, arguments.positions, arguments.seed),
                 [parse_player(words, arguments.each) for words in arguments.engine],
-                TeacherSettings((find_program(name), *words), {}, arguments.judge_nodes, None, patience=60),
+                TeacherSettings(program(arguments.judge), {}, arguments.judge_nodes, None, patience=60),
                 arguments.run,
                 arguments.batched,
             ),

@@ -11,6 +11,7 @@ late=N             answers the Nth `go` of a game after half a second
 pause=SECONDS      waits so long before every answer
 hang=N             never answers the Nth `go` of a game, nor anything after
 startup=fail       ends before uciok
+plays=last         plays the last legal move in alphabetical order
 log=FILE           writes its process number and what it is sent
 It plays the first legal move in alphabetical order, or a mate in one.
 """
@@ -73,6 +74,8 @@ def main() -> None:
                 time.sleep(0.5)
             score = chance.choice((-1000, 0, 0, 1000)) if chance else int(script.get("score", 0))
             move = "e1e8" if asked == at["illegal"] else choose(board).uci()
+            if script.get("plays") == "last":
+                move = max(move.uci() for move in board.legal_moves)
             line = f" pv {script['line']}" if "line" in script else ""
             print(f"info depth 7 nodes 42 score cp {score}{line}\nbestmove {move}", flush=True)
         elif command == "quit":

@@ -53,6 +53,17 @@ def test_a_mate_is_kept_however_short_the_search_and_games_add_up(tmp_path: Path
     assert len(games(path)) == 2
 
 
+def test_searches_that_were_not_to_find_the_best_move_are_no_lesson(tmp_path: Path) -> None:
+    path = tmp_path / "experience.pgn"
+    client = Client(FakeEvaluator(material))
+    client.send(f"setoption name ExperienceFile value {path}")
+    client.go("position startpos", "go nodes 300 searchmoves h2h3")
+    client.go("setoption name Temperature value 1", "position startpos", "go nodes 300")
+    client.go("setoption name Temperature value 0", "setoption name UCI_LimitStrength value true", "go nodes 300")
+    client.close()
+    assert not path.exists()
+
+
 FIRST, SECOND = ("position startpos moves e2e4", "go nodes 300"), ("position startpos moves d2d4", "go nodes 300")
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 from datetime import date
+from typing import Any
 
 import chess
 import pytest
-from searching import played, search
+from searching import child_named, played, search
 
 from dejavu.engine.options import Config
 from dejavu.engine.search.game import Game
@@ -15,7 +16,7 @@ from dejavu.engine.search.limits import Limits
 from dejavu.engine.search.proofs import Proof, Proofs
 from dejavu.engine.search.request import make_task
 from dejavu.engine.search.tablebase import Tablebases
-from dejavu.engine.search.tree import LOST, UNPROVEN, Tree
+from dejavu.engine.search.tree import DRAWN, LOST, UNPROVEN, Tree
 from dejavu.engine.uci.lessons import Note, after_loss, lessons_of, proofs_of
 from dejavu.model.chess.encoding import Packed, move_to_index, pack
 from dejavu.retrieval.learned_records import (
@@ -26,8 +27,10 @@ from dejavu.retrieval.learned_records import (
     TAUGHT_NODES,
     Lesson,
     Space,
+    are_sound,
     line_of,
     records_of,
+    seal,
 )
 from dejavu.retrieval.names import GameName
 
@@ -131,6 +134,23 @@ def test_a_search_that_is_to_err_gets_no_proofs() -> None:
     assert given(Config()) == proofs
     assert given(Config(limit_strength=True)) == {}
     assert given(Config(temperature=1.0)) == {}
+
+
+def test_a_line_that_ends_in_a_repetition_does_not_go_on_behind_it() -> None:
+    game = played("g1f3 g8f6 f3g1")
+    proofs = proof(chess.Board(), True, 9, "e2e4")
+    run, _, info = search(game, 200, config=Config(multi_pv=30), proofs=proofs)
+    [line] = [line for line in info.lines if line.moves[0] == "f6g8"]
+    assert run.tree.proof[child_named(run, "f6g8")] == DRAWN
+    assert line.moves == ("f6g8",)
+
+
+@pytest.mark.parametrize("wrong", [{"kind": PROVEN}, {"continuation": ()}])
+def test_a_record_that_cannot_be_a_proof_is_passed_over(wrong: dict[str, Any]) -> None:
+    sound = Lesson(b"\0" * 32, 0, (E4,), (1.0, 0.0, 0.0), PROVEN_NODES, "", kind=PROVEN + 3)
+    records = records_of([sound, sound._replace(**wrong)], LAYOUT)
+    seal(records)
+    assert are_sound(records).tolist() == [True, False]
 
 
 # What is learned of a proof

@@ -17,23 +17,6 @@ from dejavu.engine.match.players import PlayerSettings
 from dejavu.engine.match.suites import Problem
 
 SCRIPTED = Path(__file__).parent / "scripted_engine.py"
-LAST_MOVE = """\
-import sys
-import chess
-board = chess.Board()
-for line in sys.stdin:
-    word, _, rest = line.strip().partition(" ")
-    if word == "uci":
-        print("id name Last\\nuciok", flush=True)
-    elif word == "isready":
-        print("readyok", flush=True)
-    elif word == "position":
-        board = chess.Board(rest.removeprefix("fen ").partition(" moves")[0])
-    elif word == "go":
-        print(f"bestmove {max(move.uci() for move in board.legal_moves)}", flush=True)
-    elif word == "quit":
-        break
-"""
 MATE = "6k1/5ppp/8/8/8/8/8/K2R4 w - - 0 1"
 """The first engine mates; the other moves its rook along the first rank."""
 ONE_MOVE = "k7/8/1K6/8/8/8/8/7R b - - 0 1"
@@ -42,11 +25,9 @@ ONE_MOVE = "k7/8/1K6/8/8/8/8/7R b - - 0 1"
 
 @pytest.fixture
 def run(tmp_path: Path) -> RegretRun:
-    last = tmp_path / "last.py"
-    last.write_text(LAST_MOVE)
     engines = [
-        PlayerSettings(name, (sys.executable, str(file), *words), Pace(nodes=1), {})
-        for name, file, *words in (("first", SCRIPTED, f"log={tmp_path / 'played'}"), ("last", last))
+        PlayerSettings(name, (sys.executable, str(SCRIPTED), *words), Pace(nodes=1), {})
+        for name, *words in (("first", f"log={tmp_path / 'played'}"), ("last", "plays=last"))
     ]
     command = (sys.executable, str(SCRIPTED), "score=100", f"log={tmp_path / 'asked'}")
     problems = [Problem(fen, chess.Board(fen), ()) for fen in (MATE, ONE_MOVE)]
@@ -82,6 +63,7 @@ def test_a_run_that_was_killed_goes_on(run: RegretRun) -> None:
 
 def test_a_folder_of_another_run_is_refused(run: RegretRun) -> None:
     regret(run, pytest.fail)
-    for other in (replace(run, problems=run.problems[::-1]), replace(run, engines=run.engines[::-1])):
-        with pytest.raises(OutputError, match=r"moves\.jsonl is of other positions or engines"):
-            regret(other, pytest.fail)
+    judge = replace(run.judge, nodes=2)
+    for other in ({"problems": run.problems[::-1]}, {"engines": run.engines[::-1]}, {"judge": judge}):
+        with pytest.raises(OutputError, match=r"moves\.jsonl is of other positions, engines or another judge"):
+            regret(replace(run, **other), pytest.fail)

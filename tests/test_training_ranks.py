@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from training import SCRIPTS, TINY_WORDS, curve
+from training import SCRIPTS, TINY_WORDS, curve, run_script
 
 from dejavu.model.training.ranks import Ranks
 from dejavu.model.training.run import TrainingRun
@@ -99,6 +99,15 @@ def test_two_ranks_train_what_one_process_trains_even_if_one_is_killed(
     assert resumed.stdout.count("resumed") == 1  # only the first rank speaks
     assert [row[0] for row in curve(tmp_path)] == [row[0] for row in curve(backbone)]
     assert_same_training(tmp_path, backbone)
+
+
+def test_ranks_narrow_a_net_alike(data: Path, backbone: Path, tmp_path: Path) -> None:
+    options = ["--start-from", backbone / "weights.safetensors", "--key-width", 8, "--attack-width", 4]
+    runs = tmp_path / "together", tmp_path / "alone"
+    words = ["backbone", "--data", data, "--steps", 4, *options, *TINY_WORDS, *ONE_THREAD]
+    done = [torchrun(*words, "--run", runs[0]), run_script("train.py", *words, "--run", runs[1])]
+    assert [run.returncode for run in done] == [0, 0], done[0].stderr + done[1].stderr
+    assert_same_training(*runs)
 
 
 def test_stage_two_divides_the_search_for_neighbours(

@@ -115,9 +115,13 @@ def regret(run: RegretRun, complain: Callable[[str], None]) -> RegretReport:
 
 
 def _played(run: RegretRun, complain: Callable[[str], None]) -> list[list[str]]:
-    """The move of every engine in every position; those of an earlier run need no search again."""
+    """The move of every engine in every position; those of an earlier run need no search again.
+
+    Raises OutputError where the folder is of another run.
+    """
     path = run.folder / "moves.jsonl"
-    settings = [f"{engine.name}: {' '.join((*engine.command, str(engine)))}" for engine in run.engines]
+    judge = f"{' '.join(run.judge.command)} ({run.judge.pace})"
+    settings = [judge, *(f"{engine.name}: {' '.join((*engine.command, str(engine)))}" for engine in run.engines)]
 
     def row(line: Any) -> tuple[str, list[str], list[str]]:
         fen, engines, moves = line
@@ -126,7 +130,7 @@ def _played(run: RegretRun, complain: Callable[[str], None]) -> list[list[str]]:
     played: list[list[str]] = []
     for fen, engines, moves in whole_lines(path, row):
         if len(played) == len(run.problems) or (fen, engines) != (run.problems[len(played)].board.fen(), settings):
-            raise OutputError(f"{path} is of other positions or engines; choose another folder")
+            raise OutputError(f"{path} is of other positions, engines or another judge; choose another folder")
         played.append(moves)
     rest = run.problems[len(played) :]
     with progress_bar("searched", "positions", len(run.problems), len(played)) as bar:

@@ -148,6 +148,8 @@ def _line(tree: Tree, child: int, root_board: chess.Board, config: Config, proof
 
 def _proven_line(tree: Tree, node: int, proofs: Proofs) -> tuple[int, ...]:
     """How the game goes on from `node`, which has no children: as was proven of it, or of the move to it."""
+    if tree.proof[node] not in (WON, LOST):
+        return ()
     if (proof := proofs.get(tree.key[node])) is not None:
         return proof.line
     before = proofs.get(tree.key[tree.parent[node]])

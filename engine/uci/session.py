@@ -165,8 +165,9 @@ class Session:
 
         def work() -> Callable[[], None]:
             best = self._search(game, limits, config, signals, listen)
-            self._experience.note(game.fen, game.moves, latest[0] if latest else None, best)
-            self._note(game, limits, config, latest, best)
+            if _is_for_the_best(limits, config):
+                self._experience.note(game.fen, game.moves, latest[0] if latest else None, best)
+                self._note(game, limits, config, latest, best)
             if config.show_neighbours and config.use_memory and best.move is not None:
                 for line in neighbour_lines(self._loader.evaluator, game, best.move):
                     self._say(line)
@@ -297,8 +298,6 @@ class Session:
         """Let a finished search be learned: with its game, or at once if it was an analysis."""
         if config.learn != "on" or not latest:
             return
-        if limits.searchmoves or config.limit_strength or config.temperature > 0:
-            return  # the best move was not asked for
         tree, root = self._kept_tree.root_of(game, keep_rest=True)
         self._learning.note(game, latest[0], best, root_values(tree, root), proof_of(tree, root))
         if limits.infinite and self._learning.learn_analysis(game):
@@ -398,6 +397,11 @@ class Session:
             report,
             self._say,
         )
+
+
+def _is_for_the_best(limits: Limits, config: Config) -> bool:
+    """Whether a search is to find the best move of all, so that something is to be learned of it."""
+    return not limits.searchmoves and not config.limit_strength and config.temperature == 0
 
 
 def _bare_info(moves: tuple[str, ...], mate: int | None, config: Config) -> Info:

@@ -24,8 +24,14 @@ def add_teacher_arguments(parser: argparse.ArgumentParser) -> None:
     add("--processes", type=positive, help="one teacher each (CPUs)")
 
 
+def program(text: str) -> tuple[str, ...]:
+    """The words of a command, with the place of its program. Raises PlayerError where it is not there."""
+    name, *words = shlex.split(text, posix=os.name == "posix") or [""]
+    return find_program(name), *words
+
+
 def teacher_settings(arguments: dict[str, Any]) -> TeacherSettings:
     """Take out what those arguments say, but for --processes. Raises PlayerError where the program is not there."""
-    name, *words = shlex.split(arguments.pop("engine"), posix=os.name == "posix") or [""]
+    command = program(arguments.pop("engine"))
     given = {key: arguments.pop(key) for key in ("nodes", "movetime", "patience")}
-    return TeacherSettings((find_program(name), *words), options_of(arguments.pop("option")), **given)
+    return TeacherSettings(command, options_of(arguments.pop("option")), **given)
