@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 from training import SCRIPTS, TINY_WORDS, curve, run_script
 
-from dejavu.model.training.ranks import Ranks
+from dejavu.model.training.ranks import Ranks, joined_ranks
 from dejavu.model.training.run import TrainingRun
 
 ONE_THREAD = ["--threads", 1]
@@ -30,12 +30,17 @@ def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def start_ranks(*arguments: object) -> list[subprocess.Popen[str]]:
-    """Two ranks as torchrun starts them, without the one who watches over them."""
+def meeting_place(ranks: int) -> dict[str, str]:
+    """The environment by which `ranks` processes find each other."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    shared = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    return {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(ranks)}
+
+
+def start_ranks(*arguments: object) -> list[subprocess.Popen[str]]:
+    """Two ranks as torchrun starts them, without the one who watches over them."""
+    shared = os.environ | meeting_place(2)
     return [
         subprocess.Popen(
             [sys.executable, str(SCRIPTS / "train.py"), *map(str, arguments)],
@@ -118,6 +123,16 @@ def test_stage_two_divides_the_search_for_neighbours(
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "neighbours").iterdir())) == len(list((retrieval / "neighbours").iterdir()))
     assert_same_training(tmp_path, retrieval)
+
+
+def test_the_threads_of_a_group_end_before_their_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Left alive, they aborted every second process that ended right after a sum.
+    for name, value in (meeting_place(1) | {"RANK": "0", "LOCAL_RANK": "0"}).items():
+        monkeypatch.setenv(name, value)
+    with joined_ranks(torch.device("cpu")) as ranks:
+        assert (ranks.number, ranks.count) == (0, 1)
+        assert torch.distributed.is_initialized()
+    assert not torch.distributed.is_initialized()
 
 
 def test_ranks_share_a_batch_and_refuse_one_too_small() -> None:

@@ -7,9 +7,10 @@ it wants one network a process, and here the replicas of a process share their w
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -81,20 +82,26 @@ def _device() -> torch.device:
     return torch.device("cuda" if nccl else "cpu")
 
 
-def join_ranks(device: torch.device) -> Ranks:
+@contextlib.contextmanager
+def joined_ranks(device: torch.device) -> Iterator[Ranks]:
     """Find the other ranks, by the environment that torchrun sets; alone without it.
 
-    With NCCL between GPUs, each local rank on its own one, and gloo between CPUs.
+    With NCCL between GPUs, each local rank on its own one, and gloo between CPUs. Left at the end: a process that ends
+    beside the threads of its group may be aborted by them.
 
     Raises:
         RanksError: they do not find each other.
     """
     if "WORLD_SIZE" not in os.environ:
-        return Ranks()
+        yield Ranks()
+        return
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     try:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
     except (RuntimeError, ValueError) as error:
         raise RanksError(f"the ranks did not find each other ({error})") from None
-    return Ranks(dist.get_rank(), dist.get_world_size())
+    try:
+        yield Ranks(dist.get_rank(), dist.get_world_size())
+    finally:
+        dist.destroy_process_group()

@@ -21,7 +21,7 @@ from dejavu.model.training.batches import Batch, Sampler, make_batch
 from dejavu.model.training.loop import Run, Schedule, train
 from dejavu.model.training.losses import Losses
 from dejavu.model.training.plot import plot_run
-from dejavu.model.training.ranks import Ranks, join_ranks
+from dejavu.model.training.ranks import Ranks, joined_ranks
 from dejavu.model.training.replicas import M, Replicas
 from dejavu.model.weights import save_weights
 
@@ -121,8 +121,9 @@ def started(run: TrainingRun) -> Iterator[Ranks]:
     """Make the run's folder and find the other ranks, of which only the first prints. Raises RanksError."""
     torch.set_num_threads(run.threads)  # for all but the training itself
     run.folder.mkdir(parents=True, exist_ok=True)
-    ranks = join_ranks(torch.device(run.device))
-    with contextlib.nullcontext() if ranks.is_first else contextlib.redirect_stdout(io.StringIO()):
+    with joined_ranks(torch.device(run.device)) as ranks, contextlib.ExitStack() as silence:
+        if not ranks.is_first:
+            silence.enter_context(contextlib.redirect_stdout(io.StringIO()))
         yield ranks
 
 
