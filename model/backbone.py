@@ -180,12 +180,13 @@ class Backbone(nn.Module):
         )
         self.maps = nn.Parameter(torch.zeros(config.dynamic_bias, TOKENS**2)) if config.dynamic_bias else None
         self.uses_attacks = config.attack_width > 0
+        self.attack_scale = ATTACKER_COUNT_SCALE
 
     def forward(self, inputs: Inputs) -> Tensor:
         x: Tensor = self.embedding(inputs.squares, inputs.clocks)
         attacks = None
         if self.uses_attacks:
-            attacking = inputs.attacks.to(x.dtype) * ATTACKER_COUNT_SCALE
+            attacking = inputs.attacks.to(x.dtype) * self.attack_scale
             # The first numbers of a message go to the squares it attacks, the others to those that attack it.
             attacks = torch.stack([attacking.transpose(1, 2), attacking], dim=1)  # [B, 2, to, from]
         for layer in self.layers:

@@ -17,7 +17,7 @@ from memories import small_memory
 from dejavu.engine.loader import Wanted
 from dejavu.engine.search.evaluator import Evaluator
 from dejavu.model import backends
-from dejavu.model.backends import AUTO, CHOICES, PREFERENCE, make_backend
+from dejavu.model.backends import AUTO, CHOICES, PREFERENCE, compiled_cache, eight_bits, make_backend
 from dejavu.model.backends.protocol import BackendError
 from dejavu.model.backends.simplification import simplified
 from dejavu.model.backends.torch_backend import TorchBackend
@@ -82,7 +82,11 @@ def backend_name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-def test_every_backend_agrees_with_torch_float32(backend_name: str, config: NetworkConfig) -> None:
+def test_every_backend_agrees_with_torch_float32(
+    backend_name: str, config: NetworkConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiled_cache, "folder", lambda: None)
+    monkeypatch.setattr(eight_bits, "is_fast", lambda: False)  # test_eight_bits.py says how near those are
     network, memory = network_of(config), small_memory()
     reference = TorchBackend(network, torch.device("cpu"), parts=1, dtype=torch.float32)
     backend = make_backend(backend_name, Weights.of(network), threads=2)
@@ -183,7 +187,7 @@ def test_a_backend_that_computes_nonsense_is_refused_and_not_kept(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     pytest.importorskip("openvino")
-    from dejavu.model.backends import compiled_cache, openvino_conversion
+    from dejavu.model.backends import openvino_conversion
 
     monkeypatch.setattr(compiled_cache, "folder", lambda: tmp_path)
 

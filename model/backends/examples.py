@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
+
 import chess
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavu.model.chess.encoding import pack, stack
+from dejavu.model.chess.encoding import Packed, pack, stack
 from dejavu.model.chess.features import Features, features
 from dejavu.model.config import NetworkConfig
 from dejavu.model.neighbours import EncodedArrays, RecordArrays
@@ -16,6 +18,20 @@ from dejavu.retrieval.moves import CONTINUATION_PLIES
 def example_features(count: int) -> Features:
     """The starting position, `count` times."""
     return features(stack([pack(chess.Board())] * count), np.zeros(count, np.uint8))
+
+
+def varied_features(count: int) -> Features:
+    """Positions of random games, always the same."""
+    rng = random.Random(1)
+    keys: list[Packed] = []
+    while len(keys) < count:
+        board = chess.Board()
+        for _ in range(rng.randrange(4, 80)):
+            if board.is_game_over():
+                break
+            board.push(rng.choice(list(board.legal_moves)))
+        keys.append(pack(board))
+    return features(stack(keys), np.zeros(count, np.uint8))
 
 
 def example_records(count: int) -> RecordArrays:

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dejavu.model.backbone import Inputs
-from dejavu.model.backends.examples import example_features, example_neighbours, example_records
+from dejavu.model.backends import eight_bits
+from dejavu.model.backends.examples import example_features, example_neighbours, example_records, varied_features
 from dejavu.model.backends.simplification import simplified
+from dejavu.model.chess.features import Features
 from dejavu.model.chunked_cross_attention import EncodedNeighbours
 from dejavu.model.neighbour_encoder import Records
 from dejavu.model.network import Network
@@ -34,6 +36,19 @@ class Converted(NamedTuple):
     """To be kept while the models are in use: their constants may share its memory."""
 
 
+class InEightBits(NamedTuple):
+    """`Converted.embed` with linear maps in eight bits, and by what to judge it."""
+
+    embed: Any
+    examples: Features
+    """Positions of many kinds."""
+    wdl: NDArray[np.float32]
+    """[positions, 3] win, draw and loss of these, by torch in float32."""
+
+
+_EXAMPLES = 64
+
+
 def convert(network: Network) -> Converted:
     """Convert `network`, which stays as it is. Torch's tracer and OpenVINO raise whatever they like."""
     config = network.config
@@ -50,6 +65,16 @@ def convert(network: Network) -> Converted:
         others["heads"] = _convert_part(network, _heads, (hidden, *_tensors(read)))
         others["encode"] = _convert_part(network, _encode, _tensors(example_records(2)))
     return Converted(embed, others, wdl, network)
+
+
+def in_eight_bits(converted: Converted) -> InEightBits:
+    """Raises ValueError if OpenVINO's model does not show the network's linear maps."""
+    network, examples = converted.network, varied_features(_EXAMPLES)
+    inputs = Inputs(*_tensors(examples))
+    embed = eight_bits.quantized(converted.embed, eight_bits.ranges(network.backbone, inputs))
+    with torch.inference_mode():
+        wdl = network(inputs).wdl.softmax(dim=1).numpy()
+    return InEightBits(embed, examples, wdl)
 
 
 def of_size(model: Any, size: int) -> Any:

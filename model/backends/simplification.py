@@ -1,8 +1,10 @@
 """A network rewritten so that it computes the same with fewer operations, for backends that convert it once.
 
-Three rewritings, exact but for the rounding of the weights:
+Four rewritings, exact but for the rounding of the weights:
 
     Attention's scale goes into the weights of the queries.
+    The features and the attacks of the board stay small integers; their scale goes into the weights that read them, and
+    into those of what is sent along the attacks.
     Every layer normalisation of the backbone becomes a root mean square one (Zhang & Sennrich 2019). What the two
     differ in is the mean, which is taken away beforehand: from the weights of all that is added to the stream of
     tokens. The normalisation's own bias goes into the linear maps that read it.
@@ -17,7 +19,7 @@ import copy
 
 from torch import Tensor, nn
 
-from dejavu.model.backbone import Layer, SelfAttention
+from dejavu.model.backbone import BoardEmbedding, Layer, SelfAttention
 from dejavu.model.network import Network
 
 
@@ -28,6 +30,7 @@ def simplified(network: Network) -> Network:
         if isinstance(module, SelfAttention):
             _fold_scale(module)
     embedding = network.backbone.embedding
+    _fold_feature_scale(embedding)
     _centre(embedding.squares)
     _centre(embedding.clocks)
     embedding.place.sub_(embedding.place.mean(dim=-1, keepdim=True))
@@ -35,6 +38,9 @@ def simplified(network: Network) -> Network:
     embedding.squares.bias.zero_()
     for layer in network.backbone.layers:
         assert isinstance(layer, Layer)
+        if layer.attention.messages is not None:
+            layer.attention.messages.weight.mul_(network.backbone.attack_scale)
+            layer.attention.messages.bias.mul_(network.backbone.attack_scale)
         _centre(layer.attention.out)
         _centre(layer.feed_forward.down)
         readers = [layer.attention.qkv]
@@ -44,7 +50,14 @@ def simplified(network: Network) -> Network:
             readers.append(layer.attention.dynamic_bias.token)
         layer.attention_norm = _without_mean(layer.attention_norm, readers)
         layer.feed_forward_norm = _without_mean(layer.feed_forward_norm, [layer.feed_forward.up])
+    network.backbone.attack_scale = 1.0
     return network
+
+
+def _fold_feature_scale(embedding: BoardEmbedding) -> None:
+    squares = embedding.squares.in_features // len(embedding.feature_scale)
+    embedding.squares.weight.mul_(embedding.feature_scale.flatten().repeat_interleave(squares))
+    embedding.feature_scale.fill_(1.0)
 
 
 def _fold_scale(attention: SelfAttention) -> None:
