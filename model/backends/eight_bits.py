@@ -45,15 +45,17 @@ def is_fast() -> bool:
 
 
 def linear_maps(backbone: Backbone) -> dict[str, nn.Linear]:
-    """The maps that are to be computed so, by their names within `backbone`: those that read every token of a layer."""
-    dynamic = [name for name, module in backbone.named_modules() if isinstance(module, DynamicBias)]
-    return {
-        name: module
-        for name, module in backbone.named_modules()
-        if isinstance(module, nn.Linear)
-        and name.startswith("layers.")
-        and not any(name.startswith(f"{inner}.") for inner in dynamic)
-    }
+    """The maps that are to be computed so, by their names within `backbone`: those that read every token of a layer.
+
+    Not of the first layer: most of the error of the value would come from there (docs/history/eight-bits.md).
+    """
+    found = {}
+    for number, layer in enumerate(backbone.layers):
+        inner = [name for name, module in layer.named_modules() if isinstance(module, DynamicBias)]
+        for name, module in layer.named_modules():
+            if number > 0 and isinstance(module, nn.Linear) and not any(name.startswith(f"{each}.") for each in inner):
+                found[f"layers.{number}.{name}"] = module
+    return found
 
 
 def ranges(backbone: Backbone, inputs: Inputs) -> dict[str, Range]:
