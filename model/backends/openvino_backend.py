@@ -153,13 +153,15 @@ class OpenVinoBackend:
         from dejavu.model.backends import openvino_conversion
 
         converted = openvino_conversion.convert(weights.network)
-        models = {"embed": converted.embed}
-        for name, model in converted.others.items():
-            models |= {_fixed(name, size): openvino_conversion.of_size(model, size) for size in FIXED_SIZES}
         self._kept = converted.network
         self._expected = converted.wdl
         has_bfloat16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         precision = "bf16" if has_bfloat16 else "f32"
+        self._compiled = {}
+        in_eight_bits = self._compile_in_eight_bits(converted, precision)
+        models = {} if in_eight_bits else {"embed": converted.embed}
+        for name, model in converted.others.items():
+            models |= {_fixed(name, size): openvino_conversion.of_size(model, size) for size in FIXED_SIZES}
         try:
             self._compile(models, precision)
         except RuntimeError:  # what the processor has may be masked for the libraries (ONEDNN_MAX_CPU_ISA)
@@ -167,7 +169,7 @@ class OpenVinoBackend:
                 raise
             precision = "f32"
             self._compile(models, precision)
-        if self._compile_in_eight_bits(converted, precision):
+        if in_eight_bits:
             precision = f"i8+{precision}"
         self.precision = _PRECISIONS[precision]
         exported = {name: compiled.export_model().getvalue() for name, compiled in self._compiled.items()}
@@ -185,7 +187,7 @@ class OpenVinoBackend:
 
     def _compile(self, models: dict[str, Any], precision: str) -> None:
         properties = self._properties(precision)
-        self._compiled = {name: self._core.compile_model(model, "CPU", properties) for name, model in models.items()}
+        self._compiled |= {name: self._core.compile_model(model, "CPU", properties) for name, model in models.items()}
 
     def _compile_in_eight_bits(self, converted: Converted, precision: str) -> bool:
         """Take the backbone so, if that is faster here and precise enough; whether it is."""
