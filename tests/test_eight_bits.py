@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -122,3 +123,9 @@ def test_a_network_whose_maps_are_not_found_is_computed_as_before(
     monkeypatch.setattr(eight_bits, "is_fast", lambda: True)
     monkeypatch.setattr(eight_bits, "_name_of_map", lambda operation: "")
     assert "int8" not in make_backend("openvino", tiny(), threads=1).precision
+
+
+def test_a_network_of_one_layer_is_computed_as_before(openvino: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(eight_bits, "is_fast", lambda: True)
+    network = network_of(replace(PRESETS["tiny"], layers=1))
+    assert "int8" not in make_backend("openvino", Weights.of(network), threads=1).precision

@@ -95,7 +95,7 @@ def best_range(numbers: NDArray[np.float32]) -> Range:
 def quantized(model: Any, inputs: Mapping[str, Range]) -> Any:
     """A copy of an openvino.Model of the backbone, in which the maps with these ranges are computed in eight bits.
 
-    Raises ValueError if it does not have them all.
+    Raises ValueError if it does not have them all, or if there are none.
     """
     from openvino import opset13
 
@@ -103,6 +103,8 @@ def quantized(model: Any, inputs: Mapping[str, Range]) -> Any:
         limits = [opset13.constant(np.asarray(limit, np.float32)) for limit in (low, high)]
         return opset13.fake_quantize(value, *limits, *limits, levels).output(0)
 
+    if not inputs:
+        raise ValueError("no linear map is to be computed so")
     model = model.clone()
     missing = set(inputs)
     read: dict[tuple[str, int], Any] = {}

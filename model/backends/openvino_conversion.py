@@ -68,7 +68,7 @@ def convert(network: Network) -> Converted:
 
 
 def in_eight_bits(converted: Converted) -> InEightBits:
-    """Raises ValueError if OpenVINO's model does not show the network's linear maps."""
+    """Raises ValueError if OpenVINO's model does not show the network's linear maps, or there are none."""
     network, examples = converted.network, varied_features(_EXAMPLES)
     inputs = Inputs(*_tensors(examples))
     embed = eight_bits.quantized(converted.embed, eight_bits.ranges(network.backbone, inputs))
