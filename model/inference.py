@@ -258,7 +258,7 @@ class NetworkEvaluator:
             """Of a part of the batch."""
             logits = self._logits(inputs.part(start, end), np.flatnonzero(asked[start:end]))
             own = slice(*np.searchsorted(position, (start, end)))
-            return logits.policy[position[own] - start, moves[own]], _softmax(logits.wdl)
+            return logits.policy[position[own] - start, moves[own]], logits.chances
 
         # Each part runs on one thread: a small network's operations are too short for several threads to share one.
         parts = min(self.backend.parts, len(planes))
@@ -332,9 +332,3 @@ class NetworkEvaluator:
 
             self._similar = SimilarPositions(self.memories, self.embeddings)
         return self._similar.find(board, clock, count)
-
-
-def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities: NDArray[np.float32] = weights / weights.sum(axis=1, keepdims=True)
-    return probabilities

@@ -63,9 +63,8 @@ def test_a_simplified_copy_rounded_to_bfloat16_evaluates_alike() -> None:
     def values(network: Network) -> NDArray[np.float32]:
         """[B] win minus loss, computed in float32"""
         backend = TorchBackend(network, torch.device("cpu"), 1, torch.float32)
-        wdl = backend.heads(backend.embed(given), None).wdl
-        chances = np.exp(wdl) / np.exp(wdl).sum(axis=1, keepdims=True)
-        difference: NDArray[np.float32] = chances[:, 0] - chances[:, 2]
+        win, _, loss = backend.heads(backend.embed(given), None).chances.T
+        difference: NDArray[np.float32] = win - loss
         return difference
 
     expected = values(network)

@@ -198,13 +198,14 @@ class OpenVinoBackend:
         try:
             candidate = openvino_conversion.in_eight_bits(converted)
             compiled = self._core.compile_model(candidate.embed, "CPU", self._properties(precision))
-            answer = compiled.create_infer_request().infer(list(candidate.examples))
+            outputs = compiled.create_infer_request().infer(list(candidate.examples))
         except (RuntimeError, ValueError) as error:
             _log.debug("no integers of eight bits: %s", error)
             return False
-        win, _, loss = (_chances(answer[compiled.output(3)]) - candidate.wdl).T
+        answer = Logits(outputs[compiled.output(2)], outputs[compiled.output(3)])
+        win, _, loss = (answer.chances - candidate.wdl).T
         error_of_value = float(np.sqrt(np.square(win - loss).mean()))
-        if error_of_value > _EIGHT_BITS_TOLERANCE:
+        if not error_of_value <= _EIGHT_BITS_TOLERANCE:
             _log.debug("no integers of eight bits: the value would be off by %.3f", error_of_value)
             return False
         self._compiled["embed"] = compiled
@@ -226,7 +227,7 @@ class OpenVinoBackend:
         with ThreadPoolExecutor(self.parts) as workers:
             answers = list(workers.map(work, range(self.parts)))
         for answer in answers:
-            error = float(np.abs(_chances(answer.wdl[0]) - self._expected).max())
+            error = float(np.abs(answer.chances[0] - self._expected).max())
             if not error <= _TOLERANCE:
                 raise BackendError(f"OpenVINO's answer is wrong: win, draw and loss are off by {error:.2f}")
 
@@ -282,13 +283,6 @@ class OpenVinoBackend:
         """See `Backend.encode`."""
         (tokens,) = self._infer_fixed("encode", records)
         return tokens
-
-
-def _chances(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """[..., 3] win, draw and loss"""
-    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    chances: NDArray[np.float32] = weights / weights.sum(axis=-1, keepdims=True)
-    return chances
 
 
 def _fixed(name: str, size: int) -> str:

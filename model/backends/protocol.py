@@ -24,6 +24,13 @@ class Logits(NamedTuple):
     wdl: NDArray[np.float32]
     """[B, 3]"""
 
+    @property
+    def chances(self) -> NDArray[np.float32]:
+        """[B, 3] win, draw and loss of the player to move."""
+        weights = np.exp(self.wdl - self.wdl.max(axis=1, keepdims=True))
+        chances: NDArray[np.float32] = weights / weights.sum(axis=1, keepdims=True)
+        return chances
+
 
 class Backend(Protocol):
     """The parts of a network's forward pass. Several threads may call at once, each with a part of a batch.
