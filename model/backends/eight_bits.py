@@ -25,6 +25,8 @@ LEVELS = 256
 
 _CUTS = np.linspace(0.2, 1.0, 33)
 """Shares of the whole range that are tried."""
+_PRECISE = ("layers.0.attention.qkv", "layers.0.attention.out")
+"""Maps that stay as they are: most of the error of the value would come from these two (docs/history/eight-bits.md)."""
 _LOOKED_AT = 1 << 16
 """Numbers of a map's input by which its range is chosen."""
 
@@ -45,17 +47,15 @@ def is_fast() -> bool:
 
 
 def linear_maps(backbone: Backbone) -> dict[str, nn.Linear]:
-    """The maps that are to be computed so, by their names within `backbone`: those that read every token of a layer.
-
-    Not of the first layer: most of the error of the value would come from there (docs/history/eight-bits.md).
-    """
+    """The maps that are to be computed so, by their names within `backbone`: those that read every token of a layer,
+    but for two of the first layer."""
     found = {}
     for number, layer in enumerate(backbone.layers):
         inner = [name for name, module in layer.named_modules() if isinstance(module, DynamicBias)]
         for name, module in layer.named_modules():
-            if number > 0 and isinstance(module, nn.Linear) and not any(name.startswith(f"{each}.") for each in inner):
+            if isinstance(module, nn.Linear) and not any(name.startswith(f"{each}.") for each in inner):
                 found[f"layers.{number}.{name}"] = module
-    return found
+    return {name: module for name, module in found.items() if name not in _PRECISE}
 
 
 def ranges(backbone: Backbone, inputs: Inputs) -> dict[str, Range]:
@@ -95,7 +95,7 @@ def best_range(numbers: NDArray[np.float32]) -> Range:
 def quantized(model: Any, inputs: Mapping[str, Range]) -> Any:
     """A copy of an openvino.Model of the backbone, in which the maps with these ranges are computed in eight bits.
 
-    Raises ValueError if it does not have them all, or if there are none.
+    Raises ValueError if it does not have them all.
     """
     from openvino import opset13
 
@@ -103,8 +103,6 @@ def quantized(model: Any, inputs: Mapping[str, Range]) -> Any:
         limits = [opset13.constant(np.asarray(limit, np.float32)) for limit in (low, high)]
         return opset13.fake_quantize(value, *limits, *limits, levels).output(0)
 
-    if not inputs:
-        raise ValueError("no linear map is to be computed so")
     model = model.clone()
     missing = set(inputs)
     read: dict[tuple[str, int], Any] = {}
