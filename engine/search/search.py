@@ -30,15 +30,15 @@ from dejavu.engine.search.endings import Endings
 from dejavu.engine.search.evaluator import EvaluationCache, Evaluator, Expansion, expansions
 from dejavu.engine.search.known_results import KnownResults
 from dejavu.engine.search.lines import BestMove, Info, mate_in, value
-from dejavu.engine.search.mate_in_two import mate_in_two
 from dejavu.engine.search.move_stats import move_stats
 from dejavu.engine.search.puct import exploration, first_play_urgency
 from dejavu.engine.search.reporting import Reporter
+from dejavu.engine.search.root import of_root_moves, prepare_root
 from dejavu.engine.search.stoppers import SearchState, first_reason
 from dejavu.engine.search.tablebase import Tablebases
 from dejavu.engine.search.task import Signals, Task
 from dejavu.engine.search.tree import DRAWN, LOST, NO_NODE, UNPROVEN, WON
-from dejavu.model.chess.encoding import Packed, clock_byte, index_to_move, move_to_index, pack, stack, unpack
+from dejavu.model.chess.encoding import Packed, clock_byte, index_to_move, pack, stack, unpack
 
 MAX_COLLISIONS = 32
 """Walks of one minibatch that may end at a leaf already waiting (lc0's collision limit)."""
@@ -107,7 +107,7 @@ class Search:
         self._began = time.perf_counter()
         self._best_child = NO_NODE
         if self.tree.first_edge[self.root] >= 0:
-            self._prepare_root()
+            prepare_root(self.task, self.root, self.known, self.config)
 
     def run(self) -> BestMove:
         """Search until a stopper or `stop` ends it, and answer; blocks as long as UCI forbids an answer."""
@@ -187,10 +187,10 @@ class Search:
         for leaf, expansion in zip(batch.leaves, answers, strict=False):
             self.cache.put((leaf.key, leaf.clock), expansion)
             if leaf.node == root:
-                expansion = self._of_root_moves(expansion)
+                expansion = of_root_moves(expansion, self.task)
             self._expand(leaf.node, leaf.depth, expansion)
             if leaf.node == root and not expansion.mates:
-                self._prepare_root()
+                prepare_root(self.task, root, self.known, self.config)
         for leaf in batch.leaves:
             tree.add_in_flight(leaf.node, root, -1)
         for node in batch.collisions:
@@ -218,32 +218,6 @@ class Search:
         key = tree.key[root]
         tree.add_in_flight(root, root, 1)
         return Leaf(root, 0, key, clock_byte(clock, self.known.repeats(root, root, key, clock)))
-
-    def _of_root_moves(self, expansion: Expansion) -> Expansion:
-        allowed = {move_to_index(move, self._root_board) for move in self.task.root_moves}
-        return _restricted(expansion, allowed)
-
-    def _prepare_root(self) -> None:
-        """Give all of P to a move that is known to win, or mix noise into the priors of the root, which has its edges.
-
-        Known is a mate in two, or what an earlier search has proven.
-        """
-        tree, root, noise = self.tree, self.root, self.task.noise
-        if not tree.edge_count[root] or tree.proof[root]:
-            return
-        move = self._mate_in_two()
-        winning = self.known.proven_win(root) if move is None else move_to_index(move, self._root_board)
-        first, count = tree.first_edge[root], tree.edge_count[root]
-        wins = np.array(tree.edge_move[first : first + count]) == winning
-        if wins.any():
-            tree.set_priors(root, wins.astype(np.float32))
-        elif noise is not None:
-            tree.set_priors(root, noise.mixed(tree.priors(root)))
-
-    def _mate_in_two(self) -> chess.Move | None:
-        if self.config.limit_strength or self.task.choice is not None:
-            return None  # they are to err
-        return mate_in_two(self._root_board, self.task.root_moves, {self.tree.key[self.root], *self.task.history})
 
     def _may_overlap(self) -> bool:
         """Whether to gather while a minibatch is being evaluated.
@@ -429,23 +403,3 @@ class Search:
         repeated = node == self.root and self.known.repeats(node, self.root, self.tree.key[node], board.halfmove_clock)
         found = self.cache.get((self.tree.key[node], clock_byte(board.halfmove_clock, repeated)))
         return None if found is None else found.value
-
-
-def _restricted(expansion: Expansion, allowed: set[int]) -> Expansion:
-    """The expansion with the allowed moves and no others, their P scaled to the sum 1.
-
-    Also with those that the evaluator has overlooked, which happens in positions that no game can reach.
-    """
-    moves = np.frombuffer(expansion.moves, np.uint16)
-    kept = np.array([move in allowed for move in moves.tolist()], bool)
-    overlooked = sorted(allowed.difference(moves.tolist()))
-    if kept.all() and not overlooked:
-        return expansion
-    priors = np.append(np.frombuffer(expansion.priors, np.float32)[kept], np.zeros(len(overlooked), np.float32))
-    total = float(priors.sum())
-    priors = priors / total if total > 0 else np.full(len(priors), 1 / len(priors))
-    return expansion._replace(
-        moves=np.append(moves[kept], np.array(overlooked, np.uint16)).tobytes(),
-        priors=priors.astype(np.float32).tobytes(),
-        mates=expansion.mates and bool(kept[0]),
-    )
