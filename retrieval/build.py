@@ -9,6 +9,8 @@ and ends with the very same bytes. The stages:
     4. cluster   k-means of the position keys
     5. write     the file, then the work folder is emptied
 
+When the backbone changes, `embed_anew` does stages 2 to 5 for what a memory holds; the games are not needed again.
+
 The network comes in as a function: nothing here knows the model.
 """
 
@@ -17,9 +19,10 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,20 +107,14 @@ def build_memory(
     used = np.bincount(positions.game) > 0
     names, offsets = encode_names([game_name(game) if used[game] else "" for game in range(len(used))])
     provenance = _claim(work, positions, names, fingerprint, provenance, options)
-    mean, projection = _fit(positions, embed, work, options, progress)
-    keys = _embed_all(positions, partial(_keys, embed, mean, projection), embed_shards, work, progress)
-    centroids, cluster = _cluster(keys, work, options, threads, progress)
+    made = _make_keys(positions, embed, work, options, progress, threads, embed_shards)
     Memory(
-        keys=keys,
-        key_mean=mean,
-        key_projection=projection,
+        **made._asdict(),
         boards=positions.planes,
         clocks=positions.clocks,
         continuations=positions.continuations,
         wdl=np.rint(positions.wdl * 255).astype(np.uint8),
         game=positions.game,
-        centroids=centroids,
-        cluster=cluster,
         game_names=names,
         game_offsets=offsets,
         fingerprint=fingerprint,
@@ -125,6 +122,63 @@ def build_memory(
     ).write(out)
     _empty(work)
     return BuildReport(len(positions), duplicates, out.stat().st_size / len(positions))
+
+
+def embed_anew(
+    memory: Memory,
+    embed: Embed,
+    fingerprint: str,
+    provenance: Provenance,
+    out: Path,
+    work: Path,
+    options: BuildOptions,
+    progress: Progress,
+    threads: int = 1,
+    embed_shards: EmbedShards = embed_here,
+) -> BuildReport:
+    """Write `out` with all that `memory` holds, for the backbone behind `embed`; otherwise as `build_memory`.
+
+    Raises BuildError if the memory is empty or `work` holds another build, WriteError.
+    """
+    if not len(memory):
+        raise BuildError("there are no positions to build a memory from")
+    positions = Positions(
+        planes=memory.boards,
+        clocks=memory.clocks,
+        continuations=memory.continuations,
+        wdl=np.divide(memory.wdl, 255, dtype=np.float32),
+        game=memory.game,
+    )
+    provenance = _claim(work, positions, memory.game_names, fingerprint, provenance, options)
+    made = _make_keys(positions, embed, work, options, progress, threads, embed_shards)
+    replace(memory, **made._asdict(), fingerprint=fingerprint, provenance=provenance).write(out)
+    _empty(work)
+    return BuildReport(len(positions), 0, out.stat().st_size / len(positions))
+
+
+class _Made(NamedTuple):
+    """What a backbone makes of positions, by the names of Memory."""
+
+    keys: Keys
+    key_mean: NDArray[np.float32]
+    key_projection: NDArray[np.float32]
+    centroids: NDArray[np.float32]
+    cluster: NDArray[np.uint16]
+
+
+def _make_keys(
+    positions: Positions,
+    embed: Embed,
+    work: Path,
+    options: BuildOptions,
+    progress: Progress,
+    threads: int,
+    embed_shards: EmbedShards,
+) -> _Made:
+    """Stages 2 to 4."""
+    mean, projection = _fit(positions, embed, work, options, progress)
+    keys = _embed_all(positions, partial(_keys, embed, mean, projection), embed_shards, work, progress)
+    return _Made(keys, mean, projection, *_cluster(keys, work, options, threads, progress))
 
 
 def _concatenate(batches: Iterable[Positions]) -> Positions:

@@ -184,7 +184,7 @@ class Memory:
         if fingerprint is not None and metadata["fingerprint"] != fingerprint:
             raise MemoryFileError(
                 f"memory {path} was built for other weights (fingerprint {metadata['fingerprint'][:12]}, "
-                f"these weights have {fingerprint[:12]})"
+                f"these weights have {fingerprint[:12]}); scripts/build_memory.py --memory makes it theirs"
             )
         whole = path.stat().st_size <= VERIFY_AT_OPEN_BYTES
         _verify_sums(path, tensors, metadata, tensors if whole else _ALWAYS_VERIFIED)

@@ -3,9 +3,11 @@
     python scripts/build_memory.py --data runs/data.safetensors --weights runs/small/weights.safetensors \\
         --out runs/memory.safetensors --entries 150000
     python scripts/build_memory.py --games *.pgn.zst --out runs/large.safetensors --entries 1000000
+    python scripts/build_memory.py --memory runs/large.safetensors --weights new.safetensors --out runs/new.safetensors
 
 The first takes the games that a data set keeps for the memory, the second all games of files, for the shipped network:
-a large memory to play with (MemoryFile). A limited memory keeps the positions that most games met.
+a large memory to play with (MemoryFile). A limited memory keeps the positions that most games met. The third makes a
+memory of one network into the same memory of another.
 
     python scripts/build_memory.py ... --cluster auto
 
@@ -51,6 +53,7 @@ def main() -> None:
     data_sets = "data sets of scripts/prepare_data.py, folders of scripts/selfplay.py; the same as in training"
     source.add_argument("--data", type=Path, nargs="+", help=data_sets)
     source.add_argument("--games", nargs="+", type=game_file, metavar="PGN", help="or all games of these files")
+    source.add_argument("--memory", type=Path, help="or all that a memory of any network holds")
     shipped = wanted(Config()).weights
     parser.add_argument("--weights", type=Path, default=shipped, help="trained backbone (default: the shipped one)")
     parser.add_argument("--out", type=Path, required=True, help="memory to write")
@@ -61,9 +64,12 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="CPU cores, of each worker, too (all)")
     cluster = "embed on this Ray cluster (HOST:PORT, auto, or local: this machine's cores)"
     parser.add_argument("--cluster", metavar="ADDRESS", help=cluster)
-    run = MemoryRun(**vars(parser.parse_args()), command=shlex.join(["build_memory.py", *sys.argv[1:]]))
+    given = vars(parser.parse_args())
+    run = MemoryRun(**given, command=shlex.join(["build_memory.py", *sys.argv[1:]]))
     if run.entries is not None and run.entries < 1:
         parser.error("--entries must be at least 1")
+    if run.memory is not None and not given.keys().isdisjoint({"entries", "split"}):
+        parser.error("--entries and --split do not go with --memory, of which everything is taken")
     with one_sentence("build_memory", *ERRORS, stopped=GOES_ON):
         print(make_memory(run, complain))
 

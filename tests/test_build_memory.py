@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
 
 import chess
@@ -23,9 +24,9 @@ from dejavu.model.inference import load_backbone
 from dejavu.model.network import Network
 from dejavu.model.weights import save_weights
 from dejavu.retrieval import build as build_module
-from dejavu.retrieval.build import BuildError, BuildOptions, BuildReport, build_memory
+from dejavu.retrieval.build import BuildError, BuildOptions, BuildReport, _Made, build_memory, embed_anew
 from dejavu.retrieval.knn import ExactIndex, position_index
-from dejavu.retrieval.memory import Memory, Provenance, project
+from dejavu.retrieval.memory import Memory, Provenance, Source, project
 from dejavu.retrieval.moves import NO_MOVE
 from dejavu.retrieval.positions import Positions, merge_equal
 
@@ -96,6 +97,28 @@ def test_everything_arrives(tmp_path: Path) -> None:
     found = position_index(memory).search(queries.reshape(700, -1), 1)
     assert not found[0].any()
     assert not (tmp_path / "work").exists()
+
+
+def test_another_backbone_takes_over_all_that_a_memory_holds(tmp_path: Path) -> None:
+    old, _ = build(tmp_path, [some_positions(700)])
+    old = replace(old, added=(Source("mine.pgn", 0, 2, "2026-01-02"),))
+
+    def other(planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return embed(planes, clocks)[:, ::-1] ** 2
+
+    provenance = replace(PROVENANCE, command="anew")
+    work, out, options = tmp_path / "work", tmp_path / "memory", BuildOptions(key_size=8)
+    report = embed_anew(old, other, "11ee", provenance, out, work, options, lambda stage, done, total: None)
+    new = Memory.open(out, "11ee")
+    assert report.entries == len(new) == 700
+    for name in {field.name for field in fields(Memory)} - {"fingerprint", "provenance", *_Made._fields}:
+        np.testing.assert_array_equal(getattr(new, name), getattr(old, name))
+    assert new.provenance == provenance
+    np.testing.assert_array_equal(new.project(other(new.boards, new.clocks)), new.keys)
+    assert not work.exists()
+    nothing = replace(old, **{name: getattr(old, name)[:0] for name in Memory.ENTRY_ARRAYS})
+    with pytest.raises(BuildError, match="no positions"):
+        embed_anew(nothing, other, "11ee", provenance, out, work, options, lambda stage, done, total: None)
 
 
 def test_distances_between_keys_are_those_between_embeddings(tmp_path: Path) -> None:
@@ -412,6 +435,17 @@ def test_from_games_to_memory_in_one_step(tmp_path: Path) -> None:
     assert len(memory) == 6  # the start and the reply to 1. e4 are in both games
     assert {memory.game_name(int(game)) for game in memory.game} == {"A - B", "C - D"}
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
+
+    anew, others = tmp_path / "anew.safetensors", tmp_path / "others"
+    save_weights(others, Network(PRESETS["tiny"], retrieval=False), PRESETS["tiny"], {})
+    run = run_script("--memory", out, "--weights", others, "--out", anew, "--threads", 1)
+    assert run.returncode == 0, run.stderr
+    assert "6 entries of" in run.stdout
+    taken = Memory.open(anew, load_backbone(others).fingerprint)
+    np.testing.assert_array_equal(taken.boards, memory.boards)
+    assert taken.provenance.sources == "first.pgn, second.pgn"
+    run = run_script("--memory", out, "--weights", others, "--out", anew, "--entries", 3)
+    assert (run.returncode, "do not go with --memory" in run.stderr) == (2, True)
 
 
 def test_bad_input_gets_one_sentence(tmp_path: Path, dataset: Dataset) -> None:

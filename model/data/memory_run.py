@@ -1,4 +1,4 @@
-"""Building the memory: positions of games, embedded by a trained backbone, in one file."""
+"""Building the memory: positions of games, or of another memory, embedded by a trained backbone, in one file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dejavu.model.data.prepare import PrepareRun, prepare
 from dejavu.model.data.records import positions
 from dejavu.model.data.shards import open_data
 from dejavu.model.inference import load_backbone
-from dejavu.retrieval.build import BuildOptions, BuildReport, Keys, build_memory, embed_here
+from dejavu.retrieval.build import BuildOptions, BuildReport, Keys, build_memory, embed_anew, embed_here
 from dejavu.retrieval.cluster import Cluster
 from dejavu.retrieval.knn import ExactIndex, position_index, recall
 from dejavu.retrieval.memory import Memory, Provenance
@@ -42,7 +42,9 @@ class MemoryRun:
     data: Sequence[Path] = ()
     """Data sets, and folders of games of self-play ..."""
     games: Sequence[Path] = ()
-    """... or else game files, all of whose games are taken."""
+    """... or else game files, all of whose games are taken ..."""
+    memory: Path | None = None
+    """... or else a memory of any backbone, all that it holds."""
     entries: int | None = None
     """At most so many, those met in the most games; None: all."""
     split: Sequence[str] = ("memory",)
@@ -136,20 +138,21 @@ def make_memory(run: MemoryRun, complain: Callable[[str], None]) -> MemoryReport
     """
     start = time.monotonic()
     torch.set_num_threads(run.threads)
-    dataset = dataset_of(run)
+    source = Memory.open(run.memory) if run.memory else dataset_of(run)
     backbone = load_backbone(run.weights, run.threads)
     provenance = Provenance(
-        sources=", ".join(dataset.sources),
+        sources=source.provenance.sources if isinstance(source, Memory) else ", ".join(source.sources),
         command=run.command,
         date=datetime.date.today().isoformat(),
     )
     run.out.parent.mkdir(parents=True, exist_ok=True)
     cluster = Cluster(run.cluster, run.threads, complain) if run.cluster else None
     with closing(Stages("positions")) as bars:
-        built = build_memory(
-            batches(dataset, run.split),
-            backbone.embed_chunks,
-            dataset.game_name,
+        if isinstance(source, Memory):
+            build = partial(embed_anew, source, backbone.embed_chunks)
+        else:
+            build = partial(build_memory, batches(source, run.split), backbone.embed_chunks, source.game_name)
+        built = build(
             backbone.fingerprint,
             provenance,
             run.out,
