@@ -14,19 +14,22 @@ import chess
 import numpy as np
 import pytest
 import torch
+from memories import small_memory
 from numpy.typing import NDArray
 
 from dejavu.model.chess.encoding import clock_byte, index_to_move, move_to_index, pack, stack, unpack
 from dejavu.model.config import PRESETS
 from dejavu.model.data.dataset import MEMORY, TRAIN, Dataset
+from dejavu.model.data.memory_run import MemoryRun, make_memory
 from dejavu.model.data.records import continuations
 from dejavu.model.inference import load_backbone
 from dejavu.model.network import Network
 from dejavu.model.weights import save_weights
 from dejavu.retrieval import build as build_module
+from dejavu.retrieval import memory as memory_module
 from dejavu.retrieval.build import BuildError, BuildOptions, BuildReport, _Made, build_memory, embed_anew
 from dejavu.retrieval.knn import ExactIndex, position_index
-from dejavu.retrieval.memory import Memory, Provenance, Source, project
+from dejavu.retrieval.memory import Memory, MemoryFileError, Provenance, Source, project
 from dejavu.retrieval.moves import NO_MOVE
 from dejavu.retrieval.positions import Positions, merge_equal
 
@@ -446,6 +449,22 @@ def test_from_games_to_memory_in_one_step(tmp_path: Path) -> None:
     assert taken.provenance.sources == "first.pgn, second.pgn"
     run = run_script("--memory", out, "--weights", others, "--out", anew, "--entries", 3)
     assert (run.returncode, "do not go with --memory" in run.stderr) == (2, True)
+
+
+def test_a_damaged_memory_does_not_become_a_sound_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights, old, new = (tmp_path / name for name in ("weights", "old", "new"))
+    save_weights(weights, Network(PRESETS["tiny"], retrieval=False), PRESETS["tiny"], {})
+    memory = small_memory()
+    memory.write(old)
+    data = bytearray(old.read_bytes())
+    at = data.index(memory.boards[:4].tobytes())
+    data[at] ^= 1
+    old.write_bytes(data)
+    monkeypatch.setattr(memory_module, "VERIFY_AT_OPEN_BYTES", 0)  # as a large one is opened
+    Memory.open(old)
+    with pytest.raises(MemoryFileError, match="boards"):
+        make_memory(MemoryRun(new, weights, memory=old, threads=1), print)
+    assert not new.exists()
 
 
 def test_bad_input_gets_one_sentence(tmp_path: Path, dataset: Dataset) -> None:
