@@ -83,33 +83,36 @@ def embed_here(make_keys: Callable[[Positions], Keys], shards: Mapping[int, Posi
         yield number, make_keys(positions)
 
 
-def build_memory(
-    batches: Iterable[Positions],
-    embed: Embed,
-    game_name: Callable[[int], str],
-    fingerprint: str,
-    provenance: Provenance,
-    out: Path,
-    work: Path,
-    options: BuildOptions,
-    progress: Progress,
-    threads: int = 1,
-    embed_shards: EmbedShards = embed_here,
-) -> BuildReport:
-    """Build the memory `out`, keeping unfinished work in the folder `work`.
+@dataclass(frozen=True)
+class Build:
+    """How a memory is built, and where."""
 
-    `game_name` names a game by its number in the positions; `fingerprint` names the backbone behind `embed`;
-    `embed_shards` may have the slowest stage done elsewhere.
-    Raises BuildError if there is nothing to build from or `work` holds another build, WriteError.
+    embed: Embed
+    fingerprint: str
+    """Names the backbone behind `embed`."""
+    provenance: Provenance
+    out: Path
+    work: Path
+    """Folder of unfinished work."""
+    options: BuildOptions
+    progress: Progress
+    threads: int = 1
+    embed_shards: EmbedShards = embed_here
+    """May have the slowest stage done elsewhere."""
+
+
+def build_memory(batches: Iterable[Positions], game_name: Callable[[int], str], build: Build) -> BuildReport:
+    """Build a memory of positions; `game_name` names a game by its number in them.
+
+    Raises BuildError if there is nothing to build from or the work folder holds another build, WriteError.
     """
-    positions, duplicates = _select(_concatenate(batches), options)
+    positions, duplicates = _select(_concatenate(batches), build.options)
     # Games keep the numbers the caller knows them by, so that it can exclude them; unused ones have no name.
     used = np.bincount(positions.game) > 0
     names, offsets = encode_names([game_name(game) if used[game] else "" for game in range(len(used))])
-    provenance = _claim(work, positions, names, fingerprint, provenance, options)
-    made = _make_keys(positions, embed, work, options, progress, threads, embed_shards)
+    provenance = _claim(build, positions, names)
     Memory(
-        **made._asdict(),
+        **_make_keys(build, positions)._asdict(),
         boards=positions.planes,
         clocks=positions.clocks,
         continuations=positions.continuations,
@@ -117,28 +120,17 @@ def build_memory(
         game=positions.game,
         game_names=names,
         game_offsets=offsets,
-        fingerprint=fingerprint,
+        fingerprint=build.fingerprint,
         provenance=provenance,
-    ).write(out)
-    _empty(work)
-    return BuildReport(len(positions), duplicates, out.stat().st_size / len(positions))
+    ).write(build.out)
+    _empty(build.work)
+    return BuildReport(len(positions), duplicates, build.out.stat().st_size / len(positions))
 
 
-def embed_anew(
-    memory: Memory,
-    embed: Embed,
-    fingerprint: str,
-    provenance: Provenance,
-    out: Path,
-    work: Path,
-    options: BuildOptions,
-    progress: Progress,
-    threads: int = 1,
-    embed_shards: EmbedShards = embed_here,
-) -> BuildReport:
-    """Write `out` with all that `memory` holds, for the backbone behind `embed`; otherwise as `build_memory`.
+def embed_anew(memory: Memory, build: Build) -> BuildReport:
+    """Build a memory of all that `memory` holds, which another backbone has made.
 
-    Raises BuildError if the memory is empty or `work` holds another build, WriteError.
+    Raises BuildError if it is empty or the work folder holds another build, WriteError.
     """
     if not len(memory):
         raise BuildError("there are no positions to build a memory from")
@@ -149,11 +141,11 @@ def embed_anew(
         wdl=np.divide(memory.wdl, 255, dtype=np.float32),
         game=memory.game,
     )
-    provenance = _claim(work, positions, memory.game_names, fingerprint, provenance, options)
-    made = _make_keys(positions, embed, work, options, progress, threads, embed_shards)
-    replace(memory, **made._asdict(), fingerprint=fingerprint, provenance=provenance).write(out)
-    _empty(work)
-    return BuildReport(len(positions), 0, out.stat().st_size / len(positions))
+    provenance = _claim(build, positions, memory.game_names)
+    made = _make_keys(build, positions)
+    replace(memory, **made._asdict(), fingerprint=build.fingerprint, provenance=provenance).write(build.out)
+    _empty(build.work)
+    return BuildReport(len(positions), 0, build.out.stat().st_size / len(positions))
 
 
 class _Made(NamedTuple):
@@ -166,19 +158,12 @@ class _Made(NamedTuple):
     cluster: NDArray[np.uint16]
 
 
-def _make_keys(
-    positions: Positions,
-    embed: Embed,
-    work: Path,
-    options: BuildOptions,
-    progress: Progress,
-    threads: int,
-    embed_shards: EmbedShards,
-) -> _Made:
+def _make_keys(build: Build, positions: Positions) -> _Made:
     """Stages 2 to 4."""
-    mean, projection = _fit(positions, embed, work, options, progress)
-    keys = _embed_all(positions, partial(_keys, embed, mean, projection), embed_shards, work, progress)
-    return _Made(keys, mean, projection, *_cluster(keys, work, options, threads, progress))
+    work, options, progress = build.work, build.options, build.progress
+    mean, projection = _fit(positions, build.embed, work, options, progress)
+    keys = _embed_all(positions, partial(_keys, build.embed, mean, projection), build.embed_shards, work, progress)
+    return _Made(keys, mean, projection, *_cluster(keys, work, options, build.threads, progress))
 
 
 def _concatenate(batches: Iterable[Positions]) -> Positions:
@@ -204,34 +189,28 @@ def _select(positions: Positions, options: BuildOptions) -> tuple[Positions, int
     return distinct, duplicates
 
 
-def _claim(
-    work: Path,
-    positions: Positions,
-    names: NDArray[np.uint8],
-    fingerprint: str,
-    provenance: Provenance,
-    options: BuildOptions,
-) -> Provenance:
-    """Make `work` the folder of this build, or find that it is; -> the provenance of the first start."""
+def _claim(build: Build, positions: Positions, names: NDArray[np.uint8]) -> Provenance:
+    """Make the work folder that of this build, or find that it is; -> the provenance of the first start."""
     checksum = zlib.crc32(names.data)
     for field in fields(positions):
         checksum = zlib.crc32(np.ascontiguousarray(getattr(positions, field.name)).data, checksum)
-    build = {
+    state = {
         "positions": f"{len(positions)} {checksum:08x}",
-        "fingerprint": fingerprint,
-        "options": asdict(options),
+        "fingerprint": build.fingerprint,
+        "options": asdict(build.options),
     }
+    work = build.work
     manifest = work / "build.json"
     work.mkdir(parents=True, exist_ok=True)
     try:
         stored = json.loads(manifest.read_text(encoding="utf-8"))
-        if stored["build"] != build:
+        if stored["build"] != state:
             raise BuildError(f"work folder {work} belongs to another build: finish that or remove the folder")
         return Provenance(**stored["provenance"])
     except FileNotFoundError:
-        text = json.dumps({"build": build, "provenance": asdict(provenance)}, indent=1)
+        text = json.dumps({"build": state, "provenance": asdict(build.provenance)}, indent=1)
         write_text(manifest, text)
-        return provenance
+        return build.provenance
     except (json.JSONDecodeError, KeyError, TypeError):
         raise BuildError(f"{manifest} is damaged: remove the folder {work} and start again") from None
 

@@ -27,7 +27,7 @@ from dejavu.model.network import Network
 from dejavu.model.weights import save_weights
 from dejavu.retrieval import build as build_module
 from dejavu.retrieval import memory as memory_module
-from dejavu.retrieval.build import BuildError, BuildOptions, BuildReport, _Made, build_memory, embed_anew
+from dejavu.retrieval.build import Build, BuildError, BuildOptions, BuildReport, _Made, build_memory, embed_anew
 from dejavu.retrieval.knn import ExactIndex, position_index
 from dejavu.retrieval.memory import Memory, MemoryFileError, Provenance, Source, project
 from dejavu.retrieval.moves import NO_MOVE
@@ -68,10 +68,8 @@ def build(
     embed: Callable[[NDArray[np.uint64], NDArray[np.uint8]], NDArray[np.float32]] = embed,
     provenance: Provenance = PROVENANCE,
 ) -> tuple[Memory, BuildReport]:
-    report = build_memory(
-        positions,
+    how = Build(
         embed,
-        "game number {}".format,
         "00ff",
         provenance,
         folder / "memory",
@@ -79,6 +77,7 @@ def build(
         options or BuildOptions(key_size=8),
         lambda stage, done, total: None,
     )
+    report = build_memory(positions, "game number {}".format, how)
     return Memory.open(folder / "memory", "00ff"), report
 
 
@@ -111,7 +110,8 @@ def test_another_backbone_takes_over_all_that_a_memory_holds(tmp_path: Path) -> 
 
     provenance = replace(PROVENANCE, command="anew")
     work, out, options = tmp_path / "work", tmp_path / "memory", BuildOptions(key_size=8)
-    report = embed_anew(old, other, "11ee", provenance, out, work, options, lambda stage, done, total: None)
+    how = Build(other, "11ee", provenance, out, work, options, lambda stage, done, total: None)
+    report = embed_anew(old, how)
     new = Memory.open(out, "11ee")
     assert report.entries == len(new) == 700
     for name in {field.name for field in fields(Memory)} - {"fingerprint", "provenance", *_Made._fields}:
@@ -121,7 +121,7 @@ def test_another_backbone_takes_over_all_that_a_memory_holds(tmp_path: Path) -> 
     assert not work.exists()
     nothing = replace(old, **{name: getattr(old, name)[:0] for name in Memory.ENTRY_ARRAYS})
     with pytest.raises(BuildError, match="no positions"):
-        embed_anew(nothing, other, "11ee", provenance, out, work, options, lambda stage, done, total: None)
+        embed_anew(nothing, how)
 
 
 def test_distances_between_keys_are_those_between_embeddings(tmp_path: Path) -> None:

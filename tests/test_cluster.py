@@ -126,10 +126,8 @@ def test_a_memory_embedded_by_dying_workers_is_the_same(
     monkeypatch.setattr(build, "_SHARD_ROWS", 64)
 
     def built(folder: Path, embed: build.Embed, embed_shards: build.EmbedShards) -> bytes:
-        build_memory(
-            [some_positions(500)],
+        how = build.Build(
             embed,
-            str,
             "00ff",
             PROVENANCE,
             folder / "memory",
@@ -138,6 +136,7 @@ def test_a_memory_embedded_by_dying_workers_is_the_same(
             lambda stage, done, total: None,
             embed_shards=embed_shards,
         )
+        build_memory([some_positions(500)], str, how)
         return (folder / "memory").read_bytes()
 
     driver = os.getpid()

@@ -150,6 +150,7 @@ def test_a_memory_of_another_network_is_refused_in_one_sentence(shipped: Network
     loader.load(Config(threads=1, backend="torch", memory_file=os.pathsep.join(["<shipped>", str(path)])))
     assert len(said) == 1
     assert "was built for other weights" in said[0]
+    assert "scripts/build_memory.py --memory" in said[0]
     with pytest.raises(MemoryFileError):
         shipped.put_beside([small_memory()])
     shipped.put_beside([])

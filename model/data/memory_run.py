@@ -20,7 +20,7 @@ from dejavu.model.data.prepare import PrepareRun, prepare
 from dejavu.model.data.records import positions
 from dejavu.model.data.shards import open_data
 from dejavu.model.inference import load_backbone
-from dejavu.retrieval.build import BuildOptions, BuildReport, Keys, build_memory, embed_anew, embed_here
+from dejavu.retrieval.build import Build, BuildOptions, BuildReport, Keys, build_memory, embed_anew, embed_here
 from dejavu.retrieval.cluster import Cluster
 from dejavu.retrieval.knn import ExactIndex, position_index, recall
 from dejavu.retrieval.memory import Memory, Provenance
@@ -155,11 +155,8 @@ def make_memory(run: MemoryRun, complain: Callable[[str], None]) -> MemoryReport
     run.out.parent.mkdir(parents=True, exist_ok=True)
     cluster = Cluster(run.cluster, run.threads, complain) if run.cluster else None
     with closing(Stages("positions")) as bars:
-        if isinstance(source, Memory):
-            build = partial(embed_anew, source, backbone.embed_chunks)
-        else:
-            build = partial(build_memory, batches(source, run.split), backbone.embed_chunks, source.game_name)
-        built = build(
+        build = Build(
+            backbone.embed_chunks,
             backbone.fingerprint,
             provenance,
             run.out,
@@ -169,6 +166,10 @@ def make_memory(run: MemoryRun, complain: Callable[[str], None]) -> MemoryReport
             run.threads,
             partial(embed_on, cluster) if cluster is not None else embed_here,
         )
+        if isinstance(source, Memory):
+            built = embed_anew(source, build)
+        else:
+            built = build_memory(batches(source, run.split), source.game_name, build)
     if cluster is not None:
         cluster.close()
     if run.games:
