@@ -33,7 +33,7 @@ class Added:
     replaced: int
     """Entries dropped, since the new games have a better move there."""
     evaluated: int
-    """Entries that stayed, and had no evaluation before."""
+    """Entries that stayed, and took the evaluation of the new games."""
 
 
 def add(
@@ -51,8 +51,8 @@ def add(
     A position comes but once, with the move that is best in most of the games, and with this move it takes the
     place of an entry with another one: a memory that says two things of one position teaches neither. With
     `keep_known` the old entry stays, and only positions that are not remembered yet are added. An entry that stays
-    without an evaluation takes that of the new games. `day` is ISO 8601; `embed` is the backbone that made the memory;
-    `progress` hears positions done and positions in all.
+    takes the evaluation of the new games where they have one: the later word counts. `day` is ISO 8601; `embed` is
+    the backbone that made the memory; `progress` hears positions done and positions in all.
     """
     chosen, _ = merge_equal(positions)
     entry_of = {board: entry for entry, board in enumerate(_identities(memory.boards))}
@@ -94,8 +94,8 @@ def add(
 
 
 def _evaluate(memory: Memory, entries: NDArray[np.int64], wdl: NDArray[np.uint8]) -> tuple[Memory, int]:
-    """`memory` where those of some `entries` [N] that have no evaluation take that of `wdl` [N, 3]; how many did."""
-    takes = _is_evaluated(wdl) & ~_is_evaluated(memory.wdl[entries])
+    """`memory` where some `entries` [N] take the evaluations `wdl` [N, 3], if there is one; how many changed."""
+    takes = _is_evaluated(wdl) & (wdl != memory.wdl[entries]).any(axis=1)
     if not takes.any():
         return memory, 0
     changed = memory.wdl.copy()

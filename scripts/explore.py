@@ -2,6 +2,8 @@
 
     python scripts/explore.py --openings openings.tsv --engine stockfish --nodes 5000 --positions 100000 \\
         --out runs/explored.pgn
+    python scripts/explore.py --data runs/data.safetensors --source tcec --engine stockfish --positions 100000 \\
+        --out runs/tournament.pgn
 
 A memory pays where it is met. So positions are explored in the order of the chance that a game reaches them: each
 opening is as likely as another, and after its end a move is the teacher's choice half of the time, and as likely as the
@@ -22,12 +24,14 @@ from command_line.exit import GOES_ON, one_sentence
 from command_line.teacher import add_teacher_arguments, teacher_settings
 
 from dejavu.engine.annotation.explore import ExploreRun, explore
+from dejavu.engine.annotation.game_openings import game_openings
 from dejavu.engine.annotation.output import OutputError
 from dejavu.engine.annotation.teacher import TEACHER_ERRORS
 from dejavu.engine.loader import wanted
-from dejavu.engine.match.openings import OpeningError
+from dejavu.engine.match.openings import OpeningError, read_openings
 from dejavu.engine.match.players import PlayerError
 from dejavu.engine.options import Config
+from dejavu.model.data.dataset import DatasetError
 from dejavu.model.weights import WeightsError
 
 
@@ -38,16 +42,25 @@ def main() -> None:
         argument_default=argparse.SUPPRESS,  # what is not given is as ExploreRun has it
     )
     add, shipped = parser.add_argument, wanted(Config())
-    add("--openings", type=Path, required=True, help="EPD, PGN, or TSV file (ECO, name, moves)")
+    begin = parser.add_mutually_exclusive_group(required=True)
+    begin.add_argument("--openings", type=Path, help="EPD, PGN, or TSV file (ECO, name, moves)")
+    begin.add_argument("--data", type=Path, help="data set of scripts/prepare_data.py: its games that are not held out")
+    add("--source", default=None, help="with --data: only game files with this in their name")
+    add("--plies", type=positive, default=12, help="with --data: how many begin each game (12)")
     add_teacher_arguments(parser)
     add("--positions", type=positive, help="positions to label (100000)")
     add("--trust", type=share, help="how often the teacher's move is played (0.5)")
     add("--weights", type=Path, default=shipped.weights, help="default: the shipped ones")
     add("--out", type=Path, required=True, help="PGN file to write")
     arguments = vars(parser.parse_args())
-    errors = (WeightsError, OpeningError, OutputError, PlayerError, *TEACHER_ERRORS)
+    source, plies = arguments.pop("source"), arguments.pop("plies")
+    errors = (WeightsError, OpeningError, DatasetError, OutputError, PlayerError, *TEACHER_ERRORS)
     with one_sentence("explore", *errors, stopped=GOES_ON):
-        print(explore(ExploreRun(teacher=teacher_settings(arguments), **arguments)))
+        if "data" in arguments:
+            openings = game_openings(arguments.pop("data"), source, plies)
+        else:
+            openings = read_openings(arguments.pop("openings"))
+        print(explore(ExploreRun(openings, teacher=teacher_settings(arguments), **arguments)))
 
 
 if __name__ == "__main__":

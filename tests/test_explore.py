@@ -9,7 +9,12 @@ from pathlib import Path
 
 import chess
 import chess.pgn
+import pytest
 
+from dejavu.engine.annotation.game_openings import game_openings
+from dejavu.engine.match.openings import OpeningError
+from dejavu.model.chess.encoding import pack
+from dejavu.model.data.dataset import HELD_OUT, Dataset
 from dejavu.model.data.games import read_game
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "explore.py"
@@ -70,3 +75,20 @@ def test_what_cannot_be_used_is_said_in_one_sentence(tmp_path: Path, weights: Pa
     assert failing.returncode == 1
     assert failing.stderr.strip().splitlines()[-1].startswith("explore: ")
     assert "Traceback" not in failing.stderr
+
+
+def test_games_of_a_data_set_are_openings_but_for_those_held_out(data: Path) -> None:
+    dataset = Dataset.open(data)
+    openings = game_openings(data, None, 6)
+    assert 0 < len(openings) == (dataset.split != HELD_OUT).sum() < len(dataset.split)
+    held_out = dataset.planes[dataset.rows(HELD_OUT)]
+    for opening in openings:
+        assert 1 <= len(opening.moves) <= 6
+        assert opening.board().is_valid()  # the moves are legal where they are played
+    ends = {pack(opening.board()) for opening in openings}
+    others = {pack(opening.board()) for opening in game_openings(data, None, 100)}
+    assert len(others) == len(ends)
+    assert not others & ends  # six moves are not the whole game
+    assert not (others | ends) & set(map(bytes, held_out))
+    with pytest.raises(OpeningError, match="holds no games from nobody"):
+        game_openings(data, "nobody", 6)

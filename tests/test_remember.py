@@ -114,15 +114,18 @@ def test_what_is_known_can_be_kept() -> None:
 
 
 @pytest.mark.parametrize("keep_known", [False, True])
-def test_what_is_known_without_an_evaluation_takes_that_of_new_games(keep_known: bool) -> None:
-    planes, third = some_planes(3), np.full((3, 3), 1 / 3, np.float32)
-    first = added(small_memory(), replace(lessons(planes, [7, 8, 9], [0, 0, 0]), wdl=third))
-    new = lessons(planes, [7, 8, 9], [0, 0, 0])
-    new.wdl[1:] = [[0.2, 0.6, 0.2], [1 / 3, 1 / 3, 1 / 3]]
+def test_what_is_known_takes_the_evaluation_of_new_games_that_have_one(keep_known: bool) -> None:
+    planes, third = some_planes(4), np.full((4, 3), 1 / 3, np.float32)
+    old = lessons(planes, [7, 8, 9, 7], [0, 0, 0, 0])
+    old.wdl[:3] = third[:3]
+    first = added(small_memory(), old)
+    assert first.wdl[60:].tolist() == [[85, 85, 85]] * 3 + [[255, 0, 0]]
+    new = lessons(planes, [7, 8, 9, 7], [0, 0, 0, 0])
+    new.wdl[1:] = [[0.2, 0.6, 0.2], [1 / 3, 1 / 3, 1 / 3], [0.4, 0.6, 0]]
     after, report = add(first, new, ["x"], "two", "2026-02-02", embed, lambda *_: None, keep_known=keep_known)
-    assert report == Added(entries=0, known=3, replaced=0, evaluated=2)
-    assert after.wdl[60:].tolist() == [[255, 0, 0], [51, 153, 51], [85, 85, 85]]
-    assert first.wdl[60:].tolist() == [[85, 85, 85]] * 3
+    assert report == Added(entries=0, known=4, replaced=0, evaluated=3)
+    assert after.wdl[60:].tolist() == [[255, 0, 0], [51, 153, 51], [85, 85, 85], [102, 153, 0]]
+    assert first.wdl[60:].tolist() == [[85, 85, 85]] * 3 + [[255, 0, 0]]
     again, report = add(after, replace(new, wdl=third), ["x"], "three", "2026-02-02", embed, lambda *_: None)
     assert (report.evaluated, again.wdl[60:].tolist()) == (0, after.wdl[60:].tolist())
 

@@ -26,7 +26,7 @@ from dejavu.engine.annotation.labels import Label, Labels
 from dejavu.engine.annotation.lessons import add_labelled, to_text
 from dejavu.engine.annotation.quick_teacher import QuickTeacher
 from dejavu.engine.annotation.teacher import TeacherSettings
-from dejavu.engine.match.openings import Opening, read_openings
+from dejavu.engine.match.openings import Opening
 from dejavu.engine.search.evaluator import Evaluator, priors
 from dejavu.model.chess.encoding import Packed, clock_byte, index_to_move, pack, stack
 from dejavu.model.inference import NetworkEvaluator
@@ -44,8 +44,7 @@ LEAST_CHANCE = 0.02
 class ExploreRun:
     """What is explored; the same run goes on after a kill."""
 
-    openings: Path
-    """EPD, PGN, or TSV (ECO, name, moves)."""
+    openings: Sequence[Opening]
     teacher: TeacherSettings
     weights: Path
     """Of the network that says how likely moves are."""
@@ -229,18 +228,17 @@ def line(candidate: Candidate, labelled: dict[Packed, Candidate], engine: str, p
 def explore(run: ExploreRun) -> ExploreReport:
     """Label positions, the likeliest first, and write the lines that lead to them.
 
-    Raises OpeningError, WeightsError, OutputError, WriteError and TEACHER_ERRORS.
+    Raises WeightsError, OutputError, WriteError and TEACHER_ERRORS.
     """
     torch.set_num_threads(1)
     began = time.monotonic()
-    openings = read_openings(run.openings)
     evaluator = NetworkEvaluator.load(run.weights, None, threads=1)
     run.out.parent.mkdir(parents=True, exist_ok=True)
     teachers = [QuickTeacher(run.teacher, CONTINUATION_PLIES) for _ in range(run.processes)]
     labels = Labels(run.out.with_name(run.out.name + ".labels"), teachers)
     teachers[0].start()
     exploration = Exploration(run.trust)
-    exploration.begin(openings)
+    exploration.begin(run.openings)
     try:
         label_likeliest(exploration, evaluator, labels, run.processes, run.positions)
     finally:
@@ -248,4 +246,4 @@ def explore(run: ExploreRun) -> ExploreReport:
     lines = write_lines(exploration, teachers[0].engine, run.teacher.pace, run.out)
     labelled = sum(candidate.label is not None for candidate in exploration.candidates.values())
     chance = sum(candidate.chance for candidate in exploration.candidates.values() if candidate.explored)
-    return ExploreReport(labelled, time.monotonic() - began, lines, len(openings), chance, run.out)
+    return ExploreReport(labelled, time.monotonic() - began, lines, len(run.openings), chance, run.out)

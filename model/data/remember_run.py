@@ -63,7 +63,7 @@ def remember_file(
         )
     return memory, (
         f"{path.name}: {added.entries:,} positions of {len(games):,} games added, {added.known:,} known before, "
-        f"{added.replaced:,} older entries replaced, {added.evaluated:,} evaluated for the first time"
+        f"{added.replaced:,} older entries replaced, {added.evaluated:,} evaluated anew"
     )
 
 
