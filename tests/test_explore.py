@@ -22,9 +22,9 @@ ENGINE = Path(__file__).parent / "scripted_engine.py"
 OPENINGS = "A00\tGrob\t1. g4\nC50\tItalian\t1. e4 e5 2. Nf3 Nc6 3. Bc4\n"
 
 
-def explore(folder: Path, weights: Path, *engine: str) -> subprocess.CompletedProcess[str]:
+def explore(folder: Path, weights: Path, *engine: str, table: str = OPENINGS) -> subprocess.CompletedProcess[str]:
     openings = folder / "openings.tsv"
-    openings.write_text(OPENINGS, encoding="utf-8")
+    openings.write_text(table, encoding="utf-8")
     teacher = " ".join([sys.executable, str(ENGINE), "score=30", *engine])
     options = ["--nodes", 1, "--positions", 40, "--processes", 1, "--weights", weights, "--out", folder / "lines.pgn"]
     command = [sys.executable, SCRIPT, "--openings", openings, "--engine", teacher, *options]
@@ -75,6 +75,27 @@ def test_what_cannot_be_used_is_said_in_one_sentence(tmp_path: Path, weights: Pa
     assert failing.returncode == 1
     assert failing.stderr.strip().splitlines()[-1].startswith("explore: ")
     assert "Traceback" not in failing.stderr
+
+
+def test_a_position_that_comes_with_either_colour_is_labelled_for_the_side_to_move(
+    tmp_path: Path, weights: Path
+) -> None:
+    done = explore(tmp_path, weights, table="C20\twhite\t1. e4 e5\nC20\tblack\t1. e3 e5 2. e4 a6\n")
+    assert done.returncode == 0, done.stderr
+    assert "40 positions labelled" in done.stdout
+    text = io.StringIO((tmp_path / "lines.pgn").read_text(encoding="utf-8"))
+    movers = set()
+    while (game := chess.pgn.read_game(text)) is not None:
+        assert not game.errors
+        for node in game.mainline():
+            board = node.board()
+            if pack(board) == pack(chess.Board("rnbqkbnr/pppp1ppp/8/4p3/4P3/8/PPPP1PPP/RNBQKBNR w KQkq -")):
+                best = (
+                    "a2a3" if board.turn == chess.WHITE else "a7a6"
+                )  # what was said of the first, and its mirror image
+                assert node.is_end() or best in {other.move.uci() for other in node.variations}
+                movers.add(board.turn)
+    assert movers == {chess.WHITE, chess.BLACK}
 
 
 def test_games_of_a_data_set_are_openings_but_for_those_held_out(data: Path) -> None:

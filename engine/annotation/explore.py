@@ -219,7 +219,8 @@ def line(candidate: Candidate, labelled: dict[Packed, Candidate], engine: str, p
         if here is None or here.label is None:
             node = add_labelled(node, None, None, move)
         else:
-            node = add_labelled(node, here.label.best, here.label.score, move, here.label.line)
+            label = here.label.said_to(board.turn)  # the line may come here with the colours exchanged
+            node = add_labelled(node, label.best, label.score, move, label.line)
         if move is not None:
             board.push(move)
     return game

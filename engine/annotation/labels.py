@@ -25,6 +25,18 @@ class Label(NamedTuple):
     line: tuple[chess.Move, ...] = ()
     """How play would go on after the best move."""
 
+    def said_to(self, turn: chess.Color) -> Label:
+        """The same for `turn` to move: with the colours exchanged, if it was said of the other side."""
+        if self.score.turn == turn:
+            return self
+        best, *line = map(_mirrored, (self.best, *self.line))
+        return Label(best, chess.engine.PovScore(self.score.relative, turn), tuple(line))
+
+
+def _mirrored(move: chess.Move) -> chess.Move:
+    """The move with the colours exchanged."""
+    return chess.Move(chess.square_mirror(move.from_square), chess.square_mirror(move.to_square), move.promotion)
+
 
 T = TypeVar("T")
 
