@@ -90,9 +90,7 @@ def test_a_position_that_comes_with_either_colour_is_labelled_for_the_side_to_mo
         for node in game.mainline():
             board = node.board()
             if pack(board) == pack(chess.Board("rnbqkbnr/pppp1ppp/8/4p3/4P3/8/PPPP1PPP/RNBQKBNR w KQkq -")):
-                best = (
-                    "a2a3" if board.turn == chess.WHITE else "a7a6"
-                )  # what was said of the first, and its mirror image
+                best = "a2a3" if board.turn == chess.WHITE else "a7a6"  # each is the other's mirror image
                 assert node.is_end() or best in {other.move.uci() for other in node.variations}
                 movers.add(board.turn)
     assert movers == {chess.WHITE, chess.BLACK}
