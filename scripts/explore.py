@@ -2,8 +2,8 @@
 
     python scripts/explore.py --openings openings.tsv --engine stockfish --nodes 5000 --positions 100000 \\
         --out runs/explored.pgn
-    python scripts/explore.py --data runs/data.safetensors --source tcec --engine stockfish --positions 100000 \\
-        --out runs/tournament.pgn
+    python scripts/explore.py --data runs/data.safetensors --source tcec --engine stockfish --nodes 20000 \\
+        --positions 30000 --out runs/tournament.pgn
 
 A memory pays where it is met. So positions are explored in the order of the chance that a game reaches them: each
 opening is as likely as another, and after its end a move is the teacher's choice half of the time, and as likely as the
@@ -45,21 +45,20 @@ def main() -> None:
     begin = parser.add_mutually_exclusive_group(required=True)
     begin.add_argument("--openings", type=Path, help="EPD, PGN, or TSV file (ECO, name, moves)")
     begin.add_argument("--data", type=Path, help="data set of scripts/prepare_data.py: its games that are not held out")
-    add("--source", default=None, help="with --data: only game files with this in their name")
-    add("--plies", type=positive, default=12, help="with --data: how many begin each game (12)")
+    add("--source", help="with --data: only game files with this in their name")
+    add("--plies", type=positive, help="with --data: how many begin each game (12)")
     add_teacher_arguments(parser)
     add("--positions", type=positive, help="positions to label (100000)")
     add("--trust", type=share, help="how often the teacher's move is played (0.5)")
     add("--weights", type=Path, default=shipped.weights, help="default: the shipped ones")
     add("--out", type=Path, required=True, help="PGN file to write")
     arguments = vars(parser.parse_args())
-    source, plies = arguments.pop("source"), arguments.pop("plies")
+    of_games = {name: arguments.pop(name) for name in ("data", "source", "plies") if name in arguments}
+    if of_games and "data" not in of_games:
+        parser.error("--source and --plies go with --data")
     errors = (WeightsError, OpeningError, DatasetError, OutputError, PlayerError, *TEACHER_ERRORS)
     with one_sentence("explore", *errors, stopped=GOES_ON):
-        if "data" in arguments:
-            openings = game_openings(arguments.pop("data"), source, plies)
-        else:
-            openings = read_openings(arguments.pop("openings"))
+        openings = game_openings(**of_games) if of_games else read_openings(arguments.pop("openings"))
         print(explore(ExploreRun(openings, teacher=teacher_settings(arguments), **arguments)))
 
 

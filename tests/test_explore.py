@@ -98,16 +98,44 @@ def test_a_position_that_comes_with_either_colour_is_labelled_for_the_side_to_mo
 
 def test_games_of_a_data_set_are_openings_but_for_those_held_out(data: Path) -> None:
     dataset = Dataset.open(data)
-    openings = game_openings(data, None, 6)
+    openings = game_openings(data, plies=6)
     assert 0 < len(openings) == (dataset.split != HELD_OUT).sum() < len(dataset.split)
     held_out = dataset.planes[dataset.rows(HELD_OUT)]
     for opening in openings:
         assert 1 <= len(opening.moves) <= 6
         assert opening.board().is_valid()  # the moves are legal where they are played
     ends = {pack(opening.board()) for opening in openings}
-    others = {pack(opening.board()) for opening in game_openings(data, None, 100)}
+    others = {pack(opening.board()) for opening in game_openings(data, plies=100)}
     assert len(others) == len(ends)
     assert not others & ends  # six moves are not the whole game
     assert not (others | ends) & set(map(bytes, held_out))
     with pytest.raises(OpeningError, match="holds no games from nobody"):
         game_openings(data, "nobody", 6)
+
+
+def test_games_of_a_data_set_are_explored(tmp_path: Path, data: Path, weights: Path) -> None:
+    engine = f"{sys.executable} {ENGINE} score=30"
+    begin = [sys.executable, str(SCRIPT), "--data", str(data), "--plies", "2", "--engine", engine, "--nodes", "1"]
+    rest = ["--positions", "20", "--processes", "1", "--weights", str(weights), "--out", str(tmp_path / "lines.pgn")]
+    done = subprocess.run([*begin, *rest], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "20 positions labelled" in done.stdout
+    assert f"one of {len(game_openings(data)):,} openings" in done.stdout
+
+
+def test_a_source_without_a_data_set_is_refused(tmp_path: Path) -> None:
+    options = [
+        "--openings",
+        "openings.tsv",
+        "--source",
+        "x",
+        "--engine",
+        "sf",
+        "--nodes",
+        "1",
+        "--out",
+        str(tmp_path / "lines.pgn"),
+    ]
+    done = subprocess.run([sys.executable, str(SCRIPT), *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith("--source and --plies go with --data")

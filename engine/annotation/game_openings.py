@@ -13,19 +13,19 @@ from dejavu.model.data.dataset import HELD_OUT, Dataset
 from dejavu.retrieval.moves import NO_MOVE
 
 
-def game_openings(path: Path, source: str | None, plies: int) -> list[Opening]:
+def game_openings(data: Path, source: str | None = None, plies: int = 12) -> list[Opening]:
     """The first `plies` moves of every game that is not held out, each as often as it was played.
 
     `source` takes only game files with this in their name. Raises DatasetError and OpeningError.
     """
-    dataset = Dataset.open(path)
+    dataset = Dataset.open(data)
     splits = [split for split in np.unique(dataset.split).tolist() if split != HELD_OUT]
     rows = np.concatenate([np.empty(0, np.int64), *(dataset.rows(split, source) for split in splits)])
     games = np.unique(dataset.game[rows])
     begins, ends = (np.searchsorted(dataset.game, games, side).tolist() for side in ("left", "right"))
     openings = [_opening(dataset, begin, min(end, begin + plies)) for begin, end in zip(begins, ends, strict=True)]
     if not openings:
-        raise OpeningError(f"{path} holds no games" + (f" from {source}" if source else ""))
+        raise OpeningError(f"{data} holds no games" + (f" from {source}" if source else ""))
     return openings
 
 
