@@ -66,10 +66,11 @@ def summaries(groups: Mapping[str, Rows]) -> dict[str, Any]:
 
 def table(title: str, summaries: Mapping[str, Any]) -> str:
     """Mean and standard error of all measures of every group."""
-    lines = [f"{title:28}{'positions':>10}" + "".join(f"{measure:>20}" for measure in MEASURES)]
+    width = max([28, *(len(name) + 2 for name in summaries)])
+    lines = [f"{title:{width}}{'positions':>10}" + "".join(f"{measure:>20}" for measure in MEASURES)]
     for name, summary in summaries.items():
         cells = (f"{summary[key]['mean']:+.4f} +- {summary[key]['standard_error']:.4f}" for key in MEASURES)
-        lines.append(f"  {name:26}{summary['positions']:10,}" + "".join(f"{cell:>20}" for cell in cells))
+        lines.append(f"{f'  {name}':{width}}{summary['positions']:10,}" + "".join(f"{cell:>20}" for cell in cells))
     return "\n".join(lines)
 
 
