@@ -11,7 +11,8 @@ from training import run_script
 
 from dejavu.model.config import PRESETS
 from dejavu.model.network import Network
-from dejavu.model.weights import load_weights, save_weights
+from dejavu.model.training.average import average
+from dejavu.model.weights import WeightsError, load_weights, save_weights
 
 TINY = PRESETS["tiny"]
 
@@ -49,7 +50,7 @@ def test_what_has_no_mean_is_refused_in_a_sentence(tmp_path: Path, width: int, r
     first = saved(tmp_path / "first.safetensors", 1)
     second = saved(tmp_path / "second.safetensors", 2, width, retrieval)
     out = tmp_path / "mean.safetensors"
-    done = run_script("average.py", first, second, "--out", out)
-    assert done.returncode == 1
-    assert done.stderr == f"average: {problem.format(second, first)}\n"
+    with pytest.raises(WeightsError) as refused:
+        average([first, second], out, "", "")
+    assert str(refused.value) == problem.format(second, first)
     assert not out.exists()

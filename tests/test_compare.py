@@ -11,6 +11,7 @@ import torch
 from training import run_script
 
 from dejavu.model.config import PRESETS
+from dejavu.model.data.dataset import DatasetError
 from dejavu.model.measurement.compare import CompareReport, CompareRun, compare
 from dejavu.model.network import Network
 from dejavu.model.weights import save_weights
@@ -48,6 +49,5 @@ def test_what_cannot_be_compared_is_said_in_a_sentence(tmp_path: Path, data: Pat
     done = run_script("compare.py", missing, "--data", data)
     assert done.returncode == 1
     assert done.stderr == f"compare: weights file {missing} does not exist\n"
-    done = run_script("compare.py", saved(tmp_path / "net.safetensors", 1), "--data", data, "--source", "nobody")
-    assert done.returncode == 1
-    assert done.stderr == f"compare: {data} has no held-out positions of nobody\n"
+    with pytest.raises(DatasetError, match="has no held-out positions of nobody"):
+        compare(CompareRun(data, [saved(tmp_path / "net.safetensors", 1)], source="nobody"))

@@ -96,25 +96,26 @@ def test_a_run_killed_right_after_it_went_on_loses_nothing_of_its_log(tmp_path: 
         assert [row["step"] for row in csv.DictReader(file)] == ["5"]
 
 
-@pytest.mark.parametrize("stopped_at", [52, 60])
-def test_a_run_that_went_on_has_the_rows_of_an_unbroken_one(data: Path, tmp_path: Path, stopped_at: int) -> None:
+def test_a_run_that_went_on_has_the_rows_of_an_unbroken_one(data: Path, tmp_path: Path) -> None:
     """A row of train.csv tells of 50 steps, so a kill falls into the middle of one."""
-    unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
+    unbroken = tmp_path / "unbroken"
     run_backbone(data, unbroken, 104)
+    for stopped_at in (52, 60):
+        killed = tmp_path / f"killed at {stopped_at}"
 
-    def stop(path: Path, *state: Any) -> None:
-        save_checkpoint(path, *state)
-        if state[2] == stopped_at:
-            raise RuntimeError("killed")
+        def stop(path: Path, *state: Any, last: int = stopped_at) -> None:
+            save_checkpoint(path, *state)
+            if state[2] == last:
+                raise RuntimeError("killed")
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "save_checkpoint", stop)
-        with pytest.raises(RuntimeError, match="killed"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loop, "save_checkpoint", stop)
+            with pytest.raises(RuntimeError, match="killed"):
+                run_backbone(data, killed, 104)
+        for _ in range(2):  # the second finds the run finished
             run_backbone(data, killed, 104)
-    for _ in range(2):  # the second finds the run finished
-        run_backbone(data, killed, 104)
-        for name in ("train.csv", "held_out.csv"):
-            assert rows_without_times(killed / name) == rows_without_times(unbroken / name)
+            for name in ("train.csv", "held_out.csv"):
+                assert rows_without_times(killed / name) == rows_without_times(unbroken / name)
 
 
 def test_training_learns(data: Path, tmp_path: Path) -> None:
