@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import shutil
@@ -121,17 +122,14 @@ def test_the_last_best_meets_the_start(start: Path, calls: list[str], capsys: py
     assert len(read_games(start.parent / "run" / "generation-001-against-start.pgn")) == 6
 
 
-@pytest.mark.parametrize("after", [False, True])
-def test_a_run_goes_on_from_every_stage(
-    start: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch, after: bool
-) -> None:
+def test_a_run_goes_on_from_every_stage(start: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     networks = Networks(lambda path: "generation-002" in path)
     run(start, 1, networks, **ALONE)
-    for name in STAGES:
+    for name, after in itertools.product(STAGES, (False, True)):
         with monkeypatch.context() as patch:
             stage = getattr(improve.Loop, name)
 
-            def killed(run: improve.Loop, number: int, stage: Callable[..., None] = stage) -> None:
+            def killed(run: improve.Loop, number: int, stage: Callable[..., None] = stage, after: bool = after) -> None:
                 if after:
                     stage(run, number)
                 raise KeyboardInterrupt
