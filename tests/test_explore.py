@@ -124,18 +124,8 @@ def test_games_of_a_data_set_are_explored(tmp_path: Path, data: Path, weights: P
 
 
 def test_a_source_without_a_data_set_is_refused(tmp_path: Path) -> None:
-    options = [
-        "--openings",
-        "openings.tsv",
-        "--source",
-        "x",
-        "--engine",
-        "sf",
-        "--nodes",
-        "1",
-        "--out",
-        str(tmp_path / "lines.pgn"),
-    ]
+    options = ["--openings", "openings.tsv", "--source", "x", "--engine", "sf", "--nodes", "1", "--out"]
+    options.append(str(tmp_path / "lines.pgn"))
     done = subprocess.run([sys.executable, str(SCRIPT), *options], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].endswith("--source and --plies go with --data")

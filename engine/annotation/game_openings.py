@@ -9,7 +9,7 @@ import numpy as np
 
 from dejavu.engine.match.openings import Opening, OpeningError
 from dejavu.model.chess.encoding import index_to_move, unpack
-from dejavu.model.data.dataset import HELD_OUT, Dataset
+from dejavu.model.data.dataset import MEMORY, TRAIN, Dataset
 from dejavu.retrieval.moves import NO_MOVE
 
 
@@ -19,8 +19,7 @@ def game_openings(data: Path, source: str | None = None, plies: int = 12) -> lis
     `source` takes only game files with this in their name. Raises DatasetError and OpeningError.
     """
     dataset = Dataset.open(data)
-    splits = [split for split in np.unique(dataset.split).tolist() if split != HELD_OUT]
-    rows = np.concatenate([np.empty(0, np.int64), *(dataset.rows(split, source) for split in splits)])
+    rows = np.concatenate([dataset.rows(split, source) for split in (TRAIN, MEMORY)])
     games = np.unique(dataset.game[rows])
     begins, ends = (np.searchsorted(dataset.game, games, side).tolist() for side in ("left", "right"))
     openings = [_opening(dataset, begin, min(end, begin + plies)) for begin, end in zip(begins, ends, strict=True)]

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from dejavu.model.data.dataset import Dataset, DatasetError
+from dejavu.model.data.dataset import Dataset
 from dejavu.model.inference import NetworkEvaluator
-from dejavu.model.measurement.evaluate import held_out_rows, measure_all
+from dejavu.model.measurement.evaluate import drawn_rows, measure_all
 from dejavu.model.measurement.report import Rows, summaries, table
 
 
@@ -56,10 +55,7 @@ class CompareReport:
 def compare(run: CompareRun) -> CompareReport:
     """Measure all nets; says what is left out. Raises DatasetError and WeightsError."""
     dataset = Dataset.open(run.data)
-    allowed = held_out_rows(dataset, run.source, dedupe=False)
-    if not len(allowed):
-        raise DatasetError(f"{run.data} has no held-out positions of {run.source or 'any file'}")
-    rows = np.random.default_rng(0).permutation(allowed)[: run.positions]
+    rows = drawn_rows(run.data, dataset, run.source, run.positions)
     measured: dict[str, Rows] = {}
     for net in run.nets:
         # Computed as in training.

@@ -58,10 +58,7 @@ def evaluate(run: EvaluateRun) -> EvaluationReport:
     dataset = Dataset.open(run.data)
     # Computed as in training.
     evaluator = NetworkEvaluator.load(run.weights, run.memory, run.threads, backend="torch")
-    allowed = held_out_rows(dataset, run.source, run.dedupe)
-    if not len(allowed):
-        raise DatasetError(f"{run.data} has no held-out positions of {run.source or 'any file'}")
-    rows = np.random.default_rng(0).permutation(allowed)[: run.positions]
+    rows = drawn_rows(run.data, dataset, run.source, run.positions, run.dedupe)
 
     evaluator.memory_reach = run.reach
     measured, wdl = measure_modes(evaluator, dataset, rows)
@@ -76,6 +73,16 @@ def evaluate(run: EvaluateRun) -> EvaluationReport:
         changes if distances is not None else {},
         calibrate(dataset, rows, wdl),
     )
+
+
+def drawn_rows(
+    path: Path, dataset: Dataset, source: str | None, positions: int, dedupe: bool = False
+) -> NDArray[np.int64]:
+    """At most so many held-out rows, always the same; raises DatasetError, which names `path`, if there are none."""
+    allowed = held_out_rows(dataset, source, dedupe)
+    if not len(allowed):
+        raise DatasetError(f"{path} has no held-out positions of {source or 'any file'}")
+    return np.random.default_rng(0).permutation(allowed)[:positions]
 
 
 def held_out_rows(dataset: Dataset, source: str | None, dedupe: bool) -> NDArray[np.int64]:
