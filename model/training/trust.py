@@ -1,7 +1,7 @@
 """A net that trusts what it remembers more, or less, than it has learnt to.
 
 The training asks how well a remembered move foretells the moves of games. A search asks what is worth looking at first:
-more trust than is learnt makes it play better where a position is remembered (docs/history/trust.md).
+with more trust than is learnt it chooses better moves where a position is remembered (docs/history/trust.md).
 """
 
 from __future__ import annotations
