@@ -194,6 +194,7 @@ def test_an_obvious_move_is_played_before_the_soft_limit() -> None:
 
 def test_time_is_reported_in_milliseconds(slow_client: Client) -> None:
     lines = slow_client.go("position startpos", "go movetime 300")
-    assert 100 <= int(field(last_info(lines), "time")) < 400
+    # Of a busy machine no more can be said than that it is neither seconds nor microseconds.
+    assert 10 <= int(field(last_info(lines), "time")) < 30_000
     assert best_move(lines)
     slow_client.close()
