@@ -193,8 +193,10 @@ def test_an_obvious_move_is_played_before_the_soft_limit() -> None:
 
 
 def test_time_is_reported_in_milliseconds(slow_client: Client) -> None:
-    lines = slow_client.go("position startpos", "go movetime 300")
-    # Of a busy machine no more can be said than that it is neither seconds nor microseconds.
-    assert 10 <= int(field(last_info(lines), "time")) < 30_000
+    slow_client.send("setoption name MinibatchSize value 1", "position startpos")
+    began = time.monotonic()
+    lines = slow_client.go("go nodes 8")  # one after the other, each of at least 30 ms
+    elapsed = time.monotonic() - began
+    assert 8 * 30 <= int(field(last_info(lines), "time")) <= 1000 * elapsed
     assert best_move(lines)
     slow_client.close()

@@ -13,6 +13,7 @@ from dejavu.model.chunked_cross_attention import EncodedNeighbours
 from dejavu.model.config import PRESETS
 from dejavu.model.neighbour_encoder import FIRST_PLY
 from dejavu.model.network import Network
+from dejavu.model.training.retrieval_run import take_over_retrieval
 from dejavu.model.training.trust import change_trust
 from dejavu.model.weights import WeightsError, load_weights, read_weights, save_weights
 
@@ -63,6 +64,17 @@ def test_the_backbone_and_what_is_said_of_the_net_stay(tmp_path: Path) -> None:
     assert (told["training.name"], told["training.date"]) == ("doubting", "2026-11-30")
     twice = tmp_path / "more.safetensors"
     assert change_trust(out, 2, twice, "", "").endswith("10 times those that were learnt")
+
+
+def test_training_goes_on_from_what_was_learnt(tmp_path: Path) -> None:
+    net, out = saved(tmp_path / "net.safetensors"), tmp_path / "trusting.safetensors"
+    change_trust(net, 5, out, "", "trust.py")
+    learnt, going_on = load_weights(net)[0].retrieval, Network(TINY, retrieval=True).retrieval
+    assert learnt is not None
+    assert going_on is not None
+    take_over_retrieval(going_on, out)
+    for name, value in learnt.state_dict().items():
+        assert torch.allclose(going_on.state_dict()[name], value.float(), atol=0.01), name
 
 
 @pytest.mark.parametrize(("interpolation", "retrieval"), [(True, False), (False, True)])

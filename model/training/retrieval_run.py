@@ -17,6 +17,7 @@ from dejavu.model.training.loop import evaluate
 from dejavu.model.training.losses import Losses, losses
 from dejavu.model.training.precompute import NeighbourShards
 from dejavu.model.training.run import TrainingReport, TrainingRun, started, train_and_save
+from dejavu.model.training.trust import changed_by, multiply_odds
 from dejavu.model.weights import fingerprint, load_weights
 from dejavu.retrieval.memory import Memory
 
@@ -125,11 +126,13 @@ def losses_with_memory(replica: Network, batch: Batch) -> Losses:
 
 
 def take_over_retrieval(retrieval: Retrieval, path: Path) -> None:
-    """Give the retrieval part the weights of that of another net, whose backbone may be an earlier one."""
-    earlier, _ = load_weights(path)
+    """Give the retrieval part what that of another net, whose backbone may be an earlier one, has learnt."""
+    earlier, metadata = load_weights(path)
     if earlier.retrieval is None:
         raise ValueError(f"{path} has no retrieval part to go on from")
     try:
         retrieval.load_state_dict(earlier.retrieval.state_dict())
     except RuntimeError:
         raise ValueError(f"the retrieval part of {path} has another shape: {earlier.config}") from None
+    if retrieval.interpolation is not None:
+        multiply_odds(retrieval.interpolation, 1 / changed_by(metadata))  # without what was added by hand

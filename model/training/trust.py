@@ -7,10 +7,12 @@ with more trust than is learnt it chooses better moves where a position is remem
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
+from dejavu.model.interpolation import Interpolation
 from dejavu.model.weights import WeightsError, load_weights, save_weights
 
 _KEY = "training."
@@ -24,10 +26,20 @@ def change_trust(path: Path, factor: float, out: Path, name: str, command: str) 
     network, metadata = load_weights(path)
     if network.retrieval is None or network.retrieval.interpolation is None:
         raise WeightsError(f"{path} has no interpolation, so it trusts in no remembered move")
-    with torch.no_grad():
-        network.retrieval.interpolation.trust.bias[0] += math.log(factor)
+    multiply_odds(network.retrieval.interpolation, factor)
     training = {key.removeprefix(_KEY): value for key, value in metadata.items() if key.startswith(_KEY)}
-    earlier = float(training.get("trust", 1.0))
-    training |= {"trust": f"{earlier * factor:g}", "trust_command": command} | ({"name": name} if name else {})
+    total = changed_by(metadata) * factor
+    training |= {"trust": f"{total:g}", "trust_command": command} | ({"name": name} if name else {})
     save_weights(out, network, network.config, training)
-    return f"wrote {out}: the odds of a remembered move are {earlier * factor:g} times those that were learnt"
+    return f"wrote {out}: the odds of a remembered move are {total:g} times those that were learnt"
+
+
+def changed_by(metadata: Mapping[str, str]) -> float:
+    """What the odds of a net were multiplied by since it learned them, by its file's metadata."""
+    return float(metadata.get(f"{_KEY}trust", 1.0))
+
+
+@torch.no_grad()
+def multiply_odds(interpolation: Interpolation, factor: float) -> None:
+    """Those of the remembered moves, where the very position is remembered; by less the further away it is."""
+    interpolation.trust.bias[0] += math.log(factor)
