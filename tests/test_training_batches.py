@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
 import chess
 import numpy as np
+import pytest
 import torch
 
 from dejavu.model.chess.encoding import MIRRORED_MOVES, index_to_move, mirror, pack, stack, unpack
@@ -15,7 +17,7 @@ from dejavu.model.data.dataset import MEMORY, TRAIN, Dataset
 from dejavu.model.inference import load_backbone
 from dejavu.model.neighbours import Retriever
 from dejavu.model.network import Network, Outputs
-from dejavu.model.training.batches import Sampler, add_neighbours, add_twins, make_batch, mirrored_rows
+from dejavu.model.training.batches import Sampler, add_neighbours, add_twins, make_batch, mirrored_rows, prefetch
 from dejavu.model.training.losses import losses
 from dejavu.model.training.replicas import Replicas
 from dejavu.model.weights import load_weights
@@ -31,6 +33,32 @@ def test_rows_depend_on_seed_and_step_alone_and_every_epoch_sees_every_row_once(
     assert all(np.array_equal(again.rows(step), steps[step]) for step in reversed(range(10)))
     assert sorted(row for rows in steps for row in rows if row < 100) == list(range(100))
     assert not np.array_equal(Sampler(sources, {"a": 2, "b": 1}, 15, seed=4).rows(0), steps[0])
+
+
+def test_the_thread_that_prepares_batches_ends_with_the_training() -> None:
+    threads = set()
+
+    def make(step: int) -> int:
+        threads.add(threading.current_thread())
+        return step
+
+    with prefetch(make, range(1000)) as batches:
+        assert [next(batches) for _ in range(3)] == [0, 1, 2]
+    (thread,) = threads
+    assert thread is not threading.current_thread()
+    assert not thread.is_alive()  # it aborted the process that ended beside it
+
+
+def test_a_batch_that_cannot_be_made_ends_the_training_when_its_turn_comes() -> None:
+    def make(step: int) -> int:
+        if step == 2:
+            raise ValueError("row 7 has no legal move")
+        return step
+
+    with prefetch(make, range(5)) as batches:
+        assert [next(batches) for _ in range(2)] == [0, 1]
+        with pytest.raises(ValueError, match="row 7"):
+            next(batches)
 
 
 def test_illegal_moves_have_no_part_in_the_policy_loss(data: Path) -> None:

@@ -5,6 +5,7 @@ So a run that is killed and resumed sees exactly the samples it would have seen.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -219,8 +220,12 @@ def add_twins(batch: Batch, share: float, seed: int, random_moves: float = 0.5) 
     return batch._replace(best=best, policy=policy, neighbours=NeighbourInputs(records, slots, found))
 
 
-def prefetch(make: Callable[[int], T], steps: range) -> Iterator[T]:
-    """make(step) for every step, prepared ahead by a second thread. An error there is raised here."""
+@contextlib.contextmanager
+def prefetch(make: Callable[[int], T], steps: range) -> Iterator[Iterator[T]]:
+    """make(step) for every step, prepared ahead by a second thread. An error there is raised here.
+
+    The thread has ended where the context ends: a process that ends beside one that computes is aborted by it.
+    """
     ready: queue.Queue[T | BaseException] = queue.Queue(_PREFETCHED)
     stopped = threading.Event()
 
@@ -241,12 +246,17 @@ def prefetch(make: Callable[[int], T], steps: range) -> Iterator[T]:
         except BaseException as error:
             offer(error)
 
-    threading.Thread(target=work, daemon=True).start()
-    try:
+    def take() -> Iterator[T]:
         for _ in steps:
             item = ready.get()
             if isinstance(item, BaseException):
                 raise item
             yield item
+
+    thread = threading.Thread(target=work, name="prefetch")
+    thread.start()
+    try:
+        yield take()
     finally:
         stopped.set()
+        thread.join()

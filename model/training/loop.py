@@ -207,44 +207,45 @@ def train(
     total = schedule.steps if schedule.seconds == math.inf else None
     progress = progress_bar("training", "steps", total, first, silent=not ranks.is_first)
     done = first
-    for step, parts in enumerate(prefetch(make_parts, range(first, schedule.steps)), start=first):
-        parts = [part.to(device) for part in parts]
-        for loss, part in zip(replicas.learn(parts, schedule.batch), parts, strict=True):
-            average.add(loss, len(part.rows))
-        rate = schedule.rate(step, time.monotonic() - start)
-        norm = masters.step(rate, schedule.clip, ranks)
-        done, seconds = step + 1, time.monotonic() - start
-        is_over = schedule.is_over(done, seconds)
-        progress.update()
-        if done % run.log_every == 0 or is_over:
-            ranks.add_up([average.totals])
-            policy, value, top1 = average.means()
-            log.write(
-                step=done,
-                samples=done * schedule.batch,
-                seconds=seconds,
-                learning_rate=rate,
-                gradient_norm=float(norm),
-                policy_loss=policy,
-                value_loss=value,
-                top1=top1,
-            )
-            progress.note(f"policy={policy:.3f} value={value:.3f} top1={top1:.1%}")
-            average = Average(device)
-        if done % run.evaluate_every == 0 and not is_over:
-            held_out_now(done)
-            masters.use_weights()
-        if ranks.is_first and not falls and schedule.falls(done, seconds):
-            falls = True
-            masters.use_averages()
-            save_undecayed(done)
-            masters.use_weights()
-        if done % run.checkpoint_every == 0 or is_over:
-            totals = average.totals.clone()
-            ranks.add_up([totals])
-            if ranks.is_first:
-                save_checkpoint(run.checkpoint, masters, totals, done, settings_at(done))
-        if is_over:
-            break
+    with prefetch(make_parts, range(first, schedule.steps)) as batches:
+        for step, parts in enumerate(batches, start=first):
+            parts = [part.to(device) for part in parts]
+            for loss, part in zip(replicas.learn(parts, schedule.batch), parts, strict=True):
+                average.add(loss, len(part.rows))
+            rate = schedule.rate(step, time.monotonic() - start)
+            norm = masters.step(rate, schedule.clip, ranks)
+            done, seconds = step + 1, time.monotonic() - start
+            is_over = schedule.is_over(done, seconds)
+            progress.update()
+            if done % run.log_every == 0 or is_over:
+                ranks.add_up([average.totals])
+                policy, value, top1 = average.means()
+                log.write(
+                    step=done,
+                    samples=done * schedule.batch,
+                    seconds=seconds,
+                    learning_rate=rate,
+                    gradient_norm=float(norm),
+                    policy_loss=policy,
+                    value_loss=value,
+                    top1=top1,
+                )
+                progress.note(f"policy={policy:.3f} value={value:.3f} top1={top1:.1%}")
+                average = Average(device)
+            if done % run.evaluate_every == 0 and not is_over:
+                held_out_now(done)
+                masters.use_weights()
+            if ranks.is_first and not falls and schedule.falls(done, seconds):
+                falls = True
+                masters.use_averages()
+                save_undecayed(done)
+                masters.use_weights()
+            if done % run.checkpoint_every == 0 or is_over:
+                totals = average.totals.clone()
+                ranks.add_up([totals])
+                if ranks.is_first:
+                    save_checkpoint(run.checkpoint, masters, totals, done, settings_at(done))
+            if is_over:
+                break
     progress.close()
     return held_out_now(done)
