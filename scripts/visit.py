@@ -17,7 +17,7 @@ arguments, the script goes on from there.
 import argparse
 from pathlib import Path
 
-from command_line.arguments import positive
+from command_line.arguments import natural, positive
 from command_line.exit import GOES_ON, one_sentence
 from command_line.teacher import add_teacher_arguments, teacher_settings
 
@@ -40,7 +40,7 @@ def main() -> None:
     add_teacher_arguments(parser)
     add("--positions", type=positive, help="positions to label (200000)")
     add("--search-nodes", type=positive, metavar="N", help="nodes of each search (64)")
-    add("--draw", type=positive, metavar="N", help="positions of each tree (28)")
+    add("--draw", type=natural, metavar="N", help="positions of each tree (28); 0: the games' own positions and moves")
     add("--at-once", type=positive, metavar="N", help="searches at once (64)")
     add("--seed", type=int, help="1")
     add("--weights", help="default: the shipped ones")

@@ -134,6 +134,19 @@ def test_what_the_search_has_proven_needs_no_label(whole: Path, tmp_path: Path) 
     assert replies == {move.uci() for move in board.legal_moves} - {"g8h8"}
 
 
+def test_without_searches_the_games_keep_their_moves_and_get_the_teachers_evaluations(
+    tmp_path: Path, data: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(SIZES, "draw", 0)
+    run(tmp_path, data, weights, f"log={tmp_path / 'asked'}")
+    assert asked(tmp_path / "asked") == 2
+    dataset, games = drawn(tmp_path / "visited.pgn", tmp_path), Dataset.open(data)
+    assert set(dataset.centipawns.tolist()) == {30}
+    moves = dict(zip(map(tuple, dataset.planes.tolist()), dataset.best.tolist(), strict=True))
+    training = games.rows(TRAIN)
+    assert moves == dict(zip(map(tuple, games.planes[training].tolist()), games.best[training].tolist(), strict=True))
+
+
 def test_a_kill_in_the_middle_of_drawing_changes_nothing(
     whole: Path, tmp_path: Path, data: Path, weights: Path
 ) -> None:

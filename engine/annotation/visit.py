@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import chess
 import chess.pgn
@@ -31,7 +31,7 @@ from dejavu.engine.match.pace import Pace
 from dejavu.engine.match.players import PlayerSettings
 from dejavu.engine.options import SHIPPED
 from dejavu.engine.selfplay.visited import VisitingSearch
-from dejavu.model.chess.encoding import REPEATED, unpack
+from dejavu.model.chess.encoding import REPEATED, index_to_move, unpack
 from dejavu.model.data.dataset import TRAIN, Dataset, DatasetError
 from dejavu.retrieval.atomic import append, write_text
 from dejavu.retrieval.progress import followed, print_above, progress_bar
@@ -53,7 +53,7 @@ class VisitRun:
     search_nodes: int = 64
     """Of each search."""
     draw: int = 28
-    """Positions of each tree."""
+    """Positions of each tree; 0: instead of searching, the training positions themselves, with the data set's moves."""
     at_once: int = 64
     """Searches at the same time."""
     seed: int = 1
@@ -61,6 +61,14 @@ class VisitRun:
     """The option WeightsFile."""
     processes: int = field(default_factory=lambda: os.cpu_count() or 1)
     """Teachers."""
+
+
+class Drawn(NamedTuple):
+    """A position to be labelled."""
+
+    board: chess.Board
+    move: chess.Move | None
+    """Taught there instead of the teacher's best."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +103,19 @@ def drawn(line: Any) -> tuple[int, list[str]]:
     return int(row), fens
 
 
-def draw(run: VisitRun, path: Path) -> list[chess.Board]:
+def of_games(run: VisitRun) -> list[Drawn]:
+    """As many training positions as are wanted, each with the move that the data set holds for the best."""
+    dataset = Dataset.open(run.data)
+    positions: dict[str, Drawn] = {}
+    for row in roots(dataset, run.sources, run.seed):
+        if len(positions) == run.positions:
+            break
+        board = unpack(dataset.planes[row], int(dataset.clocks[row]))
+        positions.setdefault(board.fen(), Drawn(board, index_to_move(int(dataset.best[row]), board)))
+    return list(positions.values())
+
+
+def from_trees(run: VisitRun, path: Path) -> list[Drawn]:
     """Search, and draw positions from the trees until there are enough; those of `path` need no search again."""
     options = {"Threads": "1", "MemoryFile": "", "WeightsFile": run.weights}
     settings = PlayerSettings("visitor", (), Pace(nodes=run.search_nodes), options)
@@ -118,15 +138,16 @@ def draw(run: VisitRun, path: Path) -> list[chess.Board]:
             append(path, (json.dumps([search.number, found]) + "\n").encode(), sync=False)
             fens |= dict.fromkeys(found)
             bar.reach(len(fens))
-    return [chess.Board(fen) for fen in islice(fens, run.positions)]
+    return [Drawn(chess.Board(fen), None) for fen in islice(fens, run.positions)]
 
 
-def as_game(board: chess.Board, label: Label, teacher: str) -> chess.pgn.Game:
-    """A game of one move, the teacher's."""
+def as_game(drawn: Drawn, label: Label, teacher: str) -> chess.pgn.Game:
+    """A game of one move: the position's own, or the teacher's."""
+    event = "Visited by searches" if drawn.move is None else "Evaluated positions of games"
     game = chess.pgn.Game()
-    game.headers.update({"Event": "Visited by searches", "White": teacher, "Black": teacher, "Result": "*"})
-    game.setup(board)
-    add_labelled(game, label.best, label.score, None)
+    game.headers.update({"Event": event, "White": teacher, "Black": teacher, "Result": "*"})
+    game.setup(drawn.board)
+    add_labelled(game, drawn.move or label.best, label.score, None)
     return game
 
 
@@ -143,13 +164,13 @@ def visit(run: VisitRun) -> VisitReport:
     games: list[str] = []
     try:
         teachers[0].start()
-        boards = draw(run, run.out.with_name(run.out.name + ".drawn"))
+        positions = from_trees(run, run.out.with_name(run.out.name + ".drawn")) if run.draw else of_games(run)
         with ThreadPoolExecutor(run.processes) as pool:
-            found = pool.map(labels.of, boards)
-            bar = followed(found, "labelled", "positions", len(boards))
-            for board, label in zip(boards, bar, strict=True):
+            found = pool.map(labels.of, (position.board for position in positions))
+            bar = followed(found, "labelled", "positions", len(positions))
+            for position, label in zip(positions, bar, strict=True):
                 if label is not None:
-                    games.append(to_text(as_game(board, label, teachers[0].name)))
+                    games.append(to_text(as_game(position, label, teachers[0].name)))
     finally:
         labels.close()
     write_text(run.out, "".join(games))
