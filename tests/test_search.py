@@ -137,6 +137,20 @@ def test_tree_is_consistent_and_node_limits_exact(batch: int, fen: str) -> None:
         assert max(evaluator.batches) > 1
 
 
+def test_a_young_tree_gets_small_minibatches_and_an_old_one_full_ones() -> None:
+    run, _, _ = search(chess.STARTING_FEN, 1, FakeEvaluator(), Config(minibatch_size=24))
+    run.task = replace(run.task, node_limit=None)
+    sizes: dict[int, int] = {}
+    while (visits := run.tree.visits[run.root]) < 400:
+        batch = run.gather()
+        sizes[visits] = len(batch.leaves)
+        run.settle(batch, run.evaluate(batch.leaves))
+    for visits, size in sizes.items():
+        assert size <= min(24, visits, max(8, visits / 8))
+    assert max(size for visits, size in sizes.items() if visits < 64) == 8
+    assert max(size for visits, size in sizes.items() if visits >= 192) == 24
+
+
 def test_one_node_plays_the_policys_move() -> None:
     def prefer_a3(board: chess.Board, move: chess.Move) -> float:
         return 1.0 if move.uci() == "a2a3" else 0.0

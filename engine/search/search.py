@@ -46,6 +46,13 @@ MAX_COLLISIONS = 32
 MAX_FINISHED = 64
 """Walks of one gathering that may end without the network, so that stoppers are asked often enough."""
 
+YOUNG_BATCH = 8
+"""Leaves that a minibatch may have in any tree."""
+
+YOUNG_SHARE = 1 / 8
+"""Of a tree's visits: larger minibatches only up to this. At equal time the moves are better than with
+minibatches that are full as soon as they do no more than double the tree (docs/history/search.md)."""
+
 OVERLAP_BATCHES = 16
 """A tree of so many minibatches is old enough that the next is gathered before the last has been evaluated."""
 
@@ -237,8 +244,8 @@ class Search:
 
     def _next_batch_size(self) -> int:
         visits = self.tree.visits[self.root]
-        # A young tree knows too little to send many walks at once: each batch at most doubles it.
-        size = min(self.config.minibatch_size, max(1, visits))
+        # A young tree knows too little to send many walks at once.
+        size = min(self.config.minibatch_size, max(1, visits), max(YOUNG_BATCH, int(visits * YOUNG_SHARE)))
         size = int(max(1, min(size, self._allowance())))
         if self.task.node_limit is not None:
             size = min(size, self.task.node_limit - visits - self._waiting)
