@@ -37,6 +37,7 @@ def main() -> None:
     add = parser.add_argument
     add("--data", type=Path, required=True, help="data set of scripts/prepare_data.py")
     add("--sources", nargs="+", metavar="NAME", help="search positions of game files with these names")
+    add("--held-out", action="store_true", help="of held-out games, to judge by, instead of training games")
     add_teacher_arguments(parser)
     add("--positions", type=positive, help="positions to label (200000)")
     add("--search-nodes", type=positive, metavar="N", help="nodes of each search (64)")

@@ -6,10 +6,12 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import chess
+import numpy as np
 import pytest
 from training import SCRIPTS
 
@@ -17,7 +19,7 @@ from dejavu.engine.annotation.output import OutputError
 from dejavu.engine.annotation.teacher import TeacherSettings
 from dejavu.engine.annotation.visit import VisitRun, visit
 from dejavu.model.chess.encoding import Packed, move_to_index, pack, unpack
-from dejavu.model.data.dataset import MEMORY, TRAIN, Dataset
+from dejavu.model.data.dataset import HELD_OUT, MEMORY, TRAIN, Dataset, DatasetError
 from dejavu.model.data.games import read_game
 from dejavu.model.data.prepare import PrepareRun, prepare
 from dejavu.model.data.records import join
@@ -145,6 +147,20 @@ def test_without_searches_the_games_keep_their_moves_and_get_the_teachers_evalua
     moves = dict(zip(map(tuple, dataset.planes.tolist()), dataset.best.tolist(), strict=True))
     training = games.rows(TRAIN)
     assert moves == dict(zip(map(tuple, games.planes[training].tolist()), games.best[training].tolist(), strict=True))
+
+
+def test_held_out_games_are_searched_only_to_judge_by(
+    tmp_path: Path, data: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"draw": 0, "held_out": True}.items():
+        monkeypatch.setitem(SIZES, name, value)
+    with pytest.raises(DatasetError, match="the data set has no held-out positions from ''"):
+        run(tmp_path, data, weights)
+    games, held_out = Dataset.open(data), tmp_path / "data.safetensors"
+    replace(games, split=np.where(games.split == MEMORY, HELD_OUT, games.split)).save(held_out)
+    run(tmp_path, held_out, weights)
+    dataset = drawn(tmp_path / "visited.pgn", tmp_path)
+    assert [unpack(planes).board_fen() for planes in dataset.planes] == [chess.Board(NOT_TO_TRAIN_ON).board_fen()]
 
 
 def test_a_kill_in_the_middle_of_drawing_changes_nothing(

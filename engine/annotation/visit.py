@@ -32,7 +32,7 @@ from dejavu.engine.match.players import PlayerSettings
 from dejavu.engine.options import SHIPPED
 from dejavu.engine.selfplay.visited import VisitingSearch
 from dejavu.model.chess.encoding import REPEATED, index_to_move, unpack
-from dejavu.model.data.dataset import TRAIN, Dataset, DatasetError
+from dejavu.model.data.dataset import HELD_OUT, TRAIN, Dataset, DatasetError
 from dejavu.retrieval.atomic import append, write_text
 from dejavu.retrieval.progress import followed, print_above, progress_bar
 
@@ -42,18 +42,20 @@ class VisitRun:
     """What is searched and labelled; the same run goes on after a kill."""
 
     data: Path
-    """Data set whose training games are searched."""
+    """Data set whose games are searched."""
     teacher: TeacherSettings
     out: Path
     """PGN file to write."""
     sources: Sequence[str] = ("",)
     """Parts of the names of the game files, which have their turns."""
+    held_out: bool = False
+    """Whether held-out games are searched instead, to judge by."""
     positions: int = 200_000
     """To label."""
     search_nodes: int = 64
     """Of each search."""
     draw: int = 28
-    """Positions of each tree; 0: instead of searching, the training positions themselves, with the data set's moves."""
+    """Positions of each tree; 0: no search, but the positions of the games themselves, with the data set's moves."""
     at_once: int = 64
     """Searches at the same time."""
     seed: int = 1
@@ -83,15 +85,16 @@ class VisitReport:
         return f"{self.labelled:,} positions labelled in {self.seconds:.0f} s, in {self.out}"
 
 
-def roots(dataset: Dataset, sources: Sequence[str], seed: int) -> Iterator[int]:
-    """Rows of training games in random order, of each source in turn; raises DatasetError."""
+def roots(dataset: Dataset, run: VisitRun) -> Iterator[int]:
+    """Rows of the games to search in random order, of each source in turn; raises DatasetError."""
+    split, kind = (HELD_OUT, "held-out") if run.held_out else (TRAIN, "training")
     orders = []
-    for source in sources:
-        rows = dataset.rows(TRAIN, source)
+    for source in run.sources:
+        rows = dataset.rows(split, source)
         rows = rows[dataset.clocks[rows] < REPEATED]  # a board alone does not say that it is repeated
         if not len(rows):
-            raise DatasetError(f"the data set has no training positions from '{source}'")
-        orders.append(np.random.default_rng(seed).permutation(rows).tolist())
+            raise DatasetError(f"the data set has no {kind} positions from '{source}'")
+        orders.append(np.random.default_rng(run.seed).permutation(rows).tolist())
     return (row for together in zip(*orders, strict=False) for row in together)
 
 
@@ -104,10 +107,10 @@ def drawn(line: Any) -> tuple[int, list[str]]:
 
 
 def of_games(run: VisitRun) -> list[Drawn]:
-    """As many training positions as are wanted, each with the move that the data set holds for the best."""
+    """As many positions of the games as are wanted, each with the move that the data set holds for the best."""
     dataset = Dataset.open(run.data)
     positions: dict[str, Drawn] = {}
-    for row in roots(dataset, run.sources, run.seed):
+    for row in roots(dataset, run):
         if len(positions) == run.positions:
             break
         board = unpack(dataset.planes[row], int(dataset.clocks[row]))
@@ -125,7 +128,7 @@ def from_trees(run: VisitRun, path: Path) -> list[Drawn]:
     fens: dict[str, None] = {fen: None for found in known.values() for fen in found}
     searches = (
         VisitingSearch(row, unpack(dataset.planes[row], int(dataset.clocks[row])), player, run.draw, run.seed)
-        for row in roots(dataset, run.sources, run.seed)
+        for row in roots(dataset, run)
         if row not in known
     )
     with progress_bar("drawn", "positions", run.positions, len(fens)) as bar:
