@@ -174,7 +174,9 @@ class Config:
         "Uses what was learned in the user's own file; `on` also learns from every game and stopped analysis.",
     )
     show_neighbours: bool = _check("ShowNeighbours", False, "Names the remembered positions behind the move it plays.")
-    minibatch_size: int = _spin("MinibatchSize", 24, 1, 1024, "The most positions the network evaluates at once.")
+    minibatch_size: int = _spin(
+        "MinibatchSize", 24, 1, 1024, "The most positions the network evaluates at once; fewer in a young tree."
+    )
     cpuct: float = _real("CPuct", 2.5, 0.0, 100.0, "Exploration: the larger, the wider the search.")
     cpuct_base: float = _real("CPuctBase", 38739.0, 1.0, 1e9, "Visits at which exploration has begun to grow.")
     cpuct_factor: float = _real("CPuctFactor", 3.894, 0.0, 1000.0, "How fast exploration grows with visits.")
