@@ -8,6 +8,8 @@
 
 A search tries moves that nobody plays, and sees what no game holds; there the network is wrong more often than in
 games. Positions of training games are searched for a few nodes each, and some of every tree are drawn and labelled.
+With --draw 0 the positions of the games themselves are, and keep the moves played: for games whose evaluations are of
+another scale than the teacher's.
 
 The output is PGN in the Lichess convention, a game of one move a position: its evaluation and the teacher's move.
 What was drawn is kept beside the output (.drawn), and so are the labels (.labels); started again with the same

@@ -2,6 +2,7 @@
 
 A search tries moves that nobody plays, and sees what no game holds; there the network is wrong more often than in
 games. Positions of training games are searched for a few nodes each, and some of every tree are drawn and labelled.
+Or the positions of games themselves are: games whose evaluations are of another scale than the teacher's.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class VisitRun:
     """Teachers."""
 
 
-class Drawn(NamedTuple):
+class Position(NamedTuple):
     """A position to be labelled."""
 
     board: chess.Board
@@ -106,19 +107,21 @@ def drawn(line: Any) -> tuple[int, list[str]]:
     return int(row), fens
 
 
-def of_games(run: VisitRun) -> list[Drawn]:
+def of_games(run: VisitRun) -> list[Position]:
     """As many positions of the games as are wanted, each with the move that the data set holds for the best."""
     dataset = Dataset.open(run.data)
-    positions: dict[str, Drawn] = {}
-    for row in roots(dataset, run):
-        if len(positions) == run.positions:
-            break
-        board = unpack(dataset.planes[row], int(dataset.clocks[row]))
-        positions.setdefault(board.fen(), Drawn(board, index_to_move(int(dataset.best[row]), board)))
+    positions: dict[str, Position] = {}
+    with progress_bar("drawn", "positions", run.positions) as bar:
+        for row in roots(dataset, run):
+            if len(positions) == run.positions:
+                break
+            board = unpack(dataset.planes[row], int(dataset.clocks[row]))
+            positions.setdefault(board.fen(), Position(board, index_to_move(int(dataset.best[row]), board)))
+            bar.reach(len(positions))
     return list(positions.values())
 
 
-def from_trees(run: VisitRun, path: Path) -> list[Drawn]:
+def from_trees(run: VisitRun, path: Path) -> list[Position]:
     """Search, and draw positions from the trees until there are enough; those of `path` need no search again."""
     options = {"Threads": "1", "MemoryFile": "", "WeightsFile": run.weights}
     settings = PlayerSettings("visitor", (), Pace(nodes=run.search_nodes), options)
@@ -141,16 +144,16 @@ def from_trees(run: VisitRun, path: Path) -> list[Drawn]:
             append(path, (json.dumps([search.number, found]) + "\n").encode(), sync=False)
             fens |= dict.fromkeys(found)
             bar.reach(len(fens))
-    return [Drawn(chess.Board(fen), None) for fen in islice(fens, run.positions)]
+    return [Position(chess.Board(fen), None) for fen in islice(fens, run.positions)]
 
 
-def as_game(drawn: Drawn, label: Label, teacher: str) -> chess.pgn.Game:
+def as_game(position: Position, label: Label, teacher: str) -> chess.pgn.Game:
     """A game of one move: the position's own, or the teacher's."""
-    event = "Visited by searches" if drawn.move is None else "Evaluated positions of games"
+    event = "Visited by searches" if position.move is None else "Evaluated positions of games"
     game = chess.pgn.Game()
     game.headers.update({"Event": event, "White": teacher, "Black": teacher, "Result": "*"})
-    game.setup(drawn.board)
-    add_labelled(game, drawn.move or label.best, label.score, None)
+    game.setup(position.board)
+    add_labelled(game, position.move or label.best, label.score, None)
     return game
 
 
