@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dejavu.engine.search.clock import BatchPace, Budget, budget
 from dejavu.engine.search.limits import Limits
-from dejavu.engine.search.stoppers import SearchState, SmartPruningStopper, TimeStopper
+from dejavu.engine.search.stoppers import MateStopper, SearchState, SmartPruningStopper, TimeStopper
 
 TIMES = st.one_of(st.none(), st.integers(-1000, 10_000_000))
 
@@ -79,6 +79,7 @@ def test_more_time_or_fewer_moves_to_go_means_longer_thought() -> None:
     assert soft(Limits(wtime=60_000, winc=1000)) > soft(Limits(wtime=60_000))
     assert soft(Limits(wtime=60_000, movestogo=5)) > soft(Limits(wtime=60_000, movestogo=20))
     assert soft(Limits(wtime=60_000, movestogo=1)) > 30
+    assert soft(Limits(wtime=60_000, movestogo=0)) == soft(Limits(wtime=60_000))
     assert soft(Limits(wtime=60_000)) < 6
 
 
@@ -128,17 +129,36 @@ def test_smart_pruning_stops_when_the_second_move_cannot_catch_up() -> None:
     assert reason(201) == "decided"
 
 
+def test_a_move_that_runs_into_a_mate_does_not_end_the_search_for_one() -> None:
+    stopper = MateStopper(3)
+    assert stopper.reason(SearchState(mate_in=3)) == "mate"
+    assert stopper.reason(SearchState(mate_in=4)) is None
+    assert stopper.reason(SearchState(mate_in=-1)) is None
+
+
 def test_pace_remembers_slow_batches_for_a_while() -> None:
     pace = BatchPace()
     assert pace.expected(16) == 0
     pace.measured(8, 0.08)
-    assert pace.expected(16) == pytest.approx(0.16)
-    assert pace.expected(1) == pytest.approx(0.08)
+    assert pace.expected(16) == pytest.approx(0.12)
+    assert 0.04 < pace.expected(1) < 0.08
     pace.measured(8, 0.01)
     assert 0.01 < pace.expected(8) < 0.08
     for _ in range(20):
         pace.measured(8, 0.01)
     assert pace.expected(8) == pytest.approx(0.01)
+
+
+def test_small_batches_say_little_of_large_ones() -> None:
+    pace = BatchPace()
+    pace.measured(1, 0.005)
+    pace.measured(24, 0.03)
+    assert pace.expected(24) == pytest.approx(0.03)
+    for size in (2, 1, 3, 1):
+        pace.measured(size, 0.005)
+    assert 0.02 < pace.expected(24) <= 0.03
+    pace.measured(2, 0.05)
+    assert pace.expected(24) == pytest.approx(0.05)
 
 
 # A whole engine with a slow network
@@ -169,6 +189,18 @@ def test_move_time_is_kept_to_the_batch(slow_client: Client) -> None:
     taken = seconds_of(slow_client, "ucinewgame", overhead, "position startpos", "go movetime 400")
     assert 0.25 < taken < 0.45
     slow_client.close()
+
+
+def test_one_batch_that_was_held_up_does_not_end_every_later_search() -> None:
+    evaluator = FakeEvaluator(material, seconds=1.0)
+    client = Client(evaluator)
+    client.go("position startpos", "go nodes 1")
+    evaluator.seconds = 0.001
+    asked = len(evaluator.batches)
+    for _ in range(8):
+        client.go("go movetime 400")
+    assert len(evaluator.batches) > asked + 10
+    client.close()
 
 
 def test_the_only_move_is_played_quickly() -> None:

@@ -3,26 +3,58 @@
 from collections.abc import Callable
 
 import chess
+import numpy as np
 import pytest
 from fake_evaluator import FakeEvaluator, even, material
+from numpy.typing import NDArray
 from searching import check_tree, child_named, played, search
 
 from dejavu.engine.options import Config
 from dejavu.engine.search.tablebase import Tablebases
 from dejavu.engine.search.tree import DRAWN, LOST, UNPROVEN, WON
+from dejavu.model.chess.encoding import REPEATED
+from dejavu.model.evaluations import Evaluations
 
 # Draws
 
 
-def test_repeating_a_position_of_the_game_is_a_draw() -> None:
-    game = played("g1f3 g8f6 f3g1")
-    run, _, _ = search(game, 200, FakeEvaluator(lambda board: 0.3))
+TWICE_AT_THE_START = "g1f3 g8f6 f3g1 f6g8 g1f3 g8f6 f3g1"
+
+
+def test_the_third_time_is_a_draw() -> None:
+    run, _, _ = search(played(TWICE_AT_THE_START), 200, FakeEvaluator(lambda board: 0.3))
     assert run.tree.proof[child_named(run, "f6g8")] == DRAWN
     assert run.tree.proof[child_named(run, "b8c6")] == UNPROVEN
 
 
+def test_the_second_time_is_none_and_the_network_is_told() -> None:
+    evaluator = FakeEvaluator(even)
+    flags: list[int] = []
+    inner = evaluator.evaluate
+
+    def evaluate(planes: NDArray[np.uint64], clocks: NDArray[np.uint8], memory: bool = True) -> Evaluations:
+        flags.extend((clocks & REPEATED).tolist())
+        return inner(planes, clocks, memory)
+
+    evaluator.evaluate = evaluate  # type: ignore[method-assign]
+    run, _, _ = search(played("g1f3 g8f6 f3g1"), 200, evaluator)
+    assert run.tree.proof[child_named(run, "f6g8")] == UNPROVEN
+    assert sum(flag > 0 for flag in flags) >= 1
+    repeated = run.tree.key[child_named(run, "f6g8")]
+    assert run.cache.get((repeated, 4 | REPEATED)) is not None
+    assert run.cache.get((repeated, 4)) is None
+
+
+def test_a_position_seen_once_hides_no_mate() -> None:
+    fen = "6k1/3r4/6K1/8/8/8/8/4Q3 w - - 0 1"
+    # 1...Rd7 would let White mate as he could have done before.
+    run, best, _ = search(played("e1c1 d7d8 c1e1", fen), 3000, FakeEvaluator(material))
+    assert run.tree.proof[child_named(run, "d8d7")] == LOST
+    assert best.move != "d8d7"
+
+
 def test_the_sign_of_the_draw_score_seeks_or_avoids_a_repetition() -> None:
-    game = played("g1f3 g8f6 f3g1")
+    game = played(TWICE_AT_THE_START)
     _, sought, info = search(game, 300, FakeEvaluator(even), Config(draw_score=0.5, score_type="Q"))
     assert sought.move == "f6g8"
     assert info.lines[0].score == 5000
@@ -39,7 +71,7 @@ def test_a_repetition_needs_the_same_side_to_move_and_rights() -> None:
     game = played("e2e4 e7e5 e1e2 e8e7 e2e1")
     run, _, _ = search(game, 100)
     assert run.tree.proof[child_named(run, "e7e8")] == UNPROVEN
-    game = played("e2e4 e7e5 e1e2 e8e7 e2e1 e7e8 e1e2 e8e7 e2e1")
+    game = played("e2e4 e7e5 e1e2 e8e7 e2e1 e7e8 e1e2 e8e7 e2e1 e7e8 e1e2 e8e7 e2e1")
     run, _, _ = search(game, 100)
     assert run.tree.proof[child_named(run, "e7e8")] == DRAWN
 
@@ -63,7 +95,7 @@ def test_repetitions_inside_the_tree_are_draws() -> None:
 
 
 def test_the_winning_side_does_not_repeat() -> None:
-    game = played("a1a2 h8g8 a2a1 g8h8 a1a2 h8g8", "7k/8/8/8/8/8/8/R3K3 w - - 0 1")
+    game = played("a1a2 h8g8 a2a1 g8h8 a1a2 h8g8 a2a1 g8h8 a1a2 h8g8", "7k/8/8/8/8/8/8/R3K3 w - - 0 1")
     _, best, _ = search(game, 400, FakeEvaluator(material))
     assert best.move not in ("a2a1",)
 
@@ -72,6 +104,12 @@ def test_the_winning_side_does_not_repeat() -> None:
 def test_fifty_move_rule(clock: int, proof: int) -> None:
     run, _, _ = search(f"7k/8/8/8/8/8/R7/K7 w - - {clock} 90", 60)
     assert run.tree.proof[child_named(run, "a2b2")] == proof
+
+
+@pytest.mark.parametrize("clock", [101, 127, 128, 250])
+def test_fifty_moves_are_long_over(clock: int) -> None:
+    run, _, _ = search(f"8/8/8/4k3/8/8/4K3/R6R w - - {clock} 200", 60)
+    assert run.tree.proof[child_named(run, "a1a4")] == DRAWN
 
 
 def test_mate_on_the_hundredth_ply_counts() -> None:

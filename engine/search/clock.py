@@ -36,23 +36,34 @@ class Budget:
 
 
 class BatchPace:
-    """How long minibatches take on this machine just now."""
+    """How long minibatches take on this machine just now: the slowest of the latest ones."""
 
     FORGETTING = 0.8
     """Weight of the past at each new measurement: a slow batch counts by half after three more."""
+    LEAST_SHARE = 1 / 8
+    """A batch that is far smaller than the largest makes the past fade by this part of a measurement."""
+    UNSEARCHED = 0.5
+    """Weight of the past after a search that had no time for a batch: one that was held up must not end all others."""
 
     def __init__(self) -> None:
         self._seconds = 0.0
+        """What `_size` leaves take."""
         self._size = 1
+        """Leaves of the largest batch so far. What small ones take says little of large ones."""
 
     def measured(self, size: int, seconds: float) -> None:
         """A minibatch of `size` leaves took so long, tree and network together."""
-        faded = self._seconds * self.FORGETTING
-        self._seconds, self._size = max(seconds, faded), max(size, 1)
+        share = min(max(size / self._size, self.LEAST_SHARE), 1.0)
+        self._seconds = max(seconds, self._seconds * self.FORGETTING**share)
+        self._size = max(size, self._size)
+
+    def unsearched(self) -> None:
+        """A search ended before its first minibatch."""
+        self._seconds *= self.UNSEARCHED
 
     def expected(self, size: int) -> float:
-        """Seconds the clock must allow for `size` leaves; smaller ones are taken to be no quicker."""
-        return self._seconds * max(size / self._size, 1.0)
+        """Seconds the clock must allow for `size` leaves; half of a batch's time does not depend on its size."""
+        return self._seconds * (1 + size / self._size) / 2
 
 
 def budget(limits: Limits, white_to_move: bool, overhead: int, only_move: bool) -> Budget | None:
@@ -74,8 +85,8 @@ def budget(limits: Limits, white_to_move: bool, overhead: int, only_move: bool) 
     increment = max(limits.winc if white_to_move else limits.binc, 0) / 1000
     left = max(remaining - overhead, 0) / 1000
     moves = MOVES_LEFT
-    if limits.movestogo is not None:
-        moves = max(1, min(limits.movestogo, MOVES_LEFT))
+    if limits.movestogo is not None and limits.movestogo > 0:
+        moves = min(limits.movestogo, MOVES_LEFT)
     share = LAST_MOVE_SHARE if moves == 1 else max(HARD_SHARE, LAST_MOVE_SHARE / moves)
     hard_cap = left * share
     # The increment is added only after the move, so it never lifts the cap.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from dejavu.engine.search.game import Game
 from dejavu.engine.search.tree import DRAWN, NO_NODE, Tree
-from dejavu.model.chess.encoding import pack
+from dejavu.model.chess.encoding import Packed, pack
 
 
 class KeptTree:
@@ -33,6 +35,7 @@ class KeptTree:
                     break
             # A draw proven by repetition need not be one for a game that has come to stand on it.
             if node != NO_NODE and tree.first_edge[node] >= 0 and tree.proof[node] != DRAWN:
+                tree.forget_repetitions(node, _positions_above(tree, node) - _repeated(game))
                 if keep_rest or node == 0:
                     return tree, node
                 tree.reroot(node)
@@ -40,6 +43,19 @@ class KeptTree:
                 return tree, 0
         self._tree, self._game = new_tree(game), game
         return self._tree, 0
+
+
+def _positions_above(tree: Tree, node: int) -> set[Packed]:
+    """The positions between the tree's first node and `node`, without that."""
+    positions = set()
+    while (node := tree.parent[node]) != NO_NODE:
+        positions.add(tree.key[node])
+    return positions
+
+
+def _repeated(game: Game) -> set[Packed]:
+    """Positions that stood on the board more than once since the last capture or pawn move."""
+    return {position for position, times in Counter(game.history).items() if times > 1}
 
 
 def new_tree(game: Game) -> Tree:

@@ -50,23 +50,33 @@ class KnownResults:
         board.push(index_to_move(proof.line[0], board))
         return NO_MOVE if pack(board) in self._task.history else proof.line[0]
 
-    def repeats(self, node: int, root: int, key: Packed, clock: int) -> bool:
-        """Whether the position stood on the board before: on the way from the root, or in the game."""
+    def stood_in_game(self, node: int, root: int, key: Packed, clock: int) -> bool:
+        """Whether the position stood on the board before the root did."""
+        return bool(self._task.history) and self._before(node, root, key, clock)[1] > 0
+
+    def _before(self, node: int, root: int, key: Packed, clock: int) -> tuple[bool, int]:
+        """Whether the position stands on the way from the root on; else how often it stood in the game before."""
         keys, parent, history = self._tree.key, self._tree.parent, self._task.history
         for distance in range(1, clock + 1):
             if node == root:
                 # The rest of the way back lies in the game; only every second position has the same mover.
                 before = history[::-1][: clock - distance + 1]
-                return key in before[distance % 2 == 1 :: 2]
+                return False, before[distance % 2 == 1 :: 2].count(key)
             node = parent[node]
             if distance % 2 == 0 and keys[node] == key:
-                return True
-        return False
+                return True, 0
+        return False, 0
 
     def _by_rules(self, node: int, root: int, board: chess.Board) -> Result | None:
-        """Draws the position does not show by having no moves; mate goes before the 50-move rule."""
-        if board.halfmove_clock >= 4 and self.repeats(node, root, self._tree.key[node], board.halfmove_clock):
-            return DRAWN, 0
+        """Draws the position does not show by having no moves; mate goes before the 50-move rule.
+
+        A repetition within the search is a draw: what was good the first time is good again. A position that stood
+        once in the game is none yet; nobody need move there as before.
+        """
+        if board.halfmove_clock >= 4:
+            in_search, in_game = self._before(node, root, self._tree.key[node], board.halfmove_clock)
+            if in_search or in_game >= 2:
+                return DRAWN, 0
         if board.halfmove_clock >= 100:
             return (WON, 0) if board.is_checkmate() else (DRAWN, 0)
         if not (board.pawns | board.rooks | board.queens) and board.is_insufficient_material():

@@ -12,8 +12,8 @@ from dejavu.engine.search.puct import exploration, first_play_urgency
 from dejavu.engine.search.tree import DRAWN, LOST, NO_NODE, TABLEBASE_PLIES, UNPROVEN, WON, Tree
 from dejavu.model.chess.encoding import index_to_move
 
-OwnValue = Callable[[chess.Board, int], float | None]
-"""Board and node -> V, the network's own value for the side to move there; None if it is not known."""
+OwnValue = Callable[[int], float | None]
+"""Node -> V, the network's own value for the side to move there; None if it is not known."""
 
 _RESULTS = {WON: "won", DRAWN: "drawn", LOST: "lost"}
 
@@ -41,9 +41,7 @@ def move_stats(tree: Tree, root: int, board: chess.Board, own_value: OwnValue, c
         if n:
             plain, draw = value(tree, child), tree.draw_sum[child] / n
             q, wdl, proof = plain + config.draw_score * draw, _wdl(plain, draw), tree.proof[child]
-            after = board.copy(stack=False)
-            after.push(move)
-            v = own_value(after, child)
+            v = own_value(child)
         u = u_factor * prior / (1 + n + in_flight)
         result = _result(proof, tree.plies_to_mate[child]) if proof else ""
         text = (
@@ -52,7 +50,7 @@ def move_stats(tree: Tree, root: int, board: chess.Board, own_value: OwnValue, c
         )
         rows.append((n, prior, text))
     lines = [text for _, _, text in sorted(rows, key=lambda row: row[:2])]
-    v = own_value(board, root)
+    v = own_value(root)
     proof = (UNPROVEN, LOST, DRAWN, WON)[tree.proof[root]]
     result = _result(proof, tree.plies_to_mate[root]) if proof else ""
     lines.append(

@@ -21,7 +21,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import NamedTuple
 
-import chess
 import numpy as np
 
 from dejavu.engine.options import Config
@@ -152,6 +151,8 @@ class Search:
             self._report_if_new()
         if pending is not None:
             self.settle(pending[0], pending[1].result())
+        if not self.progress.playouts:
+            self.pace.unsearched()
         return reason
 
     def reason_to_stop(self) -> str | None:
@@ -221,10 +222,14 @@ class Search:
         return [] if self.signals.stop.is_set() and self.has_answer else self.evaluate(leaves)
 
     def _gather_root(self) -> Leaf:
-        tree, root, clock = self.tree, self.root, self._root_board.halfmove_clock
-        key = tree.key[root]
+        tree, root = self.tree, self.root
         tree.add_in_flight(root, root, 1)
-        return Leaf(root, 0, key, clock_byte(clock, self.known.repeats(root, root, key, clock)))
+        return Leaf(root, 0, tree.key[root], self._clock_byte(root))
+
+    def _clock_byte(self, node: int) -> int:
+        """The half-move clock of a node, and whether its position stood in the game before."""
+        key, clock = self.tree.key[node], self.tree.clock[node]
+        return clock_byte(clock, self.known.stood_in_game(node, self.root, key, clock))
 
     def _may_overlap(self) -> bool:
         """Whether to gather while a minibatch is being evaluated.
@@ -336,8 +341,7 @@ class Search:
         if tree.proof[node]:
             self._count(node, depth, 0.0, 0.0)
             return None
-        # A repeated position is a draw above, so the flag is never set below the root.
-        key, clock = tree.key[node], clock_byte(tree.clock[node], False)
+        key, clock = tree.key[node], self._clock_byte(node)
         cached = self.cache.get((key, clock))
         if cached is None:
             return Leaf(node, depth, key, clock)
@@ -405,8 +409,7 @@ class Search:
         moves = tuple(move_stats(tree, root, board, self._own_value, self.config)) if statistics else ()
         return self.reporter.send(tree, root, board, self.progress, self._best_child, moves, drawn)
 
-    def _own_value(self, board: chess.Board, node: int) -> float | None:
+    def _own_value(self, node: int) -> float | None:
         """V of a node for its side to move: what the network alone said of it, None if that is forgotten."""
-        repeated = node == self.root and self.known.repeats(node, self.root, self.tree.key[node], board.halfmove_clock)
-        found = self.cache.get((self.tree.key[node], clock_byte(board.halfmove_clock, repeated)))
+        found = self.cache.get((self.tree.key[node], self._clock_byte(node)))
         return None if found is None else found.value

@@ -65,12 +65,12 @@ class DepthStopper:
 
 @dataclass(frozen=True)
 class MateStopper:
-    """Stops when a mate in at most `moves` is proven, for either side."""
+    """Stops when the side to move is proven to mate in at most `moves`; `ProvenStopper` sees that it is mated."""
 
     moves: int
 
     def reason(self, progress: SearchState) -> str | None:
-        found = progress.mate_in is not None and abs(progress.mate_in) <= self.moves
+        found = progress.mate_in is not None and 0 < progress.mate_in <= self.moves
         return "mate" if found else None
 
 

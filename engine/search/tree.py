@@ -13,7 +13,7 @@ A node has a higher number than its parent.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,8 @@ NODE_BYTES = 240
 """Measured: a node's array entries, key and children, its two array entries a move not included."""
 EDGE_BYTES = 6
 
-MAX_CLOCK = 255
+MAX_CLOCK = 127
+"""Half-move clocks are kept up to this: the eighth bit of a clock byte says that a position is repeated."""
 
 _NODE_ARRAYS = (
     *("visits", "in_flight", "value_sum", "draw_sum", "prior", "visited_policy", "parent", "edge", "first_edge"),
@@ -231,6 +232,26 @@ class Tree:
             if self.proof[node]:
                 return
             value = -value
+
+    def forget_repetitions(self, root: int, above: Collection[Packed]) -> None:
+        """Take back the draws below `root` that are none any more, now that `above` is no longer searched.
+
+        `above` are positions that the way to `root` led through. A leaf with one of them was a repetition within the
+        search, and is one within the game now. What it had proven above it, a draw by all moves, is open again.
+        """
+        drawn = np.flatnonzero(_numbers(self.proof) == DRAWN).tolist() if above else []
+        for node in drawn:
+            key = self.key[node]
+            if key not in above or self.first_edge[node] >= 0:
+                continue
+            before = self.parent[node]
+            while before not in (root, NO_NODE) and self.key[before] != key:
+                before = self.parent[before]
+            if before == NO_NODE or self.key[before] == key:
+                continue
+            while node != root and self.proof[node] == DRAWN:
+                self.proof[node] = UNPROVEN
+                node = self.parent[node]
 
     def ranked_children(self, node: int, draw_score: float = 0.0) -> list[int]:
         """Children with N > 0, the best move first: quickest win, then by N, then by Q; slowest loss last.

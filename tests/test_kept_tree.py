@@ -1,0 +1,60 @@
+"""The tree that is kept from move to move: what a repetition in it was worth before the root moved on."""
+
+from fake_evaluator import FakeEvaluator, even
+from searching import check_tree, search
+
+from dejavu.engine.search.game import Game
+from dejavu.engine.search.kept_tree import KeptTree
+from dejavu.engine.search.tree import DRAWN, UNPROVEN, Tree
+from dejavu.model.chess.encoding import index_to_move
+
+SHUFFLING = "7k/7p/7P/8/8/p7/P7/K7 w - - 0 1"
+
+
+def is_below(tree: Tree, node: int, root: int) -> bool:
+    while node > root:
+        node = tree.parent[node]
+    return node == root
+
+
+def repeats_below(tree: Tree, node: int, root: int) -> bool:
+    """Whether the position stands on the way from `root` to `node`."""
+    above = node
+    while above != root:
+        above = tree.parent[above]
+        if tree.key[above] == tree.key[node]:
+            return True
+    return False
+
+
+def test_a_repetition_of_what_has_been_played_is_open_again() -> None:
+    game = Game(SHUFFLING, chess960=False)
+    run, _, _ = search(game, 4000, FakeEvaluator(even))
+    tree = run.tree
+    kept = KeptTree()
+    kept._tree, kept._game = tree, game
+    child = tree.ranked_children(0)[0]
+    reply = tree.ranked_children(child)[0]
+    before = {tree.key[0], tree.key[child]}
+    leaves = [
+        node
+        for node in range(len(tree))
+        if tree.proof[node] == DRAWN and tree.first_edge[node] < 0 and is_below(tree, node, reply)
+    ]
+    open_again = [node for node in leaves if tree.key[node] in before and not repeats_below(tree, node, reply)]
+    still_drawn = [node for node in leaves if repeats_below(tree, node, reply)]
+    assert open_again
+    assert still_drawn
+    later = game.copy()
+    board = later.board.copy()
+    for node in (child, reply):
+        move = index_to_move(tree.move_into(node), board)
+        board.push(move)
+        later.play(move.uci())
+    searched, root = kept.root_of(later, keep_rest=True)
+    assert (searched, root) == (tree, reply)
+    assert all(tree.proof[node] == UNPROVEN for node in open_again)
+    assert all(tree.proof[node] == DRAWN for node in still_drawn)
+    check_tree(run)
+    # The search goes on with them as with any leaf.
+    assert kept.root_of(later, keep_rest=False)[1] == 0
