@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -23,12 +24,13 @@ def _write(line: str) -> None:
 
 
 def main() -> None:
-    """Run the engine until `quit`, the end of input, or a GUI that has gone away; or serve the page, if asked to."""
+    """Run the engine until `quit`, the end of input, a signal, or a GUI that has gone away; or serve the page."""
     if sys.argv[1:2] == ["explore"]:
         from dejavu.engine.explore.command import main as explore
 
         explore(sys.argv[2:])
         return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
         UciLoop(_write).run(_lines())
     # The import of torch may be under way in another thread, and an ordinary exit would wait for it.

@@ -42,7 +42,7 @@ from dejavu.retrieval.learned_records import (
     records_of,
     seal,
 )
-from dejavu.retrieval.lock import hold_lock
+from dejavu.retrieval.lock import LOCK_SECONDS, hold_lock
 from dejavu.retrieval.memory import Memory, Provenance, encode_names
 
 LIMIT = 100_000
@@ -103,13 +103,14 @@ class LearnedMemory:
         row = self._rows().get(planes)
         return None if row is None else self.records[row]
 
-    def put(self, lessons: Sequence[Lesson], base: Memory, embed: Embed) -> int:
+    def put(self, lessons: Sequence[Lesson], base: Memory, embed: Embed, patience: float = LOCK_SECONDS) -> int:
         """Remember lessons, but those of which more is known; -> how many were.
 
-        `base` is the memory with whose projection and clusters keys are made, and `embed` its backbone.
-        Raises LearnedFileError and WriteError; nothing is remembered then.
+        `base` is the memory with whose projection and clusters keys are made, and `embed` its backbone; `patience` are
+        the seconds to wait for whoever else is writing. Raises LearnedFileError and WriteError; nothing is remembered
+        then.
         """
-        with self._turn():
+        with self._turn(patience):
             last = {lesson.planes: lesson for lesson in lessons if self._nodes(lesson.planes) <= lesson.nodes}
             if not last:
                 return 0
@@ -232,11 +233,11 @@ class LearnedMemory:
         return -1 if record is None else int(record["nodes"])
 
     @contextlib.contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _turn(self, patience: float = LOCK_SECONDS) -> Iterator[None]:
         """Nobody else writes meanwhile, and what others have written is known."""
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with hold_lock(self.path.with_name(f"{self.path.name}.lock")):
+            with hold_lock(self.path.with_name(f"{self.path.name}.lock"), patience):
                 self.refresh()
                 yield
         except OSError as error:

@@ -13,21 +13,22 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-_LOCK_SECONDS = 5.0
+LOCK_SECONDS = 5.0
+"""How long to wait for a lock where nobody is kept waiting."""
 
 
 @contextlib.contextmanager
-def hold_lock(path: Path) -> Iterator[None]:
-    """Hold a lock file; raises OSError if another engine holds it for seconds."""
+def hold_lock(path: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
+    """Hold a lock file; raises OSError if another engine holds it for `seconds`."""
     with path.open("ab") as file:
-        deadline = time.monotonic() + _LOCK_SECONDS
+        deadline = time.monotonic() + seconds
         while True:
             try:
                 _try_lock(file.fileno())
                 break
             except OSError:
                 if time.monotonic() > deadline:
-                    raise OSError(f"another engine has held {path.name} for {_LOCK_SECONDS:.0f} seconds") from None
+                    raise OSError(f"another engine has held {path.name} for {seconds:g} seconds") from None
                 time.sleep(0.02)
         try:
             yield

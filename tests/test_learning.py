@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,16 +15,17 @@ from pathlib import Path
 
 import chess
 import pytest
-from fake_evaluator import Client, best_move
+from fake_evaluator import Client, best_move, field
 
 from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config
 from dejavu.engine.uci.learning import FILE
 from dejavu.engine.uci.lessons import Note, Outcome, after_loss, blamed, lessons_of
-from dejavu.model.chess.encoding import index_to_move, move_to_index
+from dejavu.model.chess.encoding import index_to_move, move_to_index, pack
 from dejavu.model.inference import NetworkEvaluator
 from dejavu.retrieval.learned import LearnedMemory
 from dejavu.retrieval.learned_records import LEARNED, TAUGHT, TAUGHT_NODES, Lesson
+from dejavu.retrieval.lock import LOCK_SECONDS, hold_lock
 
 POSITION = "position startpos moves a2a4 h7h5 a1a3 h8h6"
 
@@ -157,6 +162,43 @@ def test_a_stopped_analysis_is_known_at_once(client: Client, file: Path) -> None
     client.read_until("bestmove")
     assert file.exists()
     assert any("distance 0 " in line and "Dejavu's analysis" in line for line in told(client, "eval"))
+
+
+def test_what_cannot_be_written_now_is_learned_later(client: Client, file: Path) -> None:
+    client.go("setoption name Learn value on", POSITION, "go nodes 250")
+    with hold_lock(file.with_name(f"{file.name}.lock")):
+        client.send("position startpos", "go infinite")
+        while " nodes " not in (line := client.read_until("info depth")[-1]) or int(field(line, "nodes")) < 250:
+            pass
+        began = time.monotonic()
+        client.send("stop")
+        lines = client.read_until("bestmove")
+        assert time.monotonic() - began < LOCK_SECONDS / 2
+        assert any("is kept until the next game or analysis ends" in line for line in lines)
+    assert not file.exists()
+    client.send("ucinewgame")
+    client.ready()
+    learned = LearnedMemory(file)
+    learned.refresh()
+    assert learned.find(pack(chess.Board())) is not None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows ends a process without telling it")
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_game_too(file: Path, ending: signal.Signals) -> None:
+    command = [sys.executable, "-m", "dejavu.engine"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as engine:
+        assert engine.stdin is not None
+        assert engine.stdout is not None
+        engine.stdin.write(f"setoption name Learn value on\n{POSITION}\ngo nodes 250\n")
+        engine.stdin.flush()
+        while not engine.stdout.readline().startswith("bestmove"):
+            pass
+        engine.send_signal(ending)
+        assert engine.wait(30) == 0
+    learned = LearnedMemory(file)
+    learned.refresh()
+    assert len(learned) == 1
 
 
 MATE_IN_THREE = "position fen 6k1/1p1Rr3/p6p/4PQp1/8/P1r1B2P/P3n1K1/8 w - - 0 1"

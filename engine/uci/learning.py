@@ -30,11 +30,18 @@ from dejavu.retrieval.learned_records import (
     Lesson,
     Records,
 )
+from dejavu.retrieval.lock import LOCK_SECONDS
 from dejavu.retrieval.memory import Memory
 
 FOLDER = "DEJAVU_DATA"
 """Environment variable that names another folder than the user's data folder."""
 FILE = "learned.dejavu"
+
+ANALYSIS_PATIENCE = 0.5
+"""Seconds to wait for another engine that is writing, while the GUI waits for the answer to `stop`."""
+
+MOST_UNWRITTEN = 2000
+"""Lessons kept for a file that cannot be written just now."""
 
 NOT_EVALUATED = (1 / 3, 1 / 3, 1 / 3)
 
@@ -64,6 +71,10 @@ class Learning:
         self._unannounced = ""
         self._announced = ""
         self._embedding: threading.Thread | None = None
+        self._not_embedded: Memory | None = None
+        """The memory for which keys could not be made anew."""
+        self._unwritten: list[Lesson] = []
+        """What the file could not take yet."""
         self._problem = ""
 
     def read_ahead(self, mode: str) -> None:
@@ -102,10 +113,10 @@ class Learning:
             self._learned = None
             self._loader.put_learned(None)
             return self._loader.learned is not before
+        if self._embedding is not None and not self._embedding.is_alive():
+            self._embedding = None
         if not self._learned.has_keys_for(base):
             self._embed_again(self._learned, base)
-        elif self._embedding is not None and not self._embedding.is_alive():
-            self._embedding = None
         self._loader.put_learned(self._learned.memory(base))
         if mode == "on" or len(self._learned):
             how = "learning into" if mode == "on" else "learned positions are read from"
@@ -146,17 +157,16 @@ class Learning:
             return False
         planes, clocks = packed_position(game)
         black = game.board.turn == chess.BLACK
-        return self._put([lesson_of(planes.tobytes(), int(clocks[0]), black, note, "Dejavu's analysis", "", 0)])
+        lesson = lesson_of(planes.tobytes(), int(clocks[0]), black, note, "Dejavu's analysis", "", 0)
+        return self._put([lesson], ANALYSIS_PATIENCE)
 
     def learn_game(self, game: Game) -> bool:
         """Learn what was noted of a game that is over; whether positions may be evaluated otherwise."""
         notes, self._notes = self._notes, {}
         found = [notes.get((game.fen, tuple(game.moves[:ply]))) for ply in range(len(game.moves) + 1)]
-        if self._mode != "on" or not any(found):
+        if self._mode != "on" or self._learned is None or not (any(found) or self._unwritten):
             return False
-        lessons = lessons_of(start_board(game.fen, game.chess960), game.moves, found)
-        if self._learned is None:
-            return False
+        lessons = lessons_of(start_board(game.fen, game.chess960), game.moves, found) if any(found) else []
         return self._put([after_loss(lesson, self._learned.find(lesson.planes)) for lesson in lessons])
 
     def teach(self, game: Game, move: str) -> str:
@@ -243,16 +253,22 @@ class Learning:
             return f"{command}: {learned_file()} cannot be used"
         return None
 
-    def _put(self, lessons: Sequence[Lesson]) -> bool:
-        """Write lessons to the file, and ask it from now on; whether any was news."""
+    def _put(self, lessons: Sequence[Lesson], patience: float = LOCK_SECONDS) -> bool:
+        """Write lessons to the file, after those that it could not take, and ask it from now on; whether any was news.
+
+        What cannot be written now is kept for the next time.
+        """
         base, evaluator = self._base(), self._loader.evaluator
         if base is None or self._learned is None or not isinstance(evaluator, Extensible):
             return False
+        waiting = [*self._unwritten, *lessons][-MOST_UNWRITTEN:]
         try:
-            count = self._learned.put(lessons, base, evaluator.embeddings)
+            count = self._learned.put(waiting, base, evaluator.embeddings, patience)
         except (LearnedFileError, WriteError) as error:
-            self._complain(f"{error}; {len(lessons)} positions are not learned")
+            self._unwritten = waiting
+            self._complain(f"{error}; what is to be learned is kept until the next game or analysis ends")
             return False
+        self._unwritten = []
         self._show()
         return count > 0
 
@@ -263,7 +279,9 @@ class Learning:
 
     def _embed_again(self, learned: LearnedMemory, base: Memory) -> None:
         """Make all keys again in the background, for a network or a memory file that is another."""
-        if self._embedding is not None or not isinstance(self._loader.evaluator, Extensible):
+        if self._embedding is not None or self._not_embedded is base:
+            return
+        if not isinstance(self._loader.evaluator, Extensible):
             return
         evaluator = self._loader.evaluator
         self._say(
@@ -278,6 +296,7 @@ class Learning:
                 other.make_keys_anew(base, evaluator.another_embedder(), lambda done, total: None)
             except Exception as error:
                 _log.exception("keys cannot be made anew")
+                self._not_embedded = base
                 self._complain(f"{error}; what was learned stays as it is, and is not asked")
 
         self._embedding = threading.Thread(target=work, name="embed", daemon=True)

@@ -78,15 +78,20 @@ class UciLoop:
         }
 
     def run(self, lines: Iterable[str]) -> None:
-        """Obey `lines` until `quit` or their end; a running search is then stopped and answers first."""
-        for line in lines:
-            self._log.received(line.rstrip("\r\n"))
-            if not self.obey(line):
-                break
-            if problem := self._log.problem():
-                self.say(problem)
-        if self._session is not None:
-            self._session.end_game()
+        """Obey `lines` until `quit` or their end; a running search is then stopped and answers first.
+
+        The game ends, and is learned, however the loop ends.
+        """
+        try:
+            for line in lines:
+                self._log.received(line.rstrip("\r\n"))
+                if not self.obey(line):
+                    break
+                if problem := self._log.problem():
+                    self.say(problem)
+        finally:
+            if self._session is not None:
+                self._session.end_game()
 
     def obey(self, line: str) -> bool:
         """Obey one line; False if it was `quit`.
