@@ -12,6 +12,7 @@ pause=SECONDS      waits so long before every answer
 hang=N             never answers the Nth `go` of a game, nor anything after
 startup=fail       ends before uciok
 plays=last         plays the last legal move in alphabetical order
+name=WORD          what it calls itself, as in "WORD 1"; it then offers the option Learn
 log=FILE           writes its process number and what it is sent
 It plays the first legal move in alphabetical order, or a mate in one.
 """
@@ -51,7 +52,10 @@ def main() -> None:
         log.write(line)
         command, _, rest = line.strip().partition(" ")
         if command == "uci":
-            print("id name Scripted\nid author tests\noption name Style type combo default calm var calm var wild")
+            if "name" in script:
+                print("option name Learn type combo default read var off var read var on")
+            print(f"id name {script.get('name', 'Scripted')} 1\nid author tests")
+            print("option name Style type combo default calm var calm var wild")
             print("option name Hash type spin default 16 min 1 max 64\nuciok", flush=True)
         elif command == "isready":
             print("readyok", flush=True)

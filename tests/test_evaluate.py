@@ -15,14 +15,20 @@ import pytest
 from memories import small_memory
 from numpy.typing import NDArray
 
+from dejavu.engine.loader import load_network, wanted
+from dejavu.engine.options import Config
 from dejavu.model import neighbours
 from dejavu.model.chess.encoding import move_to_index, pack, stack
 from dejavu.model.config import NetworkConfig
 from dejavu.model.data.columns import NO_EVALUATION, NO_RESULT
 from dejavu.model.data.dataset import HELD_OUT, MEMORY, TRAIN, Dataset
 from dejavu.model.data.duplicates import occurs_in
+from dejavu.model.data.games import read_game
+from dejavu.model.data.records import join
+from dejavu.model.inference import NetworkEvaluator
 from dejavu.model.measurement.ablation import RandomRetriever, ShuffledRetriever
 from dejavu.model.measurement.calibration import Calibration, expected_calibration_error, plot_calibration, reliability
+from dejavu.model.measurement.evaluate import LIES, ON, measure_modes
 from dejavu.model.measurement.measures import PHASES, phases
 from dejavu.model.neighbours import Retriever
 from dejavu.retrieval import knn
@@ -204,3 +210,16 @@ def test_lies_are_told_of_a_clustered_memory_too(lying: type[Retriever], monkeyp
     rows, found = lying(config, memory, threads=1).search_within(embeddings, float(true.distances.max()))
     assert len(rows) == 16
     assert (found.entries != true.entries).mean() > 0.5
+
+
+def test_a_lying_memory_is_not_outdone_by_what_was_evaluated_beforehand() -> None:
+    evaluator = load_network(wanted(Config(threads=1)))
+    assert isinstance(evaluator, NetworkEvaluator)
+    assert evaluator.stored is not None
+    game = read_game("1. e4 e5 2. Nf3 Nc6 3. Bb5 a6 4. Ba4 Nf6 5. O-O Be7 *")
+    dataset = join([game], [HELD_OUT], [0], ["ruy lopez"])
+    stored = evaluator.stored
+    measured, _ = measure_modes(evaluator, dataset, np.arange(len(dataset)))
+    assert evaluator.stored is stored
+    for lie in LIES:
+        assert not np.allclose(measured[lie][:, 0], measured[ON][:, 0], atol=0.01)

@@ -200,7 +200,9 @@ def test_tables_of_every_folder_decide_the_move(tmp_path: Path, monkeypatch: pyt
     client = Client(FakeEvaluator(lambda board: 0.0, lambda board, move: 9.0 * (move.uci() == "g1f1")))
     position = "position fen 8/8/8/8/3k4/8/1r6/1R4K1 w - - 0 1"
     assert best_move(client.go(position, "go nodes 20")) == "g1f1"
-    folders = os.pathsep.join(str(tmp_path / folder) for folder in ("a folder", "b"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    folders = os.pathsep.join((str(tmp_path / "a folder"), str(Path("~") / "b")))
     client.send(f"setoption name SyzygyPath value {folders}")
     assert client.ready() == []
     lines = client.go(position, "go nodes 20")

@@ -66,6 +66,23 @@ def test_every_opening_is_played_with_both_colours_and_notes_evaluation_and_time
     ]
 
 
+def test_another_dejavu_does_not_ask_what_its_user_has_taught_it(tmp_path: Path) -> None:
+    words = {"dejavu": [], "learning": ["option.Learn=on"], "other": []}
+    logs = {name: tmp_path / f"{name}.log" for name in words}
+    players = [
+        engine(name, f"name={'Dejavu' if name != 'other' else 'Other'} log={logs[name]}", *more)
+        for name, more in words.items()
+    ]
+    done = match(tmp_path, *players[0], *players[1], *players[2], "--games", "2", "--draw", "movecount=1", "score=0")
+    assert done.returncode == 0, done.stderr
+    sent = {name: [line for line in log.read_text().splitlines() if "Learn" in line] for name, log in logs.items()}
+    assert sent == {
+        "dejavu": ["setoption name Learn value off"],
+        "learning": ["setoption name Learn value on"],
+        "other": [],
+    }
+
+
 def test_a_killed_match_goes_on_and_counts_every_game_once(tmp_path: Path) -> None:
     arguments = [*engine("a", "chance=1"), *engine("b", "chance=2"), *RESIGN, "--draw", "movecount=3", "score=0"]
     arguments += ["--games", "60", "--concurrency", "2"]

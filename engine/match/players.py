@@ -252,7 +252,7 @@ class Player:
             self.id_name = protocol.id.get("name", name)
             options = {}
             usual = {key: value for key, value in self.settings.options_if_offered.items() if key in protocol.options}
-            if not self.settings.command:
+            if self.id_name.startswith("Dejavu ") and "Learn" in protocol.options:
                 usual["Learn"] = "off"
             for key, value in {**usual, **self.settings.options}.items():
                 if key not in protocol.options:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import chess.engine
 import numpy as np
@@ -23,6 +24,7 @@ from dejavu.engine.search.evaluator import Evaluator
 from dejavu.engine.search.lines import Info
 from dejavu.engine.search.search import Search
 from dejavu.model.evaluations import Evaluations, join
+from dejavu.retrieval.memory import Memory
 
 MOVE_SECONDS = 300.0
 """How long an engine may take over one position, beyond its time to think."""
@@ -44,6 +46,15 @@ class AnswerKeeper:
     @memory_reach.setter
     def memory_reach(self, value: float) -> None:
         self._evaluator.memory_reach = value
+
+    def __getattr__(self, name: str) -> Any:
+        """What else the evaluator has: that it asks several memories (`Extensible`), if it does."""
+        return getattr(self._evaluator, name)
+
+    def put_beside(self, memories: Sequence[Memory]) -> None:
+        """See `Extensible.put_beside`; the answers so far were given without them."""
+        self.forget()
+        self._evaluator.put_beside(memories)  # type: ignore[attr-defined]
 
     def __len__(self) -> int:
         """How many answers are kept."""

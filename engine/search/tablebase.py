@@ -9,6 +9,8 @@ from collections.abc import Callable
 import chess
 import chess.syzygy
 
+from dejavu.engine.options import file_path
+
 _UNREADABLE = (KeyError, IndexError, ValueError, AssertionError, OSError, struct.error)
 """What python-chess raises for a table that is missing (KeyError) or damaged (the rest)."""
 
@@ -23,7 +25,8 @@ class Tablebases:
         self.hits = 0
         """Successful probes so far."""
         self._tables = chess.syzygy.Tablebase()
-        for folder in filter(None, search_path.split(os.pathsep)):
+        for name in filter(None, search_path.split(os.pathsep)):
+            folder = str(file_path(name))
             if not os.path.isdir(folder):  # False also for what no folder can be called
                 complain(f"SyzygyPath: there is no folder '{folder}'")
                 continue

@@ -121,14 +121,15 @@ def measure_modes(
 ) -> tuple[dict[str, Rows], dict[str, NDArray[np.float32]]]:
     """Measures, and wdl [B, 3], of every mode: the memory off, on and lying."""
     measured, wdl = {}, {}
-    truthful = evaluator.retriever
+    truthful, stored = evaluator.retriever, evaluator.stored
     for mode, memory in ((OFF, False), (ON, True)):
         measured[mode], wdl[mode] = measure_all(evaluator, dataset, rows, mode, memory)
     if truthful is not None:
+        evaluator.stored = None  # which was evaluated with the true neighbours
         for mode, lying in LIES.items():
             evaluator.retriever = lying(evaluator.weights.config, truthful.memory, threads=1)
             measured[mode], _ = measure_all(evaluator, dataset, rows, mode)
-        evaluator.retriever = truthful
+        evaluator.retriever, evaluator.stored = truthful, stored
     return measured, wdl
 
 
