@@ -58,7 +58,9 @@ def add(
     entry_of = {board: entry for entry, board in enumerate(_identities(memory.boards))}
     stored = np.array([entry_of.get(board, -1) for board in _identities(chosen.planes)], dtype=np.int64)
     is_stored = stored >= 0
-    is_known = is_stored & (keep_known | (memory.continuations[stored, 0] == chosen.continuations[:, 0]))
+    is_known = is_stored.copy()
+    if not keep_known:
+        is_known[is_stored] = memory.continuations[stored[is_stored], 0] == chosen.continuations[is_stored, 0]
     kept = np.ones(len(memory), dtype=bool)
     kept[stored[is_stored & ~is_known]] = False
     memory, evaluated = _evaluate(memory, stored[is_known], np.rint(chosen.wdl[is_known] * 255).astype(np.uint8))
@@ -91,6 +93,22 @@ def add(
         added=(*memory.added, Source(source, memory.games, len(names), day)),
     )
     return result, Added(len(new), int(is_known.sum()), int((~kept).sum()), evaluated)
+
+
+def emptied(memory: Memory) -> Memory:
+    """No entries, in the key space of `memory` and with its clusters: what is added is a memory of its own.
+
+    Asked beside `memory`, it has the last word on the positions that both know.
+    """
+    names, offsets = encode_names([])
+    entries = {name: getattr(memory, name)[:0] for name in Memory.ENTRY_ARRAYS}
+    return replace(memory, **entries, game_names=names, game_offsets=offsets, added=())
+
+
+def unknown_to(memory: Memory, positions: Positions) -> Positions:
+    """Those of the `positions` that `memory` has no entry of."""
+    known = set(_identities(memory.boards))
+    return positions.take(np.flatnonzero([board not in known for board in _identities(positions.planes)]))
 
 
 def _evaluate(memory: Memory, entries: NDArray[np.int64], wdl: NDArray[np.uint8]) -> tuple[Memory, int]:

@@ -21,6 +21,7 @@ from dejavu.model.data.games import read_game
 from dejavu.model.data.records import join, positions
 from dejavu.model.data.remember_run import keep_lines
 from dejavu.model.inference import NetworkEvaluator
+from dejavu.model.stored_evaluations import file_beside
 from dejavu.retrieval.knn import ClusteredIndex, ExactIndex
 from dejavu.retrieval.memory import Memory, MemoryFileError
 from dejavu.retrieval.moves import NO_MOVE
@@ -197,18 +198,82 @@ def test_the_script_remembers_the_better_move_lists_and_forgets(tmp_path: Path) 
         *[NO_MOVE] * 7,
     ]
     assert memory.wdl[entry].tolist() == [85, 85, 85]
-    network = load_network(wanted(Config(memory_file=str(out))))
-    assert isinstance(network, NetworkEvaluator)
-    assert network.stored is not None  # what the shipped memory's own positions are worth goes with them
-    rows = network.stored.find(memory.boards, memory.clocks)
-    assert rows[entry] < 0
-    assert (rows >= 0).mean() > 0.9
+    assert memory.games == len(memory.added) == 1
+    assert set(memory.game.tolist()) == {0}
     listed = run("--list", "--memory", out).stdout
-    assert "of 1 games" in listed
+    assert listed.startswith("3 entries of 1 games")
     assert "lesson.pgn" in listed
-    assert run("--forget", "lesson.pgn", "--memory", out).returncode == 0
-    assert "lesson.pgn" not in [source.name for source in Memory.open(out).added]
-    for arguments in (["--forget", "lesson.pgn", "--memory", out], [games], [tmp_path / "none.pgn", "--out", out]):
+    other = tmp_path / "other.pgn"
+    other.write_text("1. c4 c5 *\n")
+    assert run(other, "--memory", out).returncode == 0
+    assert run("--forget", "other.pgn", "--memory", out).returncode == 0
+    assert [source.name for source in Memory.open(out).added] == ["lesson.pgn"]
+    for arguments in (
+        ["--forget", "lesson.pgn", "--memory", out],  # nothing would be left
+        ["--forget", "nothing.pgn", "--memory", out],
+        ["--forget", "lesson.pgn"],
+        [games],
+        [games, "--out", out],
+        [tmp_path / "none.pgn", "--memory", out],
+    ):
         failed = run(*arguments)
         assert failed.returncode != 0
         assert "Traceback" not in failed.stderr
+        assert failed.stderr.splitlines()[-1].startswith("remember")
+    assert [source.name for source in Memory.open(out).added] == ["lesson.pgn"]
+
+
+def test_lessons_are_played_and_games_are_reminders(tmp_path: Path) -> None:
+    """The engine's own first choice, with a memory of one game beside the shipped one."""
+    games = tmp_path / "game.pgn"
+    games.write_text("1. e4 c5 2. Bc4 e6 3. Qh5 ( 3. Nh3 Nf6 4. O-O d5 ) 3... g6 *\n")
+    boards = [chess.Board()]
+    for move in ("e4", "c5", "Bc4", "e6"):
+        boards.append(boards[-1].copy())
+        boards[-1].push_san(move)
+    played: dict[str, list[str]] = {}
+    for name, options in (("lessons", ["--lessons"]), ("reminders", [])):
+        out = tmp_path / f"{name}.safetensors"
+        assert run(games, *options, "--out", out).returncode == 0
+        network = load_network(wanted(Config()))
+        assert isinstance(network, NetworkEvaluator)
+        network.put_beside([Memory.open(out)])
+        asked = stack([pack(board) for board in boards])
+        answers = network.evaluate(asked, np.zeros(len(boards), np.uint8))
+        played[name] = []
+        for row, board in enumerate(boards):
+            own = slice(*answers.offsets[row : row + 2])
+            played[name].append(board.san(index_to_move(int(answers.moves[own][answers.logits[own].argmax()]), board)))
+    assert played["lessons"] == ["e4", "c5", "Bc4", "e6", "Nh3"]
+    assert played["reminders"] != played["lessons"]
+
+
+def test_what_the_shipped_memory_knows_can_be_left_out(tmp_path: Path) -> None:
+    games, out = tmp_path / "games.pgn", tmp_path / "mine.safetensors"
+    games.write_text("1. e4 e5 2. Ke2 h5 3. Ke1 h4 4. Ke2 Rh5 5. Ke1 *\n")
+    assert run(games, "--keep-known", "--out", out).returncode == 0
+    shipped = wanted(Config()).memory
+    assert shipped is not None
+    known = {board.tobytes() for board in Memory.open(shipped).boards}
+    new = [board.tobytes() for board in Memory.open(out).boards]
+    assert new
+    assert not known.intersection(new)
+
+
+def test_a_memory_that_grows_keeps_what_was_evaluated_beforehand(tmp_path: Path) -> None:
+    games, memory = tmp_path / "games.pgn", tmp_path / "memory.safetensors"
+    games.write_text("1. h4 *\n")
+    shipped = wanted(Config()).memory
+    assert shipped is not None
+    for path in (shipped, file_beside(shipped)):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    out = tmp_path / "grown.safetensors"
+    assert run(games, "--memory", memory, "--out", out).returncode == 0
+    network = load_network(wanted(Config(memory_file=str(out))))
+    assert isinstance(network, NetworkEvaluator)
+    assert network.stored is not None
+    grown = Memory.open(out)
+    rows = network.stored.find(grown.boards, grown.clocks)
+    start = (grown.boards == stack([pack(chess.Board())])).all(axis=1)
+    assert (rows[start] < 0).all()
+    assert (rows >= 0).mean() > 0.9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -118,6 +119,23 @@ def test_the_shipped_net_is_compared_with_itself(tmp_path: Path) -> None:
     one, many = json.loads(figures.read_text())["engines"]
     assert many["solved"] >= one["solved"]
     assert many["difference"] == pytest.approx(many["share"] - one["share"])
+
+
+def test_all_memories_of_a_list_are_asked(tmp_path: Path) -> None:
+    board = chess.Board()
+    for move in ["a2a4", "h7h5", "a1a3", "h8h6"]:
+        board.push_uci(move)
+    lesson, mine, suite = tmp_path / "lesson.pgn", tmp_path / "mine.safetensors", tmp_path / "lesson.epd"
+    lesson.write_text(f'[FEN "{board.fen()}"]\n[SetUp "1"]\n\n1. g4 *\n')
+    suite.write_text(f"{board.epd()} bm g4;\n")
+    remember = [sys.executable, str(ROOT / "scripts" / "remember.py"), str(lesson), "--lessons", "--out", str(mine)]
+    subprocess.run(remember, check=True, capture_output=True)
+    figures = tmp_path / "figures.json"
+    memories = f"option.MemoryFile=<shipped>{os.pathsep}{mine}"
+    players = ["--engine", "name=shipped", "nodes=1", "--engine", "name=both", "nodes=1", memories]
+    done = solve(str(suite), "--batched", "2", "--each", "option.Threads=1", *players, "--json", str(figures))
+    assert done.returncode == 0, done.stderr
+    assert [player["solved"] for player in json.loads(figures.read_text())["engines"]] == [0, 1]
 
 
 def test_a_bad_command_line_costs_one_sentence(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,10 @@ from dejavu.model.data.games import BrokenGameError, GamePositions, read_game
 from dejavu.model.data.records import join, positions
 from dejavu.model.inference import Embedder
 from dejavu.retrieval.memory import Memory
+from dejavu.retrieval.moves import NO_MOVE
 from dejavu.retrieval.positions import Positions
 from dejavu.retrieval.progress import Stages, followed
-from dejavu.retrieval.remember import add
+from dejavu.retrieval.remember import add, unknown_to
 from dejavu.retrieval.text import plain
 
 
@@ -38,18 +40,36 @@ def games_of(path: Path) -> list[GamePositions]:
     return games
 
 
-def remember_file(
-    memory: Memory, path: Path, plies: int | None, keep_known: bool, backbone: Embedder
-) -> tuple[Memory, str]:
+class Wishes(NamedTuple):
+    """How games are to be remembered."""
+
+    plies: int | None = None
+    """Only the first so many positions of a game."""
+    lessons: bool = False
+    """Each move by itself, without how the game went on: the network plays such a move, where it takes a whole game for
+    an example (docs/memory.md)."""
+    keep_known: bool = False
+    """Only positions that are not remembered yet."""
+    beside: Memory | None = None
+    """With `keep_known`, what is remembered in this memory is known, too."""
+
+
+def remember_file(memory: Memory, path: Path, wishes: Wishes, backbone: Embedder) -> tuple[Memory, str]:
     """`memory` with the games of a file, and what came of it in a sentence."""
     games = games_of(path)
     if not games:
         return memory, f"{path.name}: no game with a legal move"
     dataset = join(games, [MEMORY] * len(games), [0] * len(games), [path.name])
     ply = np.arange(len(dataset)) - np.searchsorted(dataset.game, dataset.game)
-    rows = np.flatnonzero(ply < plies) if plies is not None else np.arange(len(dataset))
+    rows = np.flatnonzero(ply < wishes.plies) if wishes.plies is not None else np.arange(len(dataset))
     new = positions(dataset, rows)
     keep_lines(new, rows, dataset, games)
+    if wishes.lessons:
+        new.continuations[:, 1:] = NO_MOVE
+    left_out = 0
+    if wishes.keep_known and wishes.beside is not None:
+        unknown = unknown_to(wishes.beside, new)
+        left_out, new = len(new) - len(unknown), unknown
     with closing(Stages("positions")) as stages:
         memory, added = add(
             memory,
@@ -59,10 +79,11 @@ def remember_file(
             datetime.date.today().isoformat(),
             backbone.embed_chunks,
             partial(stages, "embed"),
-            keep_known,
+            wishes.keep_known,
         )
+    known = added.known + left_out
     return memory, (
-        f"{path.name}: {added.entries:,} positions of {len(games):,} games added, {added.known:,} known before, "
+        f"{path.name}: {added.entries:,} positions of {len(games):,} games added, {known:,} known before, "
         f"{added.replaced:,} older entries replaced, {added.evaluated:,} evaluated anew"
     )
 
@@ -81,7 +102,7 @@ def told(memory: Memory) -> list[str]:
     provenance = memory.provenance
     entries = np.bincount(memory.game, minlength=memory.games)
     built = entries.sum() - sum(entries[item.first_game : item.first_game + item.games].sum() for item in memory.added)
-    lines = [f"{built:,} entries, built {plain(provenance.date)} from {plain(provenance.sources)}"]
+    lines = [f"{built:,} entries, built {plain(provenance.date)} from {plain(provenance.sources)}"] if built else []
     for item in memory.added:
         count = entries[item.first_game : item.first_game + item.games].sum()
         lines.append(f"{count:,} entries of {item.games:,} games, added {plain(item.date)} from {plain(item.name)}")
