@@ -129,6 +129,7 @@ class Loader:
         With `look_again`, files that were replaced since they were read are read again.
         Every bad file costs one sentence to `complain`: bad weights keep the last good evaluator, a bad
         memory keeps the last good one of the same weights, or none, and a bad backend keeps the last good one.
+        At the start the last good files are those that ship.
         """
         target = wanted(config)
         changed = False
@@ -212,6 +213,11 @@ class Loader:
             without = target._replace(memory=None)
             if self._plays(without):
                 return self._memory_is_bad(self.evaluator, without, _sentence(problem, target.memory))
+            bad = f"cannot load the memory: {_sentence(problem, target.memory)}"
+            if self._starts_with(
+                target._replace(memory=wanted(Config()).memory), f"{bad}; the shipped one is asked instead"
+            ):
+                return True
             try:
                 evaluator = self._checked(without)
             except BackendError:
@@ -221,9 +227,28 @@ class Loader:
                 problem = error
             else:
                 return self._memory_is_bad(evaluator, without, _sentence(problem, target.memory))
+        bad = f"cannot load the weights: {_sentence(problem, target.weights)}"
+        shipped = wanted(Config())._replace(threads=target.threads, backend=target.backend)
+        if self._starts_with(shipped, f"{bad}; the shipped network and memory play instead"):
+            return True
         kept = "the last good network plays on" if self.has_network else "there is no network to play with"
-        self._complain(f"cannot load the weights: {_sentence(problem, target.weights)}; {kept}")
+        self._complain(f"{bad}; {kept}")
         return False
+
+    def _starts_with(self, shipped: Wanted, sentence: str) -> bool:
+        """Whether shipped files can take the place of some that are bad from the start; tells of it by `sentence`."""
+        if self._good is not None or shipped == self._tried:
+            return False
+        try:
+            evaluator = self._checked(shipped)
+        except BackendError:
+            raise
+        except Exception:
+            _log.debug("cannot load %s", shipped, exc_info=True)
+            return False
+        self._complain(sentence)
+        self._accept(evaluator, shipped)
+        return True
 
     def _plays(self, without: Wanted) -> bool:
         """Whether the last good network is that of `without` in the same file: then only a memory can be bad."""

@@ -90,9 +90,35 @@ def test_bad_weights_keep_the_last_good_network() -> None:
     assert len(said) == 1
 
 
+def test_what_ships_takes_the_place_of_files_that_are_bad_from_the_start() -> None:
+    for config, sentence in (
+        (
+            Config(weights_file="bad.safetensors", threads=3),
+            "cannot load the weights: bad.safetensors is truncated; the shipped network and memory play instead",
+        ),
+        (
+            Config(memory_file="bad.memory", threads=3),
+            "cannot load the memory: bad.memory is truncated; the shipped one is asked instead",
+        ),
+    ):
+        said: list[str] = []
+        shop = Shop()
+        loader = Loader(shop, said.append)
+        assert loader.load(config)
+        assert loader.has_network
+        assert shop.orders[-1] == ("dejavu.safetensors", "memory.safetensors", 3)
+        assert said == [sentence]
+        assert not loader.load(config)
+        assert loader.load(Config())
+
+
+def shut(files: Wanted) -> Evaluator:
+    raise ValueError(f"{files.weights} is truncated")
+
+
 def test_without_any_weights_every_move_is_alike() -> None:
     said: list[str] = []
-    loader = Loader(Shop(), said.append)
+    loader = Loader(shut, said.append)
     loader.load(Config(weights_file="bad.safetensors"))
     assert not loader.has_network
     assert len(said) == 1
@@ -104,20 +130,23 @@ def test_an_unforeseen_error_is_one_sentence_that_names_the_file() -> None:
     said: list[str] = []
     loader = Loader(Shop(), said.append)
     loader.load(Config(weights_file="/some/worse.safetensors"))
-    assert not loader.has_network
     assert len(said) == 1
     assert "/some/worse.safetensors" in said[0]
     assert "\n" not in said[0]
 
 
-def test_a_bad_memory_is_done_without() -> None:
+def test_a_bad_memory_is_done_without_where_the_shipped_one_does_not_fit() -> None:
     said: list[str] = []
-    shop = Shop()
-    loader = Loader(shop, said.append)
-    assert loader.load(Config(memory_file="bad.memory"))
+
+    def fits_no_memory(files: Wanted) -> Evaluator:
+        if files.memory is not None:
+            raise ValueError(f"{files.memory.name} was built for other weights")
+        return FakeEvaluator()
+
+    loader = Loader(fits_no_memory, said.append)
+    assert loader.load(Config(memory_file="other.memory"))
     assert loader.has_network
-    assert shop.orders[-1] == ("dejavu.safetensors", None, Config().threads)
-    assert said == ["cannot load the memory: bad.memory is truncated; playing without memory"]
+    assert said == ["cannot load the memory: other.memory was built for other weights; playing without memory"]
 
 
 def test_a_bad_memory_keeps_the_last_good_one() -> None:
