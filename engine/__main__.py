@@ -8,7 +8,13 @@ import signal
 import sys
 from collections.abc import Iterator
 
-from dejavu.engine.uci.protocol import UciLoop
+from dejavu.engine.uci.protocol import UciLoop, full_name
+
+USAGE = """\
+dejavu                 the UCI engine, for a chess GUI or a match program; at a terminal, type uci, go movetime 2000, quit
+dejavu bench [NODES]   nodes a second on 12 positions, NODES each (200)
+dejavu explore         a page in the browser that shows what the engine remembers (dejavu explore --help)
+dejavu --version       its name and that of its net"""
 
 
 def _lines() -> Iterator[str]:
@@ -24,12 +30,28 @@ def _write(line: str) -> None:
 
 
 def main() -> None:
-    """Run the engine until `quit`, the end of input, a signal, or a GUI that has gone away; or serve the page."""
-    if sys.argv[1:2] == ["explore"]:
+    """Run the engine until `quit`, the end of input, a signal, or a GUI that has gone away; or do what is asked."""
+    command, rest = sys.argv[1:2], sys.argv[2:]
+    if command == ["explore"]:
         from dejavu.engine.explore.command import main as explore
 
-        explore(sys.argv[2:])
+        explore(rest)
         return
+    if command in (["--version"], ["-V"]) and not rest:
+        print(full_name())
+        return
+    if command in (["--help"], ["-h"]):
+        print(USAGE)
+        return
+    if command == ["bench"] and len(rest) < 2 and all(word.isdecimal() for word in rest):
+        engine = UciLoop(_write)
+        engine.obey(" ".join(["bench", *rest]))
+        engine.session.wait()
+        return
+    if command:
+        sys.exit(f"dejavu: there is nothing called '{' '.join(sys.argv[1:])}'\n\n{USAGE}")
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        print(f"{full_name()}: a UCI engine; type uci, go movetime 2000, eval or quit (--help says more)", flush=True)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
         UciLoop(_write).run(_lines())

@@ -126,9 +126,11 @@ class Config:
         256,
         1,
         65536,
-        "Megabytes for the search tree and the cache of evaluations; a full tree drops what it looked at least.",
+        "Megabytes for the search tree and the cache of evaluations; of a full tree the parts searched least are dropped.",
     )
-    multi_pv: int = _spin("MultiPV", 1, 1, 500, "How many of the best moves to report, each with its line.")
+    multi_pv: int = _spin(
+        "MultiPV", 1, 1, 500, "How many of the best moves to report, each with its line, the most visited first."
+    )
     ponder: bool = _check("Ponder", False, "Tells the engine that the GUI may let it think on the opponent's time.")
     move_overhead: int = _spin(
         "Move Overhead",
@@ -150,7 +152,9 @@ class Config:
         SHIPPED,
         "The memory of games that the network retrieves from; several, separated as in PATH, are asked together.",
     )
-    use_memory: bool = _check("UseMemory", True, "Retrieves from the memory; off, the backbone plays alone.")
+    use_memory: bool = _check(
+        "UseMemory", True, "Retrieves from the memories and from what was learned; off, the backbone plays alone."
+    )
     memory_reach: int = _spin(
         "MemoryReach",
         MEMORY_REACH,

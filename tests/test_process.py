@@ -113,3 +113,28 @@ def test_lichess_bot_starts_it_with_the_options_of_its_default_configuration() -
         result = engine.play(chess.Board(), chess.engine.Limit(nodes=10), info=chess.engine.INFO_ALL)
     assert result.move is not None
     assert "wdl" in result.info
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "dejavu.engine", *words]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_command_line_says_what_it_is_and_refuses_what_it_does_not_know() -> None:
+    assert run().stdout == ""  # a UCI engine, which says nothing unasked
+    version = run("--version").stdout.strip()
+    uci = subprocess.run(
+        [sys.executable, "-m", "dejavu.engine"], input="uci\n", capture_output=True, text=True, check=True
+    ).stdout
+    assert uci.splitlines()[0] == f"id name {version}"
+    assert "dejavu bench" in run("--help").stdout
+    wrong = run("foo")
+    assert wrong.returncode != 0
+    assert wrong.stdout == ""
+    assert wrong.stderr.startswith("dejavu: there is nothing called 'foo'")
+
+
+def test_the_benchmark_is_a_command_too() -> None:
+    done = run("bench", "2")
+    assert done.returncode == 0
+    assert "nodes per second" in done.stdout.splitlines()[-1]

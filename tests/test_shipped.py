@@ -77,7 +77,7 @@ def test_it_plays_from_any_folder_and_names_its_neighbours(tmp_path: Path) -> No
         "uci\nisready\nposition startpos moves e2e4 c7c5\neval\ngo nodes 40\nisready\ngo nodes 50\nisready\nquit\n"
     )
     lines = talk(commands, tmp_path)
-    assert lines[0] == "id name Dejavu 0.1.0"
+    assert re.fullmatch(r"id name Dejavu 0\.1\.0 dejavu-\d+", lines[0])
     # Name and date of the net: by eval, and before the first search, but not before every search.
     named = r"info string network dejavu-\d+ of 20\d\d-\d\d-\d\d \("
     assert sum(re.match(named, line) is not None for line in lines) == 2
@@ -155,3 +155,13 @@ def test_python_chess_plays_moves_on_the_clock_with_it() -> None:
             assert result.move is not None
             assert result.move in board.legal_moves
             board.push(result.move)
+
+
+def test_the_engine_says_whether_its_memory_is_in_use(tmp_path: Path) -> None:
+    lines = talk(
+        "setoption name UseMemory value false\ngo nodes 1\nisready\n"
+        "setoption name UseMemory value true\ngo nodes 1\nisready\nquit\n",
+        tmp_path,
+    )
+    named = [line for line in lines if line.startswith("info string network dejavu-")]
+    assert [line.endswith("the memory is not asked: UseMemory is off") for line in named] == [True, False]

@@ -91,7 +91,6 @@ def _memory(results: Mapping[str, Any]) -> Iterator[Row]:
     yield Row(
         f"with the memory against without, {MEMORY_NODES} nodes a move",
         f"{_score(player)}: {_elo(player)} Elo",
-        short=True,
     )
     for part, figures in results.items():
         if not part.startswith("held-out "):
@@ -111,7 +110,7 @@ def _memory(results: Mapping[str, Any]) -> Iterator[Row]:
             )
     if figures := results.get("teach"):
         yield Row(
-            f"{figures['taught']} errors, each put right by one remembered game",
+            f"{figures['taught']} errors, each put right by the remembered move",
             f"{100 * figures['played at 1 nodes']:.1f} % played right at 1 node, "
             f"{100 * figures['played at 100 nodes']:.1f} % at 100",
             short=True,

@@ -5,6 +5,8 @@ Nothing heavy is imported here: `uciok` must come before python-chess, numpy and
 
 from __future__ import annotations
 
+import importlib.resources
+import json
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from dejavu.engine.uci.session import Session
 
 NAME = "Dejavu 0.1.0"
+LONGEST_HEAD = 10**6
+"""Bytes of a weights file's description that are read for the net's name."""
 AUTHOR = "the Dejavu authors"
 
 _NUMBERS = ("wtime", "btime", "winc", "binc", "movestogo", "movetime", "nodes", "depth", "mate")
@@ -33,6 +37,13 @@ SIMILAR_POSITIONS, MOST_SIMILAR_POSITIONS = 5, 100
 
 LONGEST_SENTENCE = 1000
 """Letters of an `info string` to the user; some of them quote what was sent, which may be anything."""
+
+HELP = [
+    "uci, isready, setoption, ucinewgame, position, go, stop, ponderhit and quit are as in every UCI engine",
+    "d: the board; eval: what the network says of it, with and without memory; similar 5: remembered positions like it",
+    "teach e2e4: remember this as the best move; forget: take that back; memory: the files that are asked",
+    "bench 400: nodes a second on 12 positions",
+]
 
 _REFUSED = "nothing is searched until a position is accepted"
 
@@ -74,6 +85,7 @@ class UciLoop:
             "forget": lambda _: self._tell("forget", lambda: [self.session.forget_position()]),
             "memory": lambda _: self._tell("memory", lambda: self.session.memory_lines()),
             "bench": self._bench,
+            "help": lambda _: self._say_all(HELP),
             "register": lambda _: None,
         }
 
@@ -163,7 +175,7 @@ class UciLoop:
     # Commands
 
     def _uci(self, _: str) -> None:
-        self.send(f"id name {NAME}", f"id author {AUTHOR}", *uci_lines(), "uciok")
+        self.send(f"id name {full_name()}", f"id author {AUTHOR}", *uci_lines(), "uciok")
         if self._factory is None:
             threading.Thread(target=_import_network, name="import", daemon=True).start()
 
@@ -218,6 +230,9 @@ class UciLoop:
             self.say(f"{error}; {_REFUSED}")
 
     def _go(self, rest: str) -> None:
+        if rest.split()[:1] == ["perft"]:
+            self.say("go perft: Dejavu does not count positions")
+            return
         limits, complaints = parse_go(rest)
         for complaint in complaints[:COMPLAINTS]:
             self.say(complaint)
@@ -260,6 +275,21 @@ class UciLoop:
             self.say(f"bench: {total} nodes, {seconds:.2f} seconds, {total / seconds:.0f} nodes per second")
 
         self.session.bench(POSITIONS, nodes, answer)
+
+
+def full_name() -> str:
+    """The engine's name with that of the net that ships, which tells releases apart in PGN files and rating lists.
+
+    Read from the head of the file alone; if that is no good, the net is left out.
+    """
+    path = importlib.resources.files("dejavu.model") / "shipped" / "dejavu.safetensors"
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            net = json.loads(file.read(min(size, LONGEST_HEAD)))["__metadata__"]["training.name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return NAME
+    return f"{NAME} {plain(str(net))}"
 
 
 def parse_go(rest: str) -> tuple[Limits, list[str]]:

@@ -143,8 +143,9 @@ class Session:
 
     @property
     def network(self) -> str:
-        """One line naming the network, the memory and the backend that are loaded."""
-        return self._loader.evaluator.describe()
+        """One line naming the network, the memory and the backend that are loaded, and whether the memory is in use."""
+        unused = self._loader.has_memory and not (self._used or self._config).use_memory
+        return self._loader.evaluator.describe() + ("; the memory is not asked: UseMemory is off" if unused else "")
 
     def go(self, limits: Limits, report: Callable[[Info], None], answer: Callable[[BestMove], None]) -> None:
         """Start searching the current position; `answer` is called exactly once, from the search thread.
@@ -200,6 +201,11 @@ class Session:
             self._signals.abort()
             self._thread.join()
             self._thread = None
+
+    def wait(self) -> None:
+        """Let a search or a bench come to its end."""
+        if self._thread is not None:
+            self._thread.join()
 
     def ponderhit(self) -> None:
         """The expected move was played."""
