@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dejavu.engine.uci.protocol import UciLoop, full_name
 
 USAGE = """\
-dejavu                 the UCI engine, for a chess GUI or a match program; at a terminal, type uci, go movetime 2000, quit
+dejavu                 the UCI engine, for a GUI or a match program; at a terminal type uci, go movetime 2000, quit
 dejavu bench [NODES]   nodes a second on 12 positions, NODES each (200)
 dejavu explore         a page in the browser that shows what the engine remembers (dejavu explore --help)
 dejavu --version       its name and that of its net"""

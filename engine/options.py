@@ -126,7 +126,7 @@ class Config:
         256,
         1,
         65536,
-        "Megabytes for the search tree and the cache of evaluations; of a full tree the parts searched least are dropped.",
+        "Megabytes for the search tree and the cache of evaluations; a full tree drops what was searched least.",
     )
     multi_pv: int = _spin(
         "MultiPV", 1, 1, 500, "How many of the best moves to report, each with its line, the most visited first."

@@ -89,7 +89,7 @@ def test_a_match_tells_how_sure_its_difference_is_however_few_its_games() -> Non
     assert "1 won, 0 drawn, 1 lost: +0 (-393 to +393) Elo" in table({**CARD, "results": results}, short=False)
     for player in results["memory"]["players"]:
         player |= {"wins": 2, "losses": 0}
-    assert "2 won, 0 drawn, 0 lost: beyond (" in table({**CARD, "results": results}, short=True)
+    assert "2 won, 0 drawn, 0 lost: beyond (" in table({**CARD, "results": results}, short=False)
 
 
 def test_a_table_goes_between_the_marks_and_nowhere_else(tmp_path: Path) -> None:
