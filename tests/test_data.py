@@ -22,8 +22,9 @@ from safetensors.numpy import load_file, save_file
 
 from dejavu.model.chess.encoding import move_to_index, pack, stack
 from dejavu.model.data.columns import MATE, NO_EVALUATION, NO_RESULT
-from dejavu.model.data.dataset import FORMAT, Dataset, DatasetError, Searches
+from dejavu.model.data.dataset import FORMAT, MEMORY, TRAIN, Dataset, DatasetError, Searches
 from dejavu.model.data.games import BrokenGameError, read_game, split_games
+from dejavu.model.data.records import join
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "prepare_data.py"
 
@@ -247,3 +248,15 @@ def test_searches_that_do_not_fit_a_data_set_are_refused(
         replace(Dataset.open(path), searches=searches).save(tmp_path / "searched")
         with pytest.raises(DatasetError, match=complaint) if refused else contextlib.nullcontext():
             Dataset.open(tmp_path / "searched")
+
+
+def test_a_book_teaches_nothing() -> None:
+    evaluated = read_game("1. e4 e5 2. Nf3 { [%eval 0.3] } Nc6 { [%eval 0.2] } 3. Bb5 1-0")
+    plain = read_game("1. d4 d5 2. c4 1-0")
+    dataset = join([evaluated, plain], [TRAIN, MEMORY], [0, 0], ["games"])
+    rows = np.arange(len(dataset))
+    # What stands behind a move is the evaluation of the position after it.
+    assert dataset.is_book(rows).tolist() == [True, True, True, False, False, False, False, False]
+    assert dataset.rows_to_learn((TRAIN,)).tolist() == [3, 4]
+    assert dataset.rows_to_learn((MEMORY,)).tolist() == [5, 6, 7]
+    assert dataset.rows_to_learn((TRAIN, MEMORY), "games").tolist() == [3, 4, 5, 6, 7]

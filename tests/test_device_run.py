@@ -19,7 +19,7 @@ from valued_moves import table_line, write_table
 
 from dejavu.model.chess.encoding import MIRRORED_MOVES
 from dejavu.model.data.all_moves import AllMoves, read_all_moves
-from dejavu.model.data.dataset import TRAIN, Dataset, DatasetError, Searches
+from dejavu.model.data.dataset import MEMORY, TRAIN, Dataset, DatasetError, Searches
 from dejavu.model.data.device_arrays import FORMAT, ArraysRun, DeviceArrays, make_arrays, prepare_arrays
 from dejavu.model.network import Outputs
 from dejavu.model.training import loop
@@ -81,7 +81,7 @@ def test_batches_of_games_are_those_that_numpy_makes(data: Path) -> None:
     better = dataset.best.copy()
     better[::7] = np.roll(better, 1)[::7]  # so that games do not follow everywhere
     dataset = replace(dataset, best=better)
-    rows = dataset.rows(TRAIN)
+    rows = dataset.rows_to_learn((TRAIN, MEMORY))
     at = np.random.default_rng(3).permutation(len(rows))
     batch = DeviceBatches(make_arrays(dataset, None), CPU).make(at, seed=5)
 
@@ -104,7 +104,7 @@ def test_batches_of_games_are_those_that_numpy_makes(data: Path) -> None:
 
 def test_a_policy_over_all_moves_is_mirrored_with_its_position(data: Path, all_moves: AllMoves) -> None:
     made = batches(data, all_moves)
-    first = len(Dataset.open(data).rows(TRAIN))
+    first = len(Dataset.open(data).rows_to_learn((TRAIN, MEMORY)))
     rows = np.arange(first, first + len(POSITIONS))
     seen = set()
     for seed in range(8):

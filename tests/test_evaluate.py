@@ -87,7 +87,7 @@ def test_only_exact_duplicates_are_found() -> None:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Three games of 12 plies, one a split; the held-out one begins with 4 positions of others, and has 6 evaluations.
+    """Three games of 12 plies, one a split; the held-out one begins with 4 positions of others, and has 10 evaluations.
 
     The clocks of its positions differ from those of the others: that does not make them new.
     """
@@ -108,7 +108,7 @@ def data(tmp_path: Path) -> Path:
         clocks=np.repeat(np.array([0, 0, 50], np.uint8), 12),
         best=best,
         played=best,
-        centipawns=np.array([20, -30] * 15 + [NO_EVALUATION] * 6, np.int16),
+        centipawns=np.array([20, -30] * 17 + [NO_EVALUATION] * 2, np.int16),
         result=np.repeat(np.array([1, 0, NO_RESULT], np.int8), 12),
         game=np.repeat(np.arange(3, dtype=np.int32), 12),
         split=np.array([TRAIN, MEMORY, HELD_OUT], np.uint8),
@@ -127,19 +127,19 @@ def test_duplicates_are_left_out_and_calibration_is_reported(data: Path, tmp_pat
     options = ["--reach", 1e12, "--dedupe", "--calibration", picture, "--plot", changes, "--json", out]
     done = run_script("--data", data, "--threads", 1, *options)
     assert done.returncode == 0, done.stderr
-    assert "4 of 12 held-out positions left out" in done.stdout
+    assert "4 of 10 held-out positions left out" in done.stdout
     assert "0 of 1 held-out games left out" in done.stdout
     figures = json.loads(out.read_text(encoding="utf-8"))
-    assert figures["memory on"]["positions"] == 8
+    assert figures["memory on"]["positions"] == 6  # the last two nobody has evaluated
     minus_off = figures["minus off"]
     for kinds in (PHASES, [name.removeprefix("on, ") for name in minus_off if "distance" in name]):
         groups = [minus_off[f"on, {kind}"] for kind in kinds if f"on, {kind}" in minus_off]
-        assert sum(group["positions"] for group in groups) == 8
+        assert sum(group["positions"] for group in groups) == 6
         means = [group["value_loss"]["mean"] * group["positions"] for group in groups]
-        assert sum(means) / 8 == pytest.approx(minus_off["on"]["value_loss"]["mean"], abs=1e-9)
+        assert sum(means) / 6 == pytest.approx(minus_off["on"]["value_loss"]["mean"], abs=1e-9)
     assert minus_off["shuffled"] != minus_off["on"] != minus_off["random"]
     calibration = figures["calibration"]
-    assert calibration["evaluation"]["memory on"]["positions"] == 2
+    assert calibration["evaluation"]["memory on"]["positions"] == 6
     assert calibration["evaluation"]["memory off"] != calibration["evaluation"]["memory on"]
     assert calibration["result"]["memory on"]["positions"] == 0  # the held-out game has no result
     error = calibration["evaluation"]["memory on"]["expected_calibration_error"]["overall"]

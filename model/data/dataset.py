@@ -6,7 +6,7 @@ evaluated a position, as in self-play, it is known how often each move was visit
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -162,6 +162,21 @@ class Dataset(Columns):
         if source is not None:
             games &= np.isin(self.source, [i for i, name in enumerate(self.sources) if source in name])
         return np.flatnonzero(games[self.game])
+
+    def rows_to_learn(self, splits: Collection[int], source: str | None = None) -> NDArray[np.int64]:
+        """Positions of some splits as `rows` has them, without those that are out of a book."""
+        rows = np.sort(np.concatenate([self.rows(split, source) for split in splits]))
+        return rows[~self.is_book(rows)]
+
+    def is_book(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """[B] whether nobody has thought about the position, though its game has evaluations.
+
+        The move played from there says little, and how the game ended less.
+        """
+        evaluated = self.centipawns != NO_EVALUATION
+        games = np.zeros(len(self.split), bool)
+        games[self.game[evaluated]] = True
+        return games[self.game[rows]] & ~self.is_evaluated(rows)
 
     def is_evaluated(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """[B] whether a search of ours or an evaluation tells how the position stands."""

@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 
 from dejavu.model.chess.attacks import Planes, legal_mask
 from dejavu.model.data.all_moves import MOVES, AllMoves, read_all_moves
-from dejavu.model.data.dataset import TRAIN, Dataset, DatasetError, Layout, check_layout, wdl_of
+from dejavu.model.data.dataset import MEMORY, TRAIN, Dataset, DatasetError, Layout, check_layout, wdl_of
 from dejavu.model.data.processes import in_processes
 from dejavu.model.data.shards import open_data
 from dejavu.retrieval.atomic import atomic_write
@@ -160,7 +160,7 @@ def prepare_arrays(run: ArraysRun) -> ArraysReport:
 
 def make_arrays(dataset: Dataset, all_moves: AllMoves | None, processes: int = 1) -> DeviceArrays:
     """The arrays of the training games of a data set, and of a table of the values of all moves."""
-    rows = dataset.rows(TRAIN)
+    rows = dataset.rows_to_learn((TRAIN, MEMORY))
     following = np.minimum(rows + 1, len(dataset) - 1)
     follows = (dataset.played[rows] == dataset.best[rows]) & (following > rows)
     follows &= dataset.game[following] == dataset.game[rows]  # a game is in one split, so the next row is taken, too

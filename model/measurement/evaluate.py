@@ -86,8 +86,8 @@ def drawn_rows(
 
 
 def held_out_rows(dataset: Dataset, source: str | None, dedupe: bool) -> NDArray[np.int64]:
-    """All rows that may be measured; says how many are left out."""
-    rows = dataset.rows(HELD_OUT, source)
+    """All rows that may be measured, none of them out of a book; says how many are left out."""
+    rows = dataset.rows_to_learn((HELD_OUT,), source)
     if not len(rows):
         return rows
     others = dataset.planes[dataset.split[dataset.game] != HELD_OUT]

@@ -95,7 +95,7 @@ def of_layers(network: Network, layers: Sequence[int]) -> Network:
 
 def sample(dataset: Dataset, seed: int) -> Inputs:
     """Some training positions, the same in all ranks."""
-    rows = np.random.default_rng(seed).permutation(dataset.rows(TRAIN))[:SAMPLE]
+    rows = np.random.default_rng(seed).permutation(dataset.rows_to_learn((TRAIN,)))[:SAMPLE]
     return make_batch(dataset, rows).inputs
 
 

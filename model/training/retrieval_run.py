@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
 
 from dejavu.model.config import NetworkConfig
+from dejavu.model.data.dataset import TRAIN
 from dejavu.model.data.shards import open_data
 from dejavu.model.neighbours import Retriever, arrange
 from dejavu.model.network import Network, Retrieval
@@ -41,6 +44,9 @@ class RetrievalRun(TrainingRun):
     retrieve_by: str | None = None
     shifted: bool | None = None
     interpolation: bool = True
+
+    SPLITS: ClassVar[tuple[int, ...]] = (TRAIN,)
+    """The games of the memory to train beside are others."""
 
     def config(self, stage1: NetworkConfig) -> NetworkConfig:
         """That of the network with its retrieval part."""
@@ -87,7 +93,10 @@ def train_retrieval(run: RetrievalRun) -> RetrievalReport | None:
 
         order = run.rows(dataset)
         retriever = Retriever(config, memory, run.threads)
-        shards = NeighbourShards(run.folder / "neighbours", order.rows, run.steps, dataset, network, retriever, ranks)
+        found_in = zlib.crc32(memory.keys.tobytes() + fingerprint(stage1).encode())
+        wanted = zlib.crc32(b"".join(order.rows(step).tobytes() for step in (0, run.steps - 1)), found_in)
+        folder = run.folder / f"neighbours-{wanted:08x}"
+        shards = NeighbourShards(folder, order.rows, run.steps, dataset, network, retriever, ranks)
         shards.compute()
         held_out = [add_neighbours(batch, shards.search(batch.rows), memory) for batch in run.held_out_batches(dataset)]
         taught = [add_twins(batch, 1.0, run.seed, random_moves=1.0).to(device) for batch in held_out]
@@ -107,7 +116,7 @@ def train_retrieval(run: RetrievalRun) -> RetrievalReport | None:
         off = evaluate(without_memory, held_out, ranks)
         print("held-out without memory: policy loss {:.4f}, value loss {:.4f}, top-1 {:.2%}".format(*off))
         replicas = run.replicate(network, losses_with_memory)
-        settings = {"backbone": fingerprint(stage1), "twins": str(run.twins)}
+        settings = {"backbone": fingerprint(stage1), "twins": str(run.twins), "memory": f"{found_in:08x}"}
         on_device = [batch.to(device) for batch in held_out]
         report = train_and_save(run, ranks, network, replicas, parts_of, on_device, settings)
         top1 = evaluate(replicas, taught, ranks)[2]

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dejavu.model.data.dataset import HELD_OUT, TRAIN, Dataset, DatasetError
+from dejavu.model.data.dataset import HELD_OUT, MEMORY, TRAIN, Dataset, DatasetError
 from dejavu.model.network import Network
 from dejavu.model.training.batches import Batch, Sampler, make_batch
 from dejavu.model.training.loop import Run, Schedule, train
@@ -67,6 +67,9 @@ class TrainingRun:
     command: str = ""
     """What was asked for, in words that are kept with the weights."""
 
+    SPLITS: ClassVar[tuple[int, ...]] = (TRAIN, MEMORY)
+    """Whose positions are learned from."""
+
     def order_seed(self) -> int:
         """What decides the order of the samples."""
         return self.seed
@@ -74,12 +77,12 @@ class TrainingRun:
     def rows(self, dataset: Dataset) -> Sampler:
         """The order in which training positions are taken."""
         weights = self.sources or {"": 1.0}
-        rows = {name: dataset.rows(TRAIN, name) for name in weights}
+        rows = {name: dataset.rows_to_learn(self.SPLITS, name) for name in weights}
         return Sampler(rows, weights, self.batch, self.order_seed())
 
     def held_out_batches(self, dataset: Dataset) -> list[Batch]:
         """The same random held-out positions in every evaluation. Raises DatasetError where there are none."""
-        rows = dataset.rows(HELD_OUT, self.held_out_source)
+        rows = dataset.rows_to_learn((HELD_OUT,), self.held_out_source)
         if not len(rows):
             source = f" from {self.held_out_source}" if self.held_out_source else ""
             raise DatasetError(f"the data set has no held-out positions{source}")
