@@ -45,14 +45,16 @@ def add(
     embed: Embed,
     progress: Callable[[int, int], None],
     keep_known: bool = False,
+    lessons: bool = False,
 ) -> tuple[Memory, Added]:
     """`memory` with the `positions` of games called `names`, which the positions number from 0.
 
     A position comes but once, with the move that is best in most of the games, and with this move it takes the
     place of an entry with another one: a memory that says two things of one position teaches neither. With
     `keep_known` the old entry stays, and only positions that are not remembered yet are added. An entry that stays
-    takes the evaluation of the new games where they have one: the later word counts. `day` is ISO 8601; `embed` is
-    the backbone that made the memory; `progress` hears positions done and positions in all.
+    takes the evaluation of the new games where they have one: the later word counts. With `lessons`, which are moves by
+    themselves, an entry that also says how play went on has to make way for the same move alone. `day` is ISO 8601;
+    `embed` is the backbone that made the memory; `progress` hears positions done and positions in all.
     """
     chosen, _ = merge_equal(positions)
     entry_of = {board: entry for entry, board in enumerate(_identities(memory.boards))}
@@ -60,7 +62,8 @@ def add(
     is_stored = stored >= 0
     is_known = is_stored.copy()
     if not keep_known:
-        is_known[is_stored] = memory.continuations[stored[is_stored], 0] == chosen.continuations[is_stored, 0]
+        old, new_lines = memory.continuations[stored[is_stored]], chosen.continuations[is_stored]
+        is_known[is_stored] = (old == new_lines).all(axis=1) if lessons else old[:, 0] == new_lines[:, 0]
     kept = np.ones(len(memory), dtype=bool)
     kept[stored[is_stored & ~is_known]] = False
     memory, evaluated = _evaluate(memory, stored[is_known], np.rint(chosen.wdl[is_known] * 255).astype(np.uint8))

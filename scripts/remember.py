@@ -1,13 +1,14 @@
 """Learning without training: put games into a memory of their own, add more, or forget them again.
 
-    python scripts/remember.py repertoire.pgn --lessons --out runs/mine.safetensors
-    python scripts/remember.py more.pgn.zst --memory runs/mine.safetensors
+    python scripts/remember.py games.pgn --lessons --out runs/mine.safetensors
+    python scripts/remember.py repertoire.pgn --repertoire --memory runs/mine.safetensors
     python scripts/remember.py --list --memory runs/mine.safetensors
-    python scripts/remember.py --forget more.pgn.zst --memory runs/mine.safetensors
+    python scripts/remember.py --forget games.pgn --memory runs/mine.safetensors
 
 and then `setoption name MemoryFile value <shipped>:/full/path/of/runs/mine.safetensors` (`;` for `:` on Windows):
 beside the shipped memory yours has the last word on what both know. With --lessons the engine plays the moves of the
 games. Without, it is reminded of them and of how the games went on, and plays them where it half believes in them.
+With --repertoire it plays the moves of every variation, too.
 
 Games are read as by prepare_data.py: a variation beside a played move names the better move, which is what will be
 remembered there, and evaluations come from `[%eval]`; without, a game teaches moves alone. The memory is replaced in
@@ -52,12 +53,14 @@ def change(arguments: argparse.Namespace, shipped: Path) -> None:
         memory = Memory.open(source or shipped, backbone.fingerprint)
         if source is None:
             memory, beside = emptied(memory), memory
-        wishes = Wishes(arguments.plies, arguments.lessons, arguments.keep_known, beside)
+        wishes = Wishes(arguments.plies, arguments.lessons, arguments.repertoire, arguments.keep_known, beside)
         done = []
         for path in arguments.games:
             memory, sentence = remember_file(memory, path, wishes, backbone)
             done.append(sentence)
     if not len(memory):
+        if arguments.forget is not None:
+            raise NothingToRememberError(f"{source} has nothing but {arguments.forget}: delete the file instead")
         raise NothingToRememberError("; ".join([*done, "a memory without entries is not written"]))
     out = arguments.out or source
     memory.write(out)
@@ -80,7 +83,10 @@ def main() -> None:
     parser.add_argument("--memory", type=Path, help="memory to add to (without: a new one, for these games alone)")
     parser.add_argument("--weights", type=Path, default=shipped.weights, help="its network (default: the shipped one)")
     parser.add_argument("--out", type=Path, help="memory to write (default: --memory, in its place)")
-    parser.add_argument("--lessons", action="store_true", help="the moves are to be played, not only known")
+    played = parser.add_mutually_exclusive_group()
+    played.add_argument("--lessons", action="store_true", help="the moves are to be played, not only known")
+    tree = "the same, and every variation is a line of its own, the main line first, instead of naming a better move"
+    played.add_argument("--repertoire", action="store_true", help=tree)
     known = "add only positions that are not remembered yet, in the shipped memory either where a new one is made"
     parser.add_argument("--keep-known", action="store_true", help=known)
     parser.add_argument("--plies", type=int, help="only the first so many positions of a game")

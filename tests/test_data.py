@@ -23,6 +23,7 @@ from safetensors.numpy import load_file, save_file
 from dejavu.model.chess.encoding import move_to_index, pack, stack
 from dejavu.model.data.columns import MATE, NO_EVALUATION, NO_RESULT
 from dejavu.model.data.dataset import FORMAT, MEMORY, TRAIN, Dataset, DatasetError, Searches
+from dejavu.model.data.game_files import read_games
 from dejavu.model.data.games import BrokenGameError, read_game, split_games
 from dejavu.model.data.records import join
 
@@ -260,3 +261,23 @@ def test_a_book_teaches_nothing() -> None:
     assert dataset.rows_to_learn((TRAIN,)).tolist() == [3, 4]
     assert dataset.rows_to_learn((MEMORY,)).tolist() == [5, 6, 7]
     assert dataset.rows_to_learn((TRAIN, MEMORY), "games").tolist() == [3, 4, 5, 6, 7]
+
+
+def test_a_pass_is_no_move() -> None:
+    with pytest.raises(BrokenGameError, match="move 1 is a pass"):
+        read_game("1. e4 -- 2. d4 *")
+    board = chess.Board()
+    board.push_san("e4")
+    d5, e5 = (move_to_index(board.parse_san(move), board) for move in ("d5", "e5"))
+    shown = read_game("1. e4 e5 ( 1... -- 2. Qh5 ) ( 1... d5 2. exd5 -- 3. d6 ) 2. Nf3 *")
+    assert shown.best[1] == d5  # a threat that is shown names no better move
+    assert shown.played[1] == e5
+    assert len(shown.lines[1]) == 2  # up to the pass
+
+
+def test_a_byte_order_mark_and_comments_belong_to_no_game(tmp_path: Path) -> None:
+    path = tmp_path / "games.pgn"
+    path.write_bytes(
+        b"\xef\xbb\xbf; of a collection\n% made by hand\n" + b'[Event "One"]\n\n1. e4 *\n\n[Event "Two"]\n\n1. d4 *\n'
+    )
+    assert [read_game(text).name for text in read_games(path)] == ["? - ?, One", "? - ?, Two"]

@@ -248,6 +248,57 @@ def test_lessons_are_played_and_games_are_reminders(tmp_path: Path) -> None:
     assert played["reminders"] != played["lessons"]
 
 
+REPERTOIRE = "1. e4 c5 ( 1... e5 2. Bc4 Nf6 ( 2... -- 3. Qh5 ) ) ( 1... e6 2. d4 d5 ) 2. c3 d5 ( 2... e5 ) 3. exd5 *\n"
+
+
+def moves_of(path: Path) -> dict[str, str]:
+    """What a memory has as the best move of each position, by its EPD (White to move: as the mover sees it)."""
+    memory = Memory.open(path)
+    boards = [unpack(planes) for planes in memory.boards]
+    moves = [
+        board.san(index_to_move(int(line[0]), board)) for board, line in zip(boards, memory.continuations, strict=True)
+    ]
+    return dict(zip([board.epd() for board in boards], moves, strict=True))
+
+
+def test_every_line_of_a_repertoire_is_learned_the_main_line_first(tmp_path: Path) -> None:
+    games, out = tmp_path / "repertoire.pgn", tmp_path / "mine.safetensors"
+    games.write_text(REPERTOIRE)
+    assert run(games, "--repertoire", "--out", out).returncode == 0
+    memory = Memory.open(out)
+    assert (memory.continuations[:, 1] == NO_MOVE).all()
+    moves = moves_of(out)
+
+    def best_after(line: str) -> str:
+        board = chess.Board()
+        for move in line.split():
+            board.push_san(move)
+        seen = board if board.turn else board.mirror()
+        return moves[seen.epd()]
+
+    # Black's moves as he sees them: c5 is c4.
+    assert best_after("") == "e4"
+    assert best_after("e4") == "c4"
+    assert best_after("e4 c5") == "c3"
+    assert best_after("e4 e5") == "Bc4"
+    assert best_after("e4 e5 Bc4") == "Nf3"
+    assert best_after("e4 e6") == "d4"
+    assert best_after("e4 c5 c3") == "d4"
+    assert len(moves) == 9
+
+
+def test_lessons_take_the_place_of_reminders_with_the_same_moves(tmp_path: Path) -> None:
+    games, out = tmp_path / "games.pgn", tmp_path / "mine.safetensors"
+    games.write_text("1. a4 h5 2. Ra3 Rh6 3. Rb3 *\n")
+    assert run(games, "--out", out).returncode == 0
+    reminders = moves_of(out)
+    done = run(games, "--lessons", "--memory", out)
+    assert done.returncode == 0
+    assert "4 older entries replaced" in done.stdout  # the last move has nothing behind it anyway
+    assert moves_of(out) == reminders
+    assert (Memory.open(out).continuations[:, 1] == NO_MOVE).all()
+
+
 def test_what_the_shipped_memory_knows_can_be_left_out(tmp_path: Path) -> None:
     games, out = tmp_path / "games.pgn", tmp_path / "mine.safetensors"
     games.write_text("1. e4 e5 2. Ke2 h5 3. Ke1 h4 4. Ke2 Rh5 5. Ke1 *\n")

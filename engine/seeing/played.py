@@ -13,7 +13,7 @@ import chess
 import chess.pgn
 
 from dejavu.model.chess.encoding import clock_byte
-from dejavu.model.data.games import split_games
+from dejavu.model.data.game_files import GameFileError, read_games
 
 START = "startpos"
 _VARIANTS = ("standard", "chess", "normal", "from position", "chess960", "fischerandom")
@@ -44,10 +44,9 @@ def read_game(path: Path, number: int = 1) -> chess.pgn.Game:
     """A game of a PGN file, the first one unless told otherwise; raises QuestionError."""
     logging.getLogger("chess.pgn").setLevel(logging.CRITICAL)  # what is wrong is said in one sentence
     try:
-        with path.open(encoding="utf-8-sig", errors="replace") as lines:
-            text = next(islice(split_games(lines), number - 1, None), None)
-    except OSError as error:
-        raise QuestionError(f"game file {path} cannot be read: {error.strerror}") from None
+        text = next(islice(read_games(path), number - 1, None), None)
+    except GameFileError as error:
+        raise QuestionError(str(error)) from None
     if text is None:
         raise QuestionError(f"game file {path} has no game {number}")
     return parse_game(text, f"game file {path}")

@@ -63,12 +63,12 @@ def name_broken(problems: Sequence[str]) -> None:
 def _open(path: Path) -> TextIO:
     if path.suffix == ".zst":
         frames = io.BufferedReader(_ZstandardFrames(path.open("rb")))
-        return io.TextIOWrapper(frames, encoding="utf-8", errors="replace")
+        return io.TextIOWrapper(frames, encoding="utf-8-sig", errors="replace")
     if path.suffix == ".bz2":
-        return bz2.open(path, "rt", encoding="utf-8", errors="replace")
+        return bz2.open(path, "rt", encoding="utf-8-sig", errors="replace")
     if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8", errors="replace")
-    return path.open(encoding="utf-8", errors="replace")
+        return gzip.open(path, "rt", encoding="utf-8-sig", errors="replace")
+    return path.open(encoding="utf-8-sig", errors="replace")
 
 
 class _ZstandardFrames(io.RawIOBase):

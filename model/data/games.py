@@ -53,7 +53,7 @@ def split_games(lines: TextIO) -> Iterator[str]:
             if in_moves:
                 yield "".join(game)
                 game, in_moves = [], False
-        elif line.strip():
+        elif line.strip() and not line.startswith((";", "%")):  # which begin a comment
             in_moves = True
         game.append(line)
     if "".join(game).strip():
@@ -97,6 +97,7 @@ class _Collector(chess.pgn.BaseVisitor[GamePositions]):
         self.has_better_move = True  # no played move yet that a variation could stand beside
         self.lines: dict[int, list[int]] = {}
         self.line: list[int] | None = None  # of the better move, as long as the variation that names it lasts
+        self.has_passed = False  # in this variation, whose moves from there on are no line of play
 
     def begin_headers(self) -> chess.pgn.Headers:
         self.headers = chess.pgn.Headers({})
@@ -115,6 +116,12 @@ class _Collector(chess.pgn.BaseVisitor[GamePositions]):
             raise BrokenGameError(f"start position is not legal: {board.fen()}")
 
     def visit_move(self, board: chess.Board, move: chess.Move) -> None:
+        if not move:
+            if not self.depth:
+                raise BrokenGameError(f"move {board.fullmove_number} is a pass")
+            self.has_passed = self.has_passed or self.depth == 1
+        if self.has_passed:
+            return
         index = move_to_index(move, board)
         if self.depth:
             if self.depth == 1 and not self.has_better_move:
@@ -143,9 +150,9 @@ class _Collector(chess.pgn.BaseVisitor[GamePositions]):
 
     def end_variation(self) -> None:
         self.depth -= 1
-        self.has_better_move = True
         if not self.depth:
-            self.line = None
+            self.has_better_move = self.has_better_move or self.line is not None
+            self.line, self.has_passed = None, False
 
     def handle_error(self, error: Exception) -> None:
         raise BrokenGameError(str(error))

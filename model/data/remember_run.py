@@ -16,6 +16,7 @@ from dejavu.model.data.dataset import MEMORY, Dataset
 from dejavu.model.data.game_files import name_broken, read_games
 from dejavu.model.data.games import BrokenGameError, GamePositions, read_game
 from dejavu.model.data.records import join, positions
+from dejavu.model.data.repertoire import first_met, lines_of
 from dejavu.model.inference import Embedder
 from dejavu.retrieval.memory import Memory
 from dejavu.retrieval.moves import NO_MOVE
@@ -25,17 +26,16 @@ from dejavu.retrieval.remember import add, unknown_to
 from dejavu.retrieval.text import plain
 
 
-def games_of(path: Path) -> list[GamePositions]:
-    """The games of a file; names broken ones on stderr. Raises GameFileError."""
+def games_of(path: Path, every_line: bool = False) -> list[GamePositions]:
+    """The games of a file, or `every_line` of them as a game; names broken ones on stderr. Raises GameFileError."""
     games, broken = [], []
     for number, text in enumerate(followed(read_games(path), plain(path.name), "games"), start=1):
         try:
-            game = read_game(text)
+            read = [read_game(line) for line in (lines_of(text) if every_line else [text])]
         except BrokenGameError as error:
             broken.append(f"broken: {path}, game {number}: {error}")
             continue
-        if len(game):
-            games.append(game)
+        games += [game for game in read if len(game)]
     name_broken(broken)
     return games
 
@@ -48,6 +48,8 @@ class Wishes(NamedTuple):
     lessons: bool = False
     """Each move by itself, without how the game went on: the network plays such a move, where it takes a whole game for
     an example (docs/memory.md)."""
+    repertoire: bool = False
+    """Lessons of every variation, where a variation otherwise names a better move than the one played."""
     keep_known: bool = False
     """Only positions that are not remembered yet."""
     beside: Memory | None = None
@@ -56,15 +58,18 @@ class Wishes(NamedTuple):
 
 def remember_file(memory: Memory, path: Path, wishes: Wishes, backbone: Embedder) -> tuple[Memory, str]:
     """`memory` with the games of a file, and what came of it in a sentence."""
-    games = games_of(path)
+    games = games_of(path, wishes.repertoire)
     if not games:
         return memory, f"{path.name}: no game with a legal move"
     dataset = join(games, [MEMORY] * len(games), [0] * len(games), [path.name])
     ply = np.arange(len(dataset)) - np.searchsorted(dataset.game, dataset.game)
-    rows = np.flatnonzero(ply < wishes.plies) if wishes.plies is not None else np.arange(len(dataset))
+    rows = first_met(dataset) if wishes.repertoire else np.arange(len(dataset))
+    if wishes.plies is not None:
+        rows = rows[ply[rows] < wishes.plies]
     new = positions(dataset, rows)
     keep_lines(new, rows, dataset, games)
-    if wishes.lessons:
+    lessons = wishes.lessons or wishes.repertoire
+    if lessons:
         new.continuations[:, 1:] = NO_MOVE
     left_out = 0
     if wishes.keep_known and wishes.beside is not None:
@@ -80,10 +85,11 @@ def remember_file(memory: Memory, path: Path, wishes: Wishes, backbone: Embedder
             backbone.embed_chunks,
             partial(stages, "embed"),
             wishes.keep_known,
+            lessons,
         )
-    known = added.known + left_out
+    known, of = added.known + left_out, "lines" if wishes.repertoire else "games"
     return memory, (
-        f"{path.name}: {added.entries:,} positions of {len(games):,} games added, {known:,} known before, "
+        f"{path.name}: {added.entries:,} positions of {len(games):,} {of} added, {known:,} known before, "
         f"{added.replaced:,} older entries replaced, {added.evaluated:,} evaluated anew"
     )
 
@@ -94,6 +100,7 @@ def keep_lines(new: Positions, rows: NDArray[np.int64], dataset: Dataset, games:
         for ply, line in game.lines.items():
             at = int(np.searchsorted(rows, start + ply))
             if at < len(rows) and rows[at] == start + ply:
+                new.continuations[at] = NO_MOVE
                 new.continuations[at, : len(line)] = line
 
 
