@@ -104,6 +104,7 @@ def test_a_fen_or_a_game_can_be_pasted(client: TestClient) -> None:
         ("paste", {"text": ""}, "paste a FEN, or a game as PGN"),
         ("paste", {"text": "1. e4 e4 *"}, "illegal san"),
         ("paste", {"text": "k/k/k/k/k/k/k/k"}, "bad FEN"),
+        ("paste", {"text": '[Variant "Chess960"]\n\n1. e4 *'}, "a game of Chess960 cannot be shown here"),
     ],
 )
 def test_a_question_without_sense_is_answered_by_one_sentence(
@@ -184,6 +185,12 @@ def test_in_a_browser_pieces_are_moved_and_positions_pasted_and_taught(
         def line() -> str:
             return str(page.locator("#line").inner_text()).strip()
 
+        # A second move, before the first has been answered, belongs to no position that is shown.
+        page.evaluate("play('e2e4'); play('d2d4'); play('e2e4')")
+        until("#fen", " b ")
+        assert line() == "1.e4"
+        page.click("#new")
+        until("#fen", " w ")
         click("e2")
         click("e4")
         until("#fen", " b ")

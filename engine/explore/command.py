@@ -9,6 +9,7 @@ import os
 import secrets
 import socket
 import sys
+import threading
 import webbrowser
 from collections.abc import Sequence
 
@@ -50,7 +51,8 @@ def main(words: Sequence[str]) -> None:
     address = f"http://{HOST}:{listening.getsockname()[1]}/#{token}"
     print(f"open {address} (Ctrl-C ends it)", flush=True)
     if not arguments.no_browser:
-        webbrowser.open(address)
+        listening.listen()  # for a browser that is quicker than the server
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
     server = uvicorn.Server(uvicorn.Config(application(explorer, token), log_level="error", access_log=False))
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[listening])

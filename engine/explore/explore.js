@@ -7,6 +7,7 @@ let start = null; // FEN, or null for the usual start
 let line = []; // [UCI, SAN] of every move
 let here = 0; // how many of them have been played
 let answer = null; // what is known of the position
+let isAnswered = false; // whether that is the position asked about last: only then may a move be made in it
 let selected = ""; // the square of the piece that is to move
 let asked = 0; // number of the last question: an answer to an older one comes too late
 
@@ -92,15 +93,18 @@ function tellLine() {
 
 async function look() {
   const number = ++asked;
+  isAnswered = false;
   selected = "";
   byId("promotion").hidden = true;
   byId("evaluation").textContent = "";
   byId("board").classList.add("waiting");
+  for (const name of ["move", "teach", "forget"]) byId(name).disabled = true;
   tellLine();
   try {
     const found = await ask("position", question());
     if (number !== asked) return;
     answer = found;
+    isAnswered = true;
     complain("");
     byId("fen").textContent = answer.whole;
     draw();
@@ -122,6 +126,7 @@ function go(ply) {
 }
 
 function play(uci) {
+  if (!isAnswered) return;
   const move = answer.legal.find(([legal]) => legal === uci);
   if (!move) return;
   if (here < line.length && line[here][0] === uci) { go(here + 1); return; }
@@ -151,6 +156,7 @@ function squareAt(event) {
 
 // A click on a piece and one on its square, or a drag, make a move.
 function reach(square) {
+  if (!isAnswered) return false;
   const moves = targets().filter(([uci]) => uci.slice(2, 4) === square);
   if (!moves.length) return false;
   selected = "";
@@ -160,7 +166,7 @@ function reach(square) {
 }
 
 byId("board").onpointerdown = (event) => {
-  if (!answer || !byId("board").firstChild) return;
+  if (!isAnswered || !byId("board").firstChild) return;
   const square = squareAt(event);
   if (selected && reach(square)) return;
   const before = selected;

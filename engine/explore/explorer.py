@@ -129,6 +129,8 @@ def pasted(text: str) -> dict[str, Any]:
         return {"fen": Game(text, chess960=False).board.fen(), "moves": []}
     game = parse_game(text, "the text")
     board = game.board()
+    if board.chess960:
+        raise QuestionError("a game of Chess960 cannot be shown here")
     start = None if board.fen() == chess.STARTING_FEN else board.fen()
     moves = []
     for move in list(game.mainline_moves())[:LONGEST_GAME]:
