@@ -9,21 +9,16 @@ position is printed.
 """
 
 import argparse
-import shlex
 from pathlib import Path
 from typing import Any
 
 from command_line.arguments import Options, option, positive
 from command_line.exit import one_sentence
 from command_line.talk import tell, write_json
+from command_line.teacher import program
 
 from dejavu.engine.match.external import ENGINE_ERRORS
 from dejavu.engine.match.won_endings import EndingsError, EndingsRun, play_endings
-
-
-def command(text: str) -> tuple[str, ...]:
-    """Split the command of an engine."""
-    return tuple(shlex.split(text))
 
 
 def main() -> None:
@@ -33,9 +28,9 @@ def main() -> None:
         argument_default=argparse.SUPPRESS,  # what is not given is as EndingsRun has it
     )
     add = parser.add_argument
-    add("--defender", type=command, metavar="CMD", required=True, help="a UCI engine that knows the endings")
+    add("--defender", metavar="CMD", required=True, help="a UCI engine that knows the endings")
     attacker = "the attacker (this Python with -m dejavu.engine)"
-    add("--engine", type=command, dest="attacker", metavar="CMD", help=attacker)
+    add("--engine", dest="attacker", metavar="CMD", help=attacker)
     add("--endings", nargs="+", metavar="ENDING", help="KQvK KRvK KPvK")
     add("--games", type=positive, help="games of each ending (50)")
     add("--movetime", type=positive, metavar="MS", help="the attacker's time a move (100)")
@@ -45,6 +40,7 @@ def main() -> None:
     arguments = vars(parser.parse_args())
     path, games = arguments.pop("json"), dict[str, Any]()
     with one_sentence("endings", EndingsError, *ENGINE_ERRORS, OSError):
+        arguments |= {name: program(arguments[name]) for name in ("defender", "attacker") if name in arguments}
         for report in play_endings(EndingsRun(**arguments)):
             tell(str(report))
             games[report.ending] = report.as_json()

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from searching import check_tree, child_named, search
 
 from dejavu.engine.options import Config
-from dejavu.engine.search.evaluator import EvaluationCache, Expansion, UniformEvaluator, priors
+from dejavu.engine.search.evaluator import CLOCK_STEP, EvaluationCache, Expansion, UniformEvaluator, priors
 from dejavu.engine.search.limits import Limits
 from dejavu.engine.search.lines import Info
 from dejavu.engine.search.stoppers import NodesStopper
@@ -313,12 +313,22 @@ def test_leaves_without_answers_are_evaluated_later() -> None:
     check_tree(run)
 
 
+def test_a_position_met_twice_in_a_minibatch_is_evaluated_once() -> None:
+    evaluator = FakeEvaluator(even)
+    run, _, _ = search("4k3/8/8/8/8/8/8/4K3 w - - 0 1", 2, evaluator)
+    planes = run.tree.key[0]
+    asked = sum(evaluator.batches)
+    answers = run.evaluate([Leaf(0, 0, planes, 0), Leaf(0, 0, planes, 3), Leaf(0, 0, planes, 0)])
+    assert sum(evaluator.batches) == asked + 2
+    assert answers[0] is answers[2]
+
+
 def test_equal_positions_are_evaluated_once() -> None:
     evaluator = FakeEvaluator(scattered, scattered_preference)
     run, _, _ = search(chess.STARTING_FEN, 3000, evaluator, Config(minibatch_size=1))
     tree = run.tree
     evaluated = [node for node in range(len(tree)) if tree.first_edge[node] >= 0]
-    positions = {(tree.key[node], tree.clock[node]) for node in evaluated}
+    positions = {(tree.key[node], tree.clock[node] // CLOCK_STEP) for node in evaluated}
     assert sum(evaluator.batches) == len(positions) < len(evaluated)
 
 

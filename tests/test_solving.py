@@ -72,6 +72,15 @@ def test_players_with_other_networks_do_not_share_answers() -> None:
     assert solved([TAKES], SLOW, other)[1] == 2 * alone
 
 
+def test_what_decides_the_answers_decides_who_shares_them() -> None:
+    alone = solved([TAKES], SLOW)[1]
+    spelled = PlayerSettings("spelled", (), Pace(nodes=200), {"memoryfile": "other"})
+    learning = PlayerSettings("learning", (), Pace(nodes=200), {"Learn": "read"})
+    assert solved([TAKES], SLOW, spelled)[1] == 2 * alone
+    assert solved([TAKES], SLOW, learning)[1] == 2 * alone
+    assert solved([TAKES], SLOW, PlayerSettings("same", (), Pace(nodes=200), {"threads": "2"}))[1] == alone
+
+
 def test_a_keeper_asks_once_and_answers_alike() -> None:
     boards = [chess.Board(), chess.Board(TAKES.board.fen()), chess.Board(), chess.Board(AVOIDS.board.fen())]
     planes = stack([pack(board) for board in boards])

@@ -11,6 +11,7 @@ import random
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from typing import TypeVar
 
@@ -28,16 +29,28 @@ from dejavu.engine.match.schedule import ScheduledGame
 from dejavu.engine.match.tournament import Tournament
 from dejavu.engine.options import Config, OptionError, set_option
 from dejavu.engine.search.endings import Endings
-from dejavu.engine.search.evaluator import EvaluationError, Expansion, expansions
+from dejavu.engine.search.evaluator import EvaluationError, Expansion, Extensible, expansions
 from dejavu.engine.search.limits import Limits
 from dejavu.engine.search.lines import Info
 from dejavu.engine.search.search import Leaf, Minibatch, Search
 from dejavu.engine.uci.session import Session
 from dejavu.model.chess.encoding import stack
+from dejavu.retrieval.memory import Memory
 
 FULL_BATCHES = {"MinibatchSize": "1", "Hash": "16"}
 """Options for many games at once: each search waits for one position at a time, as if it were alone; the batch is
 filled by the other games."""
+
+
+def config_of(settings: PlayerSettings) -> Config:
+    """The options of a player that is this Dejavu. Raises PlayerError."""
+    config = Config(learn="off")
+    try:
+        for option, value in settings.options.items():
+            config = set_option(config, option, value)
+    except OptionError as error:
+        raise PlayerError(f"{settings.name}: {error}") from error
+    return config
 
 
 class SharedPlayer:
@@ -55,18 +68,22 @@ class SharedPlayer:
             raise PlayerError(f"{name} plays at {pace}; batched games need nodes and nothing else")
         self.limits = Limits(nodes=pace.nodes)
         self._endings = Endings()
-        self.config = Config(learn="off")
+        self.config = self._of_a_game = config_of(settings)
+        files = wanted(self.config)
         try:
-            for option, value in settings.options.items():
-                self.config = set_option(self.config, option, value)
-            self.evaluator = load(wanted(self.config))
-        except (OptionError, ValueError, OSError) as error:
+            self.evaluator = load(files)
+            if files.beside and self.config.learn == "off" and isinstance(self.evaluator, Extensible):
+                # Once for all games, whose sessions need then not open them.
+                fingerprint = self.evaluator.fingerprint
+                self.evaluator.put_beside([Memory.open(path, fingerprint) for path in files.beside])
+                self._of_a_game = replace(self.config, memory_file=str(files.memory))
+        except (ValueError, OSError) as error:
             raise PlayerError(f"{name}: {' '.join(str(error).split())}") from error
 
     def session(self, generator: random.Random | None = None) -> Session:
         """An engine for one game, with the `generator` of its random choices."""
         session = Session(lambda files: self.evaluator, self._complain, generator, self._endings)
-        session.configure(self.config)
+        session.configure(self._of_a_game)
         return session
 
     def _complain(self, text: str) -> None:

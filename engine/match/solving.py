@@ -15,8 +15,8 @@ import chess.engine
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavu.engine.loader import EvaluatorFactory, Wanted, load_network
-from dejavu.engine.match.batch import SearchingGame, SharedPlayer, play_together
+from dejavu.engine.loader import EvaluatorFactory, Wanted, load_network, wanted
+from dejavu.engine.match.batch import SearchingGame, SharedPlayer, config_of, play_together
 from dejavu.engine.match.external import ExternalEngine
 from dejavu.engine.match.players import FailureError, PlayerSettings
 from dejavu.engine.match.suites import Problem, Solution, SuiteError, score_text
@@ -28,8 +28,6 @@ from dejavu.retrieval.memory import Memory
 
 MOVE_SECONDS = 300.0
 """How long an engine may take over one position, beyond its time to think."""
-_EVALUATOR_OPTIONS = ("WeightsFile", "MemoryFile", "MemoryReach", "Backend", "Threads")
-"""Players who agree in these get the same answers from their evaluators, and share one."""
 
 
 class AnswerKeeper:
@@ -156,13 +154,14 @@ def solve_batched(
 ) -> Iterator[list[Solution]]:
     """Each problem put to every player, all of which are this Dejavu, here, `at_once` problems at a time.
 
-    Players who agree in their evaluators share the answers. Raises PlayerError, before anything is searched, for a
-    player that cannot play so.
+    Players who agree in what decides the answers of their evaluators share them. Raises PlayerError, before anything is
+    searched, for a player that cannot play so.
     """
-    keepers: dict[tuple[str | None, ...], AnswerKeeper] = {}
+    keepers: dict[tuple[Wanted, int, str], AnswerKeeper] = {}
 
     def player_of(player: PlayerSettings) -> SharedPlayer:
-        key = tuple(player.options.get(option) for option in _EVALUATOR_OPTIONS)
+        config = config_of(player)
+        key = wanted(config), config.memory_reach, config.learn
 
         def shared(files: Wanted) -> Evaluator:
             if key not in keepers:

@@ -19,6 +19,8 @@ PATIENCE = 60.0
 """Seconds after which an engine that should have moved has failed."""
 WON_CENTIPAWNS = 500
 """The defender's verdict from which a position counts as won for the attacker."""
+MOST_REFUSED = 1000
+"""Positions in a row that are not won, after which an ending is given up."""
 VERDICT = Pace(depth=16)
 DEFENCE = Pace(nodes=20_000)
 
@@ -114,12 +116,16 @@ def random_position(ending: str, rng: random.Random) -> chess.Board:
 
 
 def won_positions(ending: str, count: int, referee: ExternalEngine, rng: random.Random) -> Iterator[chess.Board]:
-    """Random positions that the defender gives up as lost."""
+    """Random positions that the defender gives up as lost; raises EndingsError where it hardly ever does."""
+    refused = 0
     while count:
+        if refused == MOST_REFUSED:
+            raise EndingsError(f"of {refused} positions of {ending} in a row none is won")
+        refused += 1
         board = random_position(ending, rng)
         score = referee.play(board, ending).score
         if score is not None and score.score(mate_score=100_000) >= WON_CENTIPAWNS:
-            count -= 1
+            count, refused = count - 1, 0
             yield board
 
 

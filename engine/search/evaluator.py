@@ -162,10 +162,20 @@ def expansions(evaluations: Evaluations, temperature: float) -> list[Expansion]:
     ]
 
 
+CLOCK_STEP, FINE_CLOCK = 8, 56
+"""Plies that the cache does not tell apart, and the half-move clock from which it does."""
+
+
+def _coarse(key: CacheKey) -> CacheKey:
+    planes, clock = key
+    return key if clock >= FINE_CLOCK else (planes, clock // CLOCK_STEP)
+
+
 class EvaluationCache:
     """Evaluations of positions seen lately, the least recently used dropped first.
 
-    Keyed by the exact position and clock byte, so a transposition never gets another position's answer.
+    Keyed by the exact position, whether it is repeated, and its half-move clock, of which up to FINE_CLOCK only every
+    CLOCK_STEPth counts: a few plies change an evaluation less than rounding does (docs/history/stored-evaluations.md).
     """
 
     ENTRY_BYTES = 720
@@ -181,6 +191,7 @@ class EvaluationCache:
 
     def get(self, key: CacheKey) -> Expansion | None:
         """The stored expansion, which becomes the most recently used one, or None."""
+        key = _coarse(key)
         found = self._entries.get(key)
         if found is not None:
             self._entries.move_to_end(key)
@@ -189,6 +200,6 @@ class EvaluationCache:
     def put(self, key: CacheKey, expansion: Expansion) -> None:
         """Store an expansion; the oldest one makes room."""
         entries = self._entries
-        entries[key] = expansion
+        entries[_coarse(key)] = expansion
         if len(entries) > self.capacity:
             entries.popitem(last=False)

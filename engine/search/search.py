@@ -211,11 +211,13 @@ class Search:
         """Phase 3: the network's answers."""
         if not leaves:
             return []
-        planes = stack([leaf.key for leaf in leaves])
-        clocks = np.array([leaf.clock for leaf in leaves], np.uint8)
-        return expansions(
-            self.evaluator.evaluate(planes, clocks, self.config.use_memory), self.config.policy_temperature
-        )
+        number_of: dict[tuple[Packed, int], int] = {}  # a position may be met twice
+        numbers = [number_of.setdefault((leaf.key, leaf.clock), len(number_of)) for leaf in leaves]
+        planes = stack([key for key, _ in number_of])
+        clocks = np.array([clock for _, clock in number_of], np.uint8)
+        answers = self.evaluator.evaluate(planes, clocks, self.config.use_memory)
+        found = expansions(answers, self.config.policy_temperature)
+        return [found[number] for number in numbers]
 
     def _evaluate_unless_stopped(self, leaves: Sequence[Leaf]) -> list[Expansion]:
         """`evaluate`, but a minibatch that `stop` overtakes in the queue is given up: nobody waits for two."""
@@ -250,7 +252,8 @@ class Search:
     def _next_batch_size(self) -> int:
         visits = self.tree.visits[self.root]
         # A young tree knows too little to send many walks at once.
-        size = min(self.config.minibatch_size, max(1, visits), max(YOUNG_BATCH, int(visits * YOUNG_SHARE)))
+        grown = int(visits * YOUNG_SHARE) // YOUNG_BATCH * YOUNG_BATCH  # which the network computes without filling up
+        size = min(self.config.minibatch_size, max(1, visits), max(YOUNG_BATCH, grown))
         size = int(max(1, min(size, self._allowance())))
         if self.task.node_limit is not None:
             size = min(size, self.task.node_limit - visits - self._waiting)

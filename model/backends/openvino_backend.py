@@ -39,6 +39,9 @@ FIXED_SIZES = (1, 2, 4, 8, 12)
 larger than all. Of its short batches hardly two in a row have the same size, and a network for batches of any size
 takes half a millisecond to change it, as long as it computes for five positions."""
 
+_MINIBATCHES = (8, 12, 16, 20, 24)
+"""Of a usual search: the backbone is compiled for the parts that these are cut into, each apart, and for any size."""
+
 _log = logging.getLogger("dejavu")
 
 _TOLERANCE = 0.05
@@ -62,6 +65,11 @@ def padded_size(count: int) -> int:
     return -(-count // step) * step
 
 
+def embed_sizes(parts: int) -> tuple[int, ...]:
+    """What the backbone is compiled for, each apart, where batches are cut into `parts`."""
+    return tuple(sorted({padded_size(-(-count // parts)) for count in _MINIBATCHES}))
+
+
 def import_openvino() -> Any:
     """The module `openvino`; raises BackendError if it is not installed."""
     # It does without its command-line converter where there is none. That would cost a tenth of a second at every
@@ -75,10 +83,10 @@ def import_openvino() -> Any:
 
 
 class _Hidden(NamedTuple):
-    tokens: NDArray[np.float32]
-    """H [B, n, d]"""
-    chunks: NDArray[np.float32]
-    """[B, l, m * d]"""
+    tokens: NDArray[Any]
+    """H [B, n, d], float32 or what `_long` makes that of."""
+    chunks: NDArray[Any]
+    """[B, l, m * d] likewise."""
     alone: Logits
     """What the network says without neighbours."""
 
@@ -95,6 +103,7 @@ class OpenVinoBackend:
         """
         openvino = import_openvino()
         self.parts = threads
+        self._embed_sizes = embed_sizes(threads)
         self._config = weights.config
         self._has_retrieval = weights.has_retrieval
         self._local = threading.local()
@@ -157,18 +166,13 @@ class OpenVinoBackend:
         self._expected = converted.wdl
         has_bfloat16 = "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         precision = "bf16" if has_bfloat16 else "f32"
-        self._compiled = {}
-        in_eight_bits = self._compile_in_eight_bits(converted, precision)
-        models = {} if in_eight_bits else {"embed": converted.embed}
-        for name, model in converted.others.items():
-            models |= {_fixed(name, size): openvino_conversion.of_size(model, size) for size in FIXED_SIZES}
         try:
-            self._compile(models, precision)
+            in_eight_bits = self._compile_all(converted, precision)
         except RuntimeError:  # what the processor has may be masked for the libraries (ONEDNN_MAX_CPU_ISA)
             if not has_bfloat16:
                 raise
             precision = "f32"
-            self._compile(models, precision)
+            in_eight_bits = self._compile_all(converted, precision)
         if in_eight_bits:
             precision = f"i8+{precision}"
         self.precision = _PRECISIONS[precision]
@@ -185,31 +189,48 @@ class OpenVinoBackend:
             "ENABLE_CPU_PINNING": False,
         }
 
-    def _compile(self, models: dict[str, Any], precision: str) -> None:
+    def _compile_all(self, converted: Converted, precision: str) -> bool:
+        """Compile every part, for every size; whether the backbone's linear maps are in eight bits."""
+        from dejavu.model.backends import openvino_conversion
+
+        embed = converted.embed
+        if precision == "bf16":
+            embed = openvino_conversion.with_short_tokens(embed)
+        self._compiled = {}
+        in_eight_bits = self._compile_in_eight_bits(converted._replace(embed=embed), precision)
+        models = {}
+        if in_eight_bits is None:
+            models["embed"] = embed
+        else:
+            embed = in_eight_bits
+        models |= {_fixed("embed", size): openvino_conversion.of_size(embed, size) for size in self._embed_sizes}
+        for name, model in converted.others.items():
+            models |= {_fixed(name, size): openvino_conversion.of_size(model, size) for size in FIXED_SIZES}
         properties = self._properties(precision)
         self._compiled |= {name: self._core.compile_model(model, "CPU", properties) for name, model in models.items()}
+        return in_eight_bits is not None
 
-    def _compile_in_eight_bits(self, converted: Converted, precision: str) -> bool:
-        """Take the backbone so, if that is faster here and precise enough; whether it is."""
+    def _compile_in_eight_bits(self, converted: Converted, precision: str) -> Any | None:
+        """Compile the backbone for any size so, if that is faster here and precise enough; -> its model, or None."""
         from dejavu.model.backends import eight_bits, openvino_conversion
 
         if not eight_bits.is_fast():
-            return False
+            return None
         try:
             candidate = openvino_conversion.in_eight_bits(converted)
             compiled = self._core.compile_model(candidate.embed, "CPU", self._properties(precision))
             outputs = compiled.create_infer_request().infer(list(candidate.examples))
         except (RuntimeError, ValueError) as error:
             _log.debug("no integers of eight bits: %s", error)
-            return False
+            return None
         answer = Logits(outputs[compiled.output(2)], outputs[compiled.output(3)])
         win, _, loss = (answer.chances - candidate.wdl).T
         error_of_value = float(np.sqrt(np.square(win - loss).mean()))
         if not error_of_value <= _EIGHT_BITS_TOLERANCE:
             _log.debug("no integers of eight bits: the value would be off by %.3f", error_of_value)
-            return False
+            return None
         self._compiled["embed"] = compiled
-        return True
+        return candidate.embed
 
     def _warm_up(self) -> None:
         """Compute parts of the usual sizes on all streams, so that no clock runs when it happens first."""
@@ -220,7 +241,7 @@ class OpenVinoBackend:
                     tokens = self.encode(example_records(size))[0]
                     hidden = self.embed(example_features(size))
                     self.heads(hidden, example_neighbours(self._config, tokens, size))
-            for size in (*WARM_SIZES, 1):
+            for size in (*self._embed_sizes, *WARM_SIZES, 1):
                 answer = self.heads(self.embed(example_features(size)), None)
             return answer
 
@@ -258,13 +279,15 @@ class OpenVinoBackend:
     def embed(self, features: Features) -> _Hidden:
         """See `Backend.embed`."""
         count = len(features.squares)
-        outputs = self._infer("embed", _padded(features, padded_size(count)))
+        size = padded_size(count)
+        name = _fixed("embed", size) if size in self._embed_sizes else "embed"
+        outputs = self._infer(name, _padded(features, size))
         tokens, chunks, policy, wdl = (output.data[:count] for output in outputs)
         return _Hidden(tokens, chunks, Logits(policy, wdl))
 
     def chunk_embeddings(self, hidden: _Hidden) -> NDArray[np.float32]:
         """See `Backend.chunk_embeddings`."""
-        return hidden.chunks
+        return _long(hidden.chunks)
 
     def take(self, hidden: _Hidden, rows: NDArray[np.intp]) -> _Hidden:
         """See `Backend.take`."""
@@ -276,13 +299,20 @@ class OpenVinoBackend:
         if neighbours is None:
             return hidden.alone
         read = neighbours if self._config.interpolation else neighbours[:3]  # a model has only inputs that it uses
-        policy, wdl = self._infer_fixed("heads", [hidden.tokens, *read])
+        policy, wdl = self._infer_fixed("heads", [_long(hidden.tokens), *read])
         return Logits(policy, wdl)
 
     def encode(self, records: RecordArrays) -> NDArray[np.float32]:
         """See `Backend.encode`."""
         (tokens,) = self._infer_fixed("encode", records)
         return tokens
+
+
+def _long(numbers: NDArray[Any]) -> NDArray[np.float32]:
+    """Numbers of OpenVINO in float32: numpy takes its bfloat16 for another type of two bytes."""
+    if numbers.dtype == np.float32:
+        return numbers
+    return (numbers.view(np.uint16).astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
 def _fixed(name: str, size: int) -> str:

@@ -67,6 +67,20 @@ def convert(network: Network) -> Converted:
     return Converted(embed, others, wdl, network)
 
 
+def with_short_tokens(embed: Any) -> Any:
+    """A copy of `Converted.embed` whose tokens and chunk embeddings are bfloat16.
+
+    As long as an output is float32, OpenVINO computes all that leads to it by additions alone in float32: the whole sum
+    that the tokens are, with a conversion at every layer.
+    """
+    from openvino import Model, opset13
+
+    model = embed.clone()
+    answers = [output.get_node().input_value(0) for output in model.outputs]
+    answers[:2] = [opset13.convert(answer, "bf16").output(0) for answer in answers[:2]]
+    return Model([opset13.result(answer) for answer in answers], model.get_parameters())
+
+
 def in_eight_bits(converted: Converted) -> InEightBits:
     """Raises ValueError if OpenVINO's model does not show the network's linear maps, or there are none."""
     network, examples = converted.network, varied_features(_EXAMPLES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,9 @@ def one_sentence(script: str, *errors: type[Exception], stopped: str = "nothing 
 
     Ctrl-C, and a file that cannot be written, end it with what is then true of the work.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a console need not know every letter of a name
     try:
         yield
     except WriteError as error:
