@@ -25,6 +25,7 @@ from dejavu.engine.options import Config
 from dejavu.engine.search.evaluator import CLOCK_STEP, EvaluationCache, Expansion, UniformEvaluator, priors
 from dejavu.engine.search.limits import Limits
 from dejavu.engine.search.lines import Info
+from dejavu.engine.search.search import Leaf
 from dejavu.engine.search.stoppers import NodesStopper
 from dejavu.engine.search.tree import DRAWN, LOST, UNPROVEN, WON, Tree
 from dejavu.engine.uci.session import Session
