@@ -95,7 +95,31 @@ def add(
         game_offsets=game_offsets,
         added=(*memory.added, Source(source, memory.games, len(names), day)),
     )
-    return result, Added(len(new), int(is_known.sum()), int((~kept).sum()), evaluated)
+    return without_idle_games(result), Added(len(new), int(is_known.sum()), int((~kept).sum()), evaluated)
+
+
+def without_idle_games(memory: Memory) -> Memory:
+    """`memory` without the names of games that none of its entries comes from any more."""
+    is_used = np.zeros(memory.games, dtype=bool)
+    is_used[memory.game] = True
+    number = np.cumsum(is_used) - 1  # the new number of every game that stays
+    names, offsets = encode_names([memory.game_name(int(game)) for game in np.flatnonzero(is_used)])
+    before = np.concatenate([[0], np.cumsum(is_used)])
+    sources = [
+        replace(
+            item,
+            first_game=int(before[item.first_game]),
+            games=int(before[item.first_game + item.games] - before[item.first_game]),
+        )
+        for item in memory.added
+    ]
+    return replace(
+        memory,
+        game=number[memory.game].astype(np.int32),
+        game_names=names,
+        game_offsets=offsets,
+        added=tuple(item for item in sources if item.games),
+    )
 
 
 def emptied(memory: Memory) -> Memory:

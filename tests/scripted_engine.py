@@ -54,7 +54,7 @@ def main() -> None:
         if command == "uci":
             if "name" in script:
                 print("option name Learn type combo default read var off var read var on")
-            print(f"id name {script.get('name', 'Scripted')} 1\nid author tests")
+            print(f"id name {script['name'] + ' 1' if 'name' in script else 'Scripted'}\nid author tests")
             print("option name Style type combo default calm var calm var wild")
             print("option name Hash type spin default 16 min 1 max 64\nuciok", flush=True)
         elif command == "isready":

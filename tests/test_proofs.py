@@ -137,7 +137,7 @@ def test_a_search_that_is_to_err_gets_no_proofs() -> None:
 
 
 def test_a_line_that_ends_in_a_repetition_does_not_go_on_behind_it() -> None:
-    game = played("g1f3 g8f6 f3g1")
+    game = played("g1f3 g8f6 f3g1 f6g8 g1f3 g8f6 f3g1")
     proofs = proof(chess.Board(), True, 9, "e2e4")
     run, _, info = search(game, 200, config=Config(multi_pv=30), proofs=proofs)
     [line] = [line for line in info.lines if line.moves[0] == "f6g8"]
