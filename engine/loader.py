@@ -248,6 +248,7 @@ class Loader:
             return False
         self._complain(sentence)
         self._accept(evaluator, shipped)
+        self._good_stamps = _stamps(shipped)
         return True
 
     def _plays(self, without: Wanted) -> bool:

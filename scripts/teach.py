@@ -10,6 +10,7 @@ positions.
 import argparse
 from pathlib import Path
 
+from command_line.arguments import positive
 from command_line.exit import one_sentence
 from command_line.talk import tell, write_json
 
@@ -32,8 +33,8 @@ def main() -> None:
     add("--weights", type=Path, default=shipped.weights, help="default: the shipped ones")
     add("--memory", type=Path, default=shipped.memory, help="default: the shipped one")
     add("--source", help="only game files with this in their name")
-    add("--positions", type=int, help="taught (200)")
-    add("--others", type=int, help="other positions looked at before and after (8192)")
+    add("--positions", type=positive, help="taught (200)")
+    add("--others", type=positive, help="other positions looked at before and after (8192)")
     add("--threads", type=int, help="CPU cores (all)")
     add("--json", type=Path, default=None, metavar="FILE")
     arguments = vars(parser.parse_args())

@@ -52,7 +52,7 @@ class KnownResults:
 
     def stood_in_game(self, node: int, root: int, key: Packed, clock: int) -> bool:
         """Whether the position stood on the board before the root did."""
-        return bool(self._task.history) and self._before(node, root, key, clock)[1] > 0
+        return clock >= 4 and bool(self._task.history) and self._before(node, root, key, clock)[1] > 0
 
     def _before(self, node: int, root: int, key: Packed, clock: int) -> tuple[bool, int]:
         """Whether the position stands on the way from the root on; else how often it stood in the game before."""

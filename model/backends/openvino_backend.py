@@ -84,9 +84,9 @@ def import_openvino() -> Any:
 
 class _Hidden(NamedTuple):
     tokens: NDArray[Any]
-    """H [B, n, d], float32 or what `_long` makes that of."""
+    """H [B, n, d], as OpenVINO gives it (`_long` makes float32 of it)."""
     chunks: NDArray[Any]
-    """[B, l, m * d] likewise."""
+    """[B, l, m * d], likewise."""
     alone: Logits
     """What the network says without neighbours."""
 
@@ -241,7 +241,7 @@ class OpenVinoBackend:
                     tokens = self.encode(example_records(size))[0]
                     hidden = self.embed(example_features(size))
                     self.heads(hidden, example_neighbours(self._config, tokens, size))
-            for size in (*self._embed_sizes, *WARM_SIZES, 1):
+            for size in sorted({*self._embed_sizes, *WARM_SIZES}, reverse=True):  # down to 1
                 answer = self.heads(self.embed(example_features(size)), None)
             return answer
 
