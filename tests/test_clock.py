@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from dejavu.engine.search.clock import BatchPace, Budget, budget
 from dejavu.engine.search.limits import Limits
 from dejavu.engine.search.stoppers import MateStopper, SearchState, SmartPruningStopper, TimeStopper
+from dejavu.engine.uci.session import Session
 
 TIMES = st.one_of(st.none(), st.integers(-1000, 10_000_000))
 
@@ -201,6 +202,16 @@ def test_one_batch_that_was_held_up_does_not_end_every_later_search() -> None:
         client.go("go movetime 400")
     assert len(evaluator.batches) > asked + 10
     client.close()
+
+
+def test_a_search_with_nothing_to_do_says_nothing_of_the_time_for_a_batch() -> None:
+    session = Session(lambda _: FakeEvaluator(material), pytest.fail)
+    expected = []
+    for _ in range(2):  # the second finds its nodes in the kept tree
+        session.go(Limits(nodes=50), lambda info: None, lambda best: None)
+        session.wait()
+        expected.append(session._pace.expected(8))
+    assert expected[0] == expected[1] > 0
 
 
 def test_the_only_move_is_played_quickly() -> None:

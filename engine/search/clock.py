@@ -58,7 +58,7 @@ class BatchPace:
         self._size = max(size, self._size)
 
     def unsearched(self) -> None:
-        """A search ended before its first minibatch."""
+        """A search had no time for its first minibatch."""
         self._seconds *= self.UNSEARCHED
 
     def expected(self, size: int) -> float:

@@ -151,7 +151,7 @@ class Search:
             self._report_if_new()
         if pending is not None:
             self.settle(pending[0], pending[1].result())
-        if not self.progress.playouts:
+        if reason == "time" and not self.progress.playouts:
             self.pace.unsearched()
         return reason
 
