@@ -21,17 +21,31 @@ def example_features(count: int) -> Features:
 
 
 def varied_features(count: int) -> Features:
-    """Positions of random games, always the same."""
+    """Positions of random games, every fourth an ending of few men, always the same."""
     rng = random.Random(1)
     keys: list[Packed] = []
     while len(keys) < count:
-        board = chess.Board()
-        for _ in range(rng.randrange(4, 80)):
-            if board.is_game_over():
-                break
-            board.push(rng.choice(list(board.legal_moves)))
-        keys.append(pack(board))
+        keys.append(pack(_random_ending(rng) if len(keys) % 4 == 3 else _random_game(rng)))
     return features(stack(keys), np.zeros(count, np.uint8))
+
+
+def _random_game(rng: random.Random) -> chess.Board:
+    board = chess.Board()
+    for _ in range(rng.randrange(4, 80)):
+        if board.is_game_over():
+            break
+        board.push(rng.choice(list(board.legal_moves)))
+    return board
+
+
+def _random_ending(rng: random.Random) -> chess.Board:
+    while True:
+        board = chess.Board(None)
+        men = ["K", "k", *rng.choices("PpPpNnBbRrQq", k=rng.randrange(1, 5))]
+        for square, man in zip(rng.sample(chess.SQUARES, len(men)), men, strict=True):
+            board.set_piece_at(square, chess.Piece.from_symbol(man))
+        if board.is_valid():
+            return board
 
 
 def example_records(count: int) -> RecordArrays:
