@@ -8,9 +8,15 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import chess
+import numpy as np
 import pytest
 
-from dejavu.engine.options import markdown_table
+from dejavu.engine.loader import wanted
+from dejavu.engine.options import Config, markdown_table
+from dejavu.model.chess.encoding import pack
+from dejavu.model.remembered import Remembered, entry_fields
+from dejavu.retrieval.memory import Memory
 
 ROOT = Path(__file__).parent.parent
 PAGES = [path for folder in (".", "docs", "docs/history", "tests/positions") for path in (ROOT / folder).glob("*.md")]
@@ -36,6 +42,22 @@ def test_the_readme_is_short_and_every_page_says_for_whom_it_is() -> None:
     for page in (ROOT / "docs").rglob("*.md"):
         opening = page.read_text(encoding="utf-8").split("\n\n")[1]
         assert opening.startswith("For who"), page
+
+
+def test_the_readme_shows_what_eval_says_of_the_starting_position() -> None:
+    """As the memory has it, which a net takes seconds to say."""
+    path, board = wanted(Config()).memory, chess.Board()
+    assert path is not None
+    memory = Memory.open(path)
+    (entry,) = np.flatnonzero((memory.boards == np.frombuffer(pack(board), "<u8")).all(axis=1))
+    remembered = Remembered(**entry_fields(memory, int(entry), 0))
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    first = remembered.moves(board)[0].uci()
+    assert f"info string with memory: {first} " in text
+    line = re.search(r"info string distance .* moves (.*) \.\.\. game (.*?)(?: \.\.\.)?$", text, re.M)
+    assert line is not None
+    assert remembered.line(board).startswith(line[1])
+    assert remembered.game.startswith(line[2])
 
 
 @pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "scripts").glob("*.py")))
