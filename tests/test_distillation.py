@@ -54,9 +54,24 @@ def test_networks_of_one_opinion_do_not_disagree_and_illegal_moves_do_not_matter
     with torch.inference_mode():
         own, taught = (Opinion.of(network, batch.inputs) for network in (one, other))
         illegal = own.outputs._replace(policy=own.outputs.policy + 5.0 * ~batch.legal)
-        assert float(disagreement(own, own, batch.legal)) == pytest.approx(0, abs=1e-5)
-        assert float(disagreement(own._replace(outputs=illegal), own, batch.legal)) == pytest.approx(0, abs=1e-5)
-        assert float(disagreement(own, taught, batch.legal)) > 0.1
+        wdl = taught.outputs.wdl.softmax(dim=1)
+        assert float(disagreement(own, own, batch.legal, wdl)) == pytest.approx(0, abs=1e-5)
+        assert float(disagreement(own._replace(outputs=illegal), own, batch.legal, wdl)) == pytest.approx(0, abs=1e-5)
+        assert float(disagreement(own, taught, batch.legal, wdl)) > 0.1
+
+
+def test_a_value_that_the_data_contradict_is_not_learned_of_the_teacher(batch: Batch) -> None:
+    torch.manual_seed(1)
+    one, other = Network(DEEP, retrieval=False), Network(DEEP, retrieval=False)
+    with torch.inference_mode():
+        own, taught = (Opinion.of(network, batch.inputs) for network in (one, other))
+        own = own._replace(tokens=taught.tokens, outputs=own.outputs._replace(policy=taught.outputs.policy))
+        agreeing = taught.outputs.wdl.softmax(dim=1)
+        q = agreeing[:, 0] - agreeing[:, 2]
+        win, loss = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([0.0, 0.0, 1.0])
+        contradicting = torch.where(q[:, None] < 0, win, loss)
+        assert float(disagreement(own, taught, batch.legal, agreeing)) > 1e-4
+        assert float(disagreement(own, taught, batch.legal, contradicting)) == pytest.approx(0, abs=1e-6)
 
 
 def test_a_student_comes_nearer_to_its_teacher_and_leaves_it_as_it_is(batch: Batch) -> None:

@@ -18,7 +18,7 @@ from training import SCRIPTS
 from dejavu.engine.annotation.output import OutputError
 from dejavu.engine.annotation.teacher import TeacherSettings
 from dejavu.engine.annotation.visit import VisitRun, visit
-from dejavu.model.chess.encoding import Packed, move_to_index, pack, unpack
+from dejavu.model.chess.encoding import Packed, index_to_move, move_to_index, pack, unpack
 from dejavu.model.data.dataset import HELD_OUT, MEMORY, TRAIN, Dataset, DatasetError
 from dejavu.model.data.games import read_game
 from dejavu.model.data.prepare import PrepareRun, prepare
@@ -147,6 +147,18 @@ def test_without_searches_the_games_keep_their_moves_and_get_the_teachers_evalua
     moves = dict(zip(map(tuple, dataset.planes.tolist()), dataset.best.tolist(), strict=True))
     training = games.rows(TRAIN)
     assert moves == dict(zip(map(tuple, games.planes[training].tolist()), games.best[training].tolist(), strict=True))
+
+
+def test_moves_of_a_book_are_no_moves_to_keep(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SIZES, "draw", 0)
+    text = "1. e4 e5 2. Nf3 { [%eval 0.3] } Nc6 { [%eval 0.2] } 3. Bb5 1-0"
+    join([read_game(text)], [TRAIN], [0], ["games.pgn"]).save(tmp_path / "data.safetensors")
+    run(tmp_path, tmp_path / "data.safetensors", weights)
+    dataset = drawn(tmp_path / "visited.pgn", tmp_path)
+    moves = {
+        str(index_to_move(int(best), unpack(planes))) for planes, best in zip(dataset.planes, dataset.best, strict=True)
+    }
+    assert moves == {"b1c3", "f1b5"}  # seen from the mover
 
 
 def test_held_out_games_are_searched_only_to_judge_by(

@@ -93,6 +93,8 @@ def roots(dataset: Dataset, run: VisitRun) -> Iterator[int]:
     for source in run.sources:
         rows = dataset.rows(split, source)
         rows = rows[dataset.clocks[rows] < REPEATED]  # a board alone does not say that it is repeated
+        if not run.draw:
+            rows = rows[~dataset.is_book(rows)]  # the moves are kept, and nobody has thought about a book's
         if not len(rows):
             raise DatasetError(f"the data set has no {kind} positions from '{source}'")
         orders.append(np.random.default_rng(run.seed).permutation(rows).tolist())

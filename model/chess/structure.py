@@ -21,6 +21,9 @@ _OWN_PAWNS, _OTHER_PAWNS = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27
 _PIECES_LEFT = np.uint64(0x165667B19E3779F9)
 """All three are odd, with their bits well mixed."""
 
+WORTH = np.array([1, 3, 3, 5, 9])
+"""Of a pawn, knight, bishop, rook and queen, in pawns."""
+
 Planes = NDArray[np.uint64]
 
 
@@ -47,6 +50,13 @@ def piece_boards(planes: Planes) -> list[NDArray[np.uint64]]:
 def piece_counts(planes: Planes) -> NDArray[np.int64]:
     """Packed positions [B, 4] -> [B, 10]: the mover's pawns, the opponent's pawns, the mover's knights, ... queens."""
     return np.stack([count_bits(board) for board in piece_boards(planes)[:10]], axis=1)
+
+
+def balance(planes: Planes) -> NDArray[np.int64]:
+    """Packed positions [B, 4] -> [B] the worth of the mover's men less that of the opponent's, in pawns."""
+    counts = piece_counts(planes)
+    ahead: NDArray[np.int64] = (counts[:, ::2] - counts[:, 1::2]) @ WORTH
+    return ahead
 
 
 def signatures(planes: Planes) -> NDArray[np.uint64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from dejavu.model.data.dataset import TRAIN, Dataset
 from dejavu.model.data.shards import open_data
 from dejavu.model.network import Network
 from dejavu.model.training.auxiliary import AuxiliaryHeads, continuation
-from dejavu.model.training.batches import Batch, make_batch, mirrored_rows
+from dejavu.model.training.batches import Batch, Sampler, make_batch, mirrored_rows
+from dejavu.model.training.children import make_children
 from dejavu.model.training.distillation import Student, losses_with_teacher
 from dejavu.model.training.losses import losses_with_auxiliary
 from dejavu.model.training.narrow import narrowed
@@ -49,6 +50,11 @@ class BackboneRun(TrainingRun):
     """As NetworkConfig says; the network is narrowed to it."""
     attack_width: int | None = None
     """The same."""
+    children: Mapping[str, float] | None = None
+    """Shares of a batch that are positions after the best move of these game files, on the scale of `sources`; only for
+    games whose best move is that of the evaluation."""
+    plain: float = 1.0
+    """Of the positions in which the men on the board tell who wins, the share that is kept."""
     auxiliary: bool = True
     """Whether it learns of how the games go on, too, where it has no teacher."""
     compile: bool = False
@@ -62,6 +68,23 @@ class BackboneRun(TrainingRun):
     def order_seed(self) -> int:
         """Another one for every net that a run starts from: it must not see again what that net saw last."""
         return self.seed if self.start_from is None else self.seed + zlib.crc32(self.start_from.read_bytes())
+
+    def rows_of(self, dataset: Dataset, source: str) -> NDArray[np.int64]:
+        rows = super().rows_of(dataset, source)
+        if self.plain == 1:
+            return rows
+        kept = np.random.default_rng(self.seed).random(len(rows)) < self.plain
+        return rows[kept | ~dataset.is_plain(rows)]
+
+    def orders(self, dataset: Dataset) -> tuple[Sampler, Sampler | None]:
+        """The orders in which positions are taken, and those whose children are."""
+        own, children = self.sources or {"": 1.0}, self.children or {}
+        share = sum(children.values()) / (sum(own.values()) + sum(children.values()))
+        count = round(share * self.batch)
+        order = replace(self, batch=self.batch - count).rows(dataset)
+        if not count:
+            return order, None
+        return order, replace(self, batch=count, sources=children, seed=self.seed + 1).rows(dataset)
 
     def network(self) -> Network:
         """The network before training. Raises WeightsError, and ValueError for layers that there are not."""
@@ -114,15 +137,22 @@ def train_backbone(run: BackboneRun) -> TrainingReport | None:
     """
     with started(run) as ranks:
         dataset = open_data(run.data)
-        order = run.rows(dataset)
+        order, children = run.orders(dataset)
 
         def part_of(rows: NDArray[np.int64]) -> Batch:
             mirrored = mirrored_rows(dataset, rows, order.seed)
             batch = make_batch(dataset, rows, run.result_weight, mirrored)
             return batch._replace(continuation=continuation(dataset, rows, mirrored)) if run.foresees else batch
 
+        def children_of(rows: NDArray[np.int64]) -> Batch:
+            return make_children(dataset, rows, order.seed)
+
         def parts_of(step: int) -> list[Batch]:
-            return [part_of(rows) for rows in run.cut(order.rows(step), ranks)]
+            parts: list[tuple[Callable[[NDArray[np.int64]], Batch], NDArray[np.int64]]]
+            parts = [(part_of, rows) for rows in run.cut(order.rows(step), ranks)]
+            if children is not None:
+                parts += [(children_of, rows) for rows in run.cut(children.rows(step), ranks)]
+            return [make(rows) for make, rows in run.share(parts, ranks)]
 
         return train_stage1(run, ranks, dataset, parts_of)
 
@@ -154,4 +184,5 @@ def train_stage1(
         taught_by = Weights.of(teacher).checksum
     held_out = [batch.to(device) for batch in run.held_out_batches(dataset)]
     settings = {"auxiliary": str(run.auxiliary), "teacher": taught_by}
+    settings |= {"children": str(run.children), "plain": str(run.plain)}
     return train_and_save(run, ranks, network, replicas, parts_of, held_out, settings)

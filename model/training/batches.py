@@ -90,10 +90,13 @@ class Sampler:
     def __init__(self, sources: Mapping[str, NDArray[np.int64]], weights: Mapping[str, float], batch: int, seed: int):
         """`sources` are the rows of each source, `weights` their shares of a batch (any scale)."""
         self.seed = seed
-        self.sources = [rows for rows in sources.values() if len(rows)]
-        shares = np.array([weights[name] for name, rows in sources.items() if len(rows)], dtype=float)
-        if not len(shares) or shares.sum() <= 0:
-            raise ValueError("no positions to train on: every source is empty or has weight 0")
+        for name, rows in sources.items():
+            if not len(rows):
+                raise ValueError(f"no positions to train on from '{name}'" if name else "no positions to train on")
+        self.sources = list(sources.values())
+        shares = np.array([weights[name] for name in sources], dtype=float)
+        if shares.sum() <= 0:
+            raise ValueError("no positions to train on: every source has weight 0")
         ends = np.round(np.cumsum(shares) / shares.sum() * batch).astype(int)
         self.counts = np.diff(ends, prepend=0)
         self._epochs: dict[tuple[int, int], NDArray[np.int64]] = {}
@@ -151,15 +154,25 @@ def make_batch(
         target[searched] = 0
         target[searched, moves] = shares
         policy = torch.from_numpy(target)
+    batch = batch_of(rows, planes, clocks, best.astype(np.int64), dataset.wdl_target(rows, result_weight))
+    return batch._replace(policy=policy)
+
+
+def batch_of(
+    rows: NDArray[np.int64],
+    planes: NDArray[np.uint64],
+    clocks: NDArray[np.uint8],
+    best: NDArray[np.int64],
+    wdl: NDArray[np.float32],
+) -> Batch:
+    """Features and masks of planes [B, 4] and clocks [B], beside what is known of them."""
     sets = attacks(planes)
-    inputs = features(planes, clocks, sets)
     return Batch(
         rows=rows,
-        inputs=as_inputs(inputs, torch.device("cpu")),
+        inputs=as_inputs(features(planes, clocks, sets), torch.device("cpu")),
         legal=torch.from_numpy(legal_mask(planes, sets)),
-        best=torch.from_numpy(best.astype(np.int64)),
-        wdl=torch.from_numpy(dataset.wdl_target(rows, result_weight)),
-        policy=policy,
+        best=torch.from_numpy(best),
+        wdl=torch.from_numpy(wdl),
     )
 
 

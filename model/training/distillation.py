@@ -21,6 +21,8 @@ from dejavu.model.training.losses import Losses, losses
 
 WEIGHT = 2.0
 """Of the three losses against the teacher, beside policy and value of the data with weight 1."""
+CONTRADICTED = 0.3
+"""Difference in Q from the data, beyond which the teacher's value teaches nothing: there the data put it right."""
 _ILLEGAL = -1e9
 
 
@@ -61,17 +63,27 @@ class Student(nn.Module):
 def losses_with_teacher(student: Student, batch: Batch) -> Losses:
     """Of the data, and as `auxiliary` those against the teacher."""
     own, taught = student(batch.inputs)
-    return losses(own.outputs, batch)._replace(auxiliary=WEIGHT * disagreement(own, taught, batch.legal))
+    return losses(own.outputs, batch)._replace(auxiliary=WEIGHT * disagreement(own, taught, batch.legal, batch.wdl))
 
 
-def disagreement(own: Opinion, taught: Opinion, legal: Tensor) -> Tensor:
+def disagreement(own: Opinion, taught: Opinion, legal: Tensor, wdl: Tensor) -> Tensor:
     """Divergence from the teacher's policy among the `legal` [B, POLICY_SIZE] moves and from its win, draw and loss, in
-    nats, and the mean squared difference of a number of a token; added up. 0 where both are of one opinion."""
+    nats, and the mean squared difference of a number of a token; added up. 0 where both are of one opinion.
+
+    Where the teacher's value contradicts that of the data, `wdl` [B, 3], it does not count."""
     policies = (opinion.outputs.policy.float().masked_fill(~legal, _ILLEGAL) for opinion in (own, taught))
-    values = (opinion.outputs.wdl.float() for opinion in (own, taught))
-    return _divergence(*policies) + _divergence(*values) + F.mse_loss(own.tokens.float(), taught.tokens.float())
+    values = [opinion.outputs.wdl.float() for opinion in (own, taught)]
+    agreed = (_q(values[1].softmax(dim=1)) - _q(wdl)).abs() <= CONTRADICTED  # [B]
+    value = (_divergence(*values) * agreed).mean()
+    return _divergence(*policies).mean() + value + F.mse_loss(own.tokens.float(), taught.tokens.float())
 
 
 def _divergence(own: Tensor, taught: Tensor) -> Tensor:
-    """Of two distributions by their logits [B, ...]; mean over the positions."""
-    return F.kl_div(F.log_softmax(own, dim=1), F.log_softmax(taught, dim=1), log_target=True, reduction="batchmean")
+    """[B] of two distributions each by their logits [B, ...]."""
+    log_own, log_taught = F.log_softmax(own, dim=1), F.log_softmax(taught, dim=1)
+    return F.kl_div(log_own, log_taught, log_target=True, reduction="none").sum(dim=1)
+
+
+def _q(wdl: Tensor) -> Tensor:
+    """Win, draw, loss [B, 3] -> [B] what is won less what is lost."""
+    return wdl[:, 0] - wdl[:, 2]

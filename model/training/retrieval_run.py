@@ -109,7 +109,7 @@ def train_retrieval(run: RetrievalRun) -> RetrievalReport | None:
                     run.twins,
                     run.seed,
                 )
-                for part in run.cut(np.arange(len(rows)), ranks)
+                for part in run.share(run.cut(np.arange(len(rows)), ranks), ranks)
             ]
 
         without_memory = run.replicate(network, lambda replica, batch: losses(replica(batch.inputs), batch))

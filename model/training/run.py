@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from dejavu.model.training.ranks import Ranks, joined_ranks
 from dejavu.model.training.replicas import M, Replicas
 from dejavu.model.weights import save_weights
 
+T = TypeVar("T")
 HELD_OUT_BATCH = 256
 
 
@@ -77,8 +78,12 @@ class TrainingRun:
     def rows(self, dataset: Dataset) -> Sampler:
         """The order in which training positions are taken."""
         weights = self.sources or {"": 1.0}
-        rows = {name: dataset.rows_to_learn(self.SPLITS, name) for name in weights}
+        rows = {name: self.rows_of(dataset, name) for name in weights}
         return Sampler(rows, weights, self.batch, self.order_seed())
+
+    def rows_of(self, dataset: Dataset, source: str) -> NDArray[np.int64]:
+        """Those that are learned from of game files with `source` in their names."""
+        return dataset.rows_to_learn(self.SPLITS, source)
 
     def held_out_batches(self, dataset: Dataset) -> list[Batch]:
         """The same random held-out positions in every evaluation. Raises DatasetError where there are none."""
@@ -97,11 +102,16 @@ class TrainingRun:
         return Replicas(network, self.threads, objective, compiled)
 
     def cut(self, rows: NDArray[np.int64], ranks: Ranks) -> list[NDArray[np.int64]]:
-        """This rank's rows of a batch, in parts of the size that is computed at once."""
+        """The rows of a batch in parts of the size that is computed at once."""
         size = self.part if self.device == "cpu" else math.ceil(len(rows) / ranks.count)
-        parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+        return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+    def share(self, parts: Sequence[T], ranks: Ranks) -> list[T]:
+        """Those parts of a batch that are this rank's. Raises ValueError where there are too few."""
         if len(parts) < ranks.count:
-            raise ValueError(f"{len(rows)} samples in parts of {size} are too few for {ranks.count} ranks")
+            raise ValueError(
+                f"{self.batch} samples in parts of {self.part} make {len(parts)} parts, too few for {ranks.count} ranks"
+            )
         return ranks.share(parts)
 
 
