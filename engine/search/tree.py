@@ -238,11 +238,12 @@ class Tree:
 
         `above` are positions that the way to `root` led through. A leaf with one of them was a repetition within the
         search, and is one within the game now. What it had proven above it, a draw by all moves, is open again.
+        A leaf that the fifty-move rule ends stays drawn.
         """
         drawn = np.flatnonzero(_numbers(self.proof) == DRAWN).tolist() if above else []
         for node in drawn:
             key = self.key[node]
-            if key not in above or self.first_edge[node] >= 0:
+            if key not in above or self.first_edge[node] >= 0 or self.clock[node] >= 100:
                 continue
             before = self.parent[node]
             while before not in (root, NO_NODE) and self.key[before] != key:
