@@ -34,22 +34,24 @@ def of_root_moves(expansion: Expansion, task: Task) -> Expansion:
     )
 
 
-def prepare_root(task: Task, root: int, known: KnownResults, config: Config) -> None:
+def prepare_root(task: Task, root: int, known: KnownResults, config: Config) -> int | None:
     """Give all of P to a move that is known to win, or mix noise into the priors of the root, which has its edges.
 
-    Known is a mate in two, or what an earlier search has proven.
+    Known is a mate in two, or what an earlier search has proven. Returns the policy index of that move, None without.
     """
     tree = task.tree
     if not tree.edge_count[root] or tree.proof[root]:
-        return
+        return None
     mate = _mate_in_two(task, root, config)
     winning = known.proven_win(root) if mate is None else move_to_index(mate, task.board)
     first, count = tree.first_edge[root], tree.edge_count[root]
     wins = np.array(tree.edge_move[first : first + count]) == winning
     if wins.any():
         tree.set_priors(root, wins.astype(np.float32))
-    elif task.noise is not None:
+        return winning
+    if task.noise is not None:
         tree.set_priors(root, task.noise.mixed(tree.priors(root)))
+    return None
 
 
 def _mate_in_two(task: Task, root: int, config: Config) -> chess.Move | None:

@@ -112,8 +112,10 @@ class Search:
         """The node made last, and its board."""
         self._began = time.perf_counter()
         self._best_child = NO_NODE
+        self._winning: int | None = None
+        """The root's move that was known to win before the search, as a policy index."""
         if self.tree.first_edge[self.root] >= 0:
-            prepare_root(self.task, self.root, self.known, self.config)
+            self._winning = prepare_root(self.task, self.root, self.known, self.config)
 
     def run(self) -> BestMove:
         """Search until a stopper or `stop` ends it, and answer; blocks as long as UCI forbids an answer."""
@@ -170,12 +172,20 @@ class Search:
         return self.tree.visits[self.root] > 0
 
     def answer(self, reason: str) -> BestMove:
-        """The move to play, after the info line that names it: the best so far, or one that is drawn."""
+        """The move to play, after the info line that names it: the best so far, one known to win, or one drawn."""
         choice = self.task.choice
-        drawn = choice.edge_index(self.tree, self.root, self._root_board) if choice is not None else None
+        chosen = self._winning_edge() if choice is None else choice.edge_index(self.tree, self.root, self._root_board)
         statistics = self.config.verbose_move_stats or self.config.log_live_stats
-        moves = self._send_report(statistics, drawn).lines[0].moves
+        moves = self._send_report(statistics, chosen).lines[0].moves
         return BestMove(moves[0], moves[1] if len(moves) > 1 else None, reason)
+
+    def _winning_edge(self) -> int | None:
+        """The index among the root's edges of a move known to win, as long as the tree has not proven one."""
+        tree, root = self.tree, self.root
+        if self._winning is None or tree.proof[root]:
+            return None
+        first = tree.first_edge[root]
+        return tree.edge_move[first : first + tree.edge_count[root]].index(self._winning)
 
     # Phases 1 to 4
 
@@ -198,7 +208,7 @@ class Search:
                 expansion = of_root_moves(expansion, self.task)
             self._expand(leaf.node, leaf.depth, expansion)
             if leaf.node == root and not expansion.mates:
-                prepare_root(self.task, root, self.known, self.config)
+                self._winning = prepare_root(self.task, root, self.known, self.config)
         for leaf in batch.leaves:
             tree.add_in_flight(leaf.node, root, -1)
         for node in batch.collisions:
@@ -402,15 +412,15 @@ class Search:
         if self.reporter.is_due(self.progress, self._best_child):
             self._send_report(self.config.log_live_stats)
 
-    def _send_report(self, statistics: bool, drawn: int | None = None) -> Info:
-        """Report the best moves; one that was drawn, an index among the root's edges, comes before them.
+    def _send_report(self, statistics: bool, chosen: int | None = None) -> Info:
+        """Report the best moves; one that was chosen otherwise, an index among the root's edges, comes before them.
 
         With `statistics`, report what is known of every root move, too.
         """
         self._refresh_progress()
         tree, root, board = self.tree, self.root, self._root_board
         moves = tuple(move_stats(tree, root, board, self._own_value, self.config)) if statistics else ()
-        return self.reporter.send(tree, root, board, self.progress, self._best_child, moves, drawn)
+        return self.reporter.send(tree, root, board, self.progress, self._best_child, moves, chosen)
 
     def _own_value(self, node: int) -> float | None:
         """V of a node for its side to move: what the network alone said of it, None if that is forgotten."""
