@@ -27,7 +27,7 @@ class SearchState:
     batch_seconds: float = 0.0
     """How long an answer may be delayed by minibatches, from the slowest of the latest ones."""
     proven: bool = False
-    """The root's result is proven."""
+    """The root's result is proven, and so are the lines asked for."""
     mate_in: int | None = None
     """Moves to the proven mate: positive if the side to move mates, negative if it is mated."""
     best_visits: int = 0
@@ -76,7 +76,7 @@ class MateStopper:
 
 @dataclass(frozen=True)
 class ProvenStopper:
-    """Stops when the root's result is proven: more search cannot change it."""
+    """Stops when the root's result and the lines asked for are proven: more search cannot change them."""
 
     def reason(self, progress: SearchState) -> str | None:
         return "proven" if progress.proven else None

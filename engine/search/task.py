@@ -73,5 +73,7 @@ class Task:
     """How the move is drawn; None plays the best."""
     noise: RootNoise | None = None
     """What is mixed into the priors of the root; None is nothing."""
+    lines: int = 1
+    """How many winning moves of the root end the search: more than one only in an analysis (MultiPV)."""
     proofs: Proofs = field(default_factory=dict)
     """What earlier searches have proven."""
