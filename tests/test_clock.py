@@ -130,6 +130,16 @@ def test_smart_pruning_stops_when_the_second_move_cannot_catch_up() -> None:
     assert reason(201) == "decided"
 
 
+def test_smart_pruning_stops_when_all_moves_but_one_lose() -> None:
+    stopper = SmartPruningStopper(Budget(9.0, 9.0, on_clock=True), 1.0)
+    progress = SearchState(playouts=100, searching=1.0, elapsed=1.0, best_visits=60, open_moves=2)
+    assert stopper.reason(progress) is None
+    progress.open_moves = 1
+    assert stopper.reason(progress) == "decided"
+    progress.playouts = 99
+    assert stopper.reason(progress) is None
+
+
 def test_a_move_that_runs_into_a_mate_does_not_end_the_search_for_one() -> None:
     stopper = MateStopper(3)
     assert stopper.reason(SearchState(mate_in=3)) == "mate"
@@ -232,6 +242,14 @@ def test_an_obvious_move_is_played_before_the_soft_limit() -> None:
     decided = seconds_of(client, *lines)
     client.send("setoption name SmartPruningFactor value 0", "ucinewgame")
     assert decided < seconds_of(client, *lines) - 0.2
+    client.close()
+
+
+def test_the_only_move_that_does_not_lose_is_played_quickly() -> None:
+    client = Client(FakeEvaluator(even, seconds=0.003))
+    # 1...Rf7 2. Qa8 is mate; there is only 1...Kh8 beside it.
+    fen = "position fen 5rk1/6pp/8/6N1/8/1B6/6PP/Q5K1 b - - 0 1"
+    assert seconds_of(client, fen, "go wtime 60000 btime 60000") < 1.0
     client.close()
 
 

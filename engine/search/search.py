@@ -410,6 +410,7 @@ class Search:
         self._best_child = children[0] if children else NO_NODE
         progress.mate_in = mate_in(tree, children[0]) if children else None
         counts = [tree.visits[child] for child in children if tree.proof[child] != LOST]
+        progress.open_moves = tree.edge_count[root] - (len(children) - len(counts))
         progress.best_visits = counts[0] if counts else 0
         progress.second_visits = max(counts[1:], default=0)
         progress.best_has_best_value = not children or children[0] == max(

@@ -32,6 +32,8 @@ class SearchState:
     """Moves to the proven mate: positive if the side to move mates, negative if it is mated."""
     best_visits: int = 0
     second_visits: int = 0
+    open_moves: int = 2
+    """Root moves that are not proven to lose; before a search knows of any, more than one."""
     best_has_best_value: bool = True
     """The most visited root move is also the one with the highest Q."""
 
@@ -102,7 +104,7 @@ class TimeStopper:
 
 @dataclass(frozen=True)
 class SmartPruningStopper:
-    """Stops when no move can overtake the best in the time that is left (lc0's smart pruning).
+    """Stops when no move can overtake the best in the time that is left (lc0's smart pruning), or all others lose.
 
     `factor` divides the visits that are still to come: 1 is exact, more gives up on unlikely changes.
     """
@@ -119,6 +121,8 @@ class SmartPruningStopper:
             return None
         if progress.playouts < self.MINIMUM_PLAYOUTS:
             return None
+        if progress.open_moves <= 1:
+            return "decided"
         speed = progress.playouts / progress.searching
         to_come = speed * max(self.budget.soft - progress.elapsed, 0.0)
         lead = progress.best_visits - progress.second_visits
