@@ -1,16 +1,19 @@
 """Time: never lose on it, use it otherwise."""
 
 import time
+from dataclasses import replace
 
 import chess
 import pytest
 from fake_evaluator import Client, FakeEvaluator, best_move, even, field, last_info, material
 from hypothesis import given
 from hypothesis import strategies as st
+from searching import search
 
 from dejavu.engine.search.clock import BatchPace, Budget, budget
 from dejavu.engine.search.limits import Limits
 from dejavu.engine.search.stoppers import MateStopper, SearchState, SmartPruningStopper, TimeStopper
+from dejavu.engine.search.task import Signals
 from dejavu.engine.uci.session import Session
 
 TIMES = st.one_of(st.none(), st.integers(-1000, 10_000_000))
@@ -115,6 +118,50 @@ def test_time_does_not_run_while_pondering() -> None:
     progress = SearchState(elapsed=10, searching=10, playouts=100, best_visits=90, pondering=True)
     assert TimeStopper(seconds).reason(progress) is None
     assert SmartPruningStopper(seconds, 1.33).reason(progress) is None
+
+
+class HitWhenAsked(Signals):
+    """`ponderhit` comes at the very moment when the search asks whether it ponders."""
+
+    armed = False
+
+    @property
+    def pondering(self) -> bool:
+        """See `Signals`."""
+        if self.armed:
+            self.armed = False
+            self.ponderhit()
+        return self._pondering
+
+    @pondering.setter
+    def pondering(self, value: bool) -> None:
+        self._pondering = value
+
+
+def test_ponderhit_starts_the_clock_whenever_it_comes() -> None:
+    run, _, _ = search(chess.STARTING_FEN, 10, FakeEvaluator(even))
+    run.task = replace(run.task, stoppers=(TimeStopper(Budget(1.0, 1.0, on_clock=True)),))
+    signals = HitWhenAsked(started=time.perf_counter() - 60, pondering=True)
+    run.signals = signals
+    assert run.reason_to_stop() is None
+    signals.armed = True
+    assert run.reason_to_stop() is None
+    assert not signals.pondering
+    signals.started -= 60
+    assert run.reason_to_stop() == "time"
+
+
+def test_ponderhit_does_not_restart_the_clock_of_a_search_that_does_not_ponder() -> None:
+    began = time.perf_counter() - 60
+    signals = Signals(started=began)
+    signals.ponderhit()
+    assert signals.started == began
+    signals = Signals(started=began, pondering=True)
+    signals.ponderhit()
+    hit = signals.started
+    assert hit > began + 59
+    signals.ponderhit()
+    assert signals.started == hit
 
 
 def test_smart_pruning_stops_when_the_second_move_cannot_catch_up() -> None:

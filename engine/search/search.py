@@ -397,11 +397,11 @@ class Search:
 
     def _refresh_progress(self) -> None:
         tree, root, progress, draw_score = self.tree, self.root, self.progress, self.config.draw_score
+        progress.pondering = self.signals.pondering  # before the clock, which `ponderhit` sets first
         now = time.perf_counter()
         progress.nodes = tree.visits[root]
         progress.elapsed = now - self.signals.started
         progress.searching = now - self._began
-        progress.pondering = self.signals.pondering
         progress.depth = self.reporter.depth_sum / max(progress.playouts, 1)
         batches = 2 if self._may_overlap() else 1
         progress.batch_seconds = batches * self.pace.expected(self._next_batch_size())
