@@ -8,11 +8,13 @@ import pytest
 from fake_evaluator import Client, FakeEvaluator, best_move, even, field, last_info, material
 from hypothesis import given
 from hypothesis import strategies as st
-from searching import search
+from searching import child_named, search
 
+from dejavu.engine.options import Config
 from dejavu.engine.search.clock import BatchPace, Budget, budget
 from dejavu.engine.search.limits import Limits
-from dejavu.engine.search.stoppers import MateStopper, SearchState, SmartPruningStopper, TimeStopper
+from dejavu.engine.search.request import _stoppers
+from dejavu.engine.search.stoppers import MateStopper, SearchState, SmartPruningStopper, TimeStopper, first_reason
 from dejavu.engine.search.task import Signals
 from dejavu.engine.uci.session import Session
 
@@ -85,6 +87,32 @@ def test_more_time_or_fewer_moves_to_go_means_longer_thought() -> None:
     assert soft(Limits(wtime=60_000, movestogo=1)) > 30
     assert soft(Limits(wtime=60_000, movestogo=0)) == soft(Limits(wtime=60_000))
     assert soft(Limits(wtime=60_000)) < 6
+
+
+@pytest.mark.parametrize("white", [True, False])
+def test_each_side_has_its_own_increment(white: bool) -> None:
+    def soft(winc: int, binc: int) -> float:
+        result = budget(Limits(wtime=60_000, btime=60_000, winc=winc, binc=binc), white, 0, only_move=False)
+        assert result is not None
+        return result.soft
+
+    own, others = ((1000, 0), (0, 1000)) if white else ((0, 1000), (1000, 0))
+    assert soft(*own) == pytest.approx(soft(0, 0) + 0.75)
+    assert soft(*others) == soft(0, 0)
+
+
+def test_of_a_move_time_below_the_overhead_half_is_used() -> None:
+    assert budget(Limits(movetime=50), True, 100, only_move=False) == Budget(0.025, 0.025, on_clock=False)
+
+
+def test_many_moves_to_go_do_not_make_the_thought_shorter_than_none() -> None:
+    def soft(movestogo: int | None) -> float:
+        result = budget(Limits(wtime=60_000, movestogo=movestogo), True, 100, only_move=False)
+        assert result is not None
+        return result.soft
+
+    assert soft(40) == soft(19) == soft(18) == soft(None)
+    assert soft(17) > soft(18)
 
 
 def test_other_limits_do_not_limit_time() -> None:
@@ -175,6 +203,52 @@ def test_smart_pruning_stops_when_the_second_move_cannot_catch_up() -> None:
 
     assert reason(199) is None
     assert reason(201) == "decided"
+
+
+@pytest.mark.parametrize(
+    ("searching", "playouts", "reason"),
+    [(1.0, 100, "decided"), (1.0, 99, None), (0.1, 1000, "decided"), (0.09, 1000, None)],
+)
+def test_smart_pruning_waits_until_speed_and_moves_are_known(
+    searching: float, playouts: int, reason: str | None
+) -> None:
+    stopper = SmartPruningStopper(Budget(1.0, 1.0, on_clock=True), 1.0)
+    progress = SearchState(playouts=playouts, searching=searching, elapsed=searching, best_visits=10**6)
+    assert stopper.reason(progress) == reason
+
+
+@pytest.mark.parametrize(("limits", "reason"), [(Limits(movetime=9000), None), (Limits(wtime=160_000), "decided")])
+def test_a_move_time_is_used_up_though_the_move_is_decided(limits: Limits, reason: str | None) -> None:
+    config = Config(move_overhead=0)
+    time_for_move = budget(limits, True, config.move_overhead, only_move=False)
+    assert time_for_move is not None
+    assert 8 < time_for_move.soft < 10
+    stoppers = _stoppers(limits, config, None, time_for_move)
+    assert first_reason(stoppers, SearchState(playouts=900, searching=1.0, elapsed=1.0, best_visits=10**6)) == reason
+
+
+def test_while_two_minibatches_overlap_the_clock_must_allow_for_both() -> None:
+    def seconds(minibatch_size: int, nodes: int) -> float:
+        run, _, _ = search(chess.STARTING_FEN, nodes, FakeEvaluator(even), Config(minibatch_size=minibatch_size))
+        run.task = replace(run.task, node_limit=None)
+        run.pace = BatchPace()
+        run.pace.measured(minibatch_size, 0.5)
+        run.reason_to_stop()
+        return run.progress.batch_seconds
+
+    assert seconds(8, nodes=16 * 8) == pytest.approx(1.0)
+    assert seconds(8, nodes=16 * 8 - 1) == pytest.approx(0.5)
+    assert seconds(1, nodes=100) == pytest.approx(0.5)
+
+
+def test_a_move_that_is_proven_to_lose_is_no_rival_of_the_best() -> None:
+    def love_losing(board: chess.Board, move: chess.Move) -> float:
+        return 9.0 if move == chess.Move.from_uci("f1f2") else 0.0  # flipped: 1...Rf7
+
+    run, _, _ = search("5rk1/6pp/8/6N1/8/1B6/6PP/Q5K1 b - - 0 1", 200, FakeEvaluator(even, love_losing))
+    assert run.tree.visits[child_named(run, "f8f7")] > 1
+    assert (run.progress.second_visits, run.progress.open_moves) == (0, 1)
+    assert run.progress.best_visits == run.tree.visits[child_named(run, "g8h8")]
 
 
 def test_smart_pruning_stops_when_all_moves_but_one_lose() -> None:

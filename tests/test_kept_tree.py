@@ -1,7 +1,7 @@
 """The tree that is kept from move to move: what a repetition in it was worth before the root moved on."""
 
 from fake_evaluator import FakeEvaluator, even
-from searching import check_tree, search
+from searching import check_tree, played, search
 
 from dejavu.engine.search.game import Game
 from dejavu.engine.search.kept_tree import KeptTree
@@ -80,3 +80,19 @@ def test_a_repetition_that_the_fifty_move_rule_ends_stays_drawn() -> None:
     assert any(not repeats_below(tree, node, reply) for node in below)
     kept_tree(tree, game).root_of(after(game, tree, child, reply), keep_rest=True)
     assert all(tree.proof[node] == DRAWN for node in ended)
+
+
+def test_a_repetition_of_what_stood_twice_in_the_game_stays_drawn() -> None:
+    game = played("a1b1 h8g8 b1a1 g8h8", SHUFFLING.format(clock=0))
+    run, _, _ = search(game, 4000, FakeEvaluator(even))
+    tree = run.tree
+    child = tree.ranked_children(0)[0]
+    reply = tree.ranked_children(child)[0]
+    third = [
+        node
+        for node in range(reply + 1, len(tree))
+        if tree.key[node] == tree.key[0] and is_below(tree, node, reply) and not repeats_below(tree, node, reply)
+    ]
+    assert third
+    kept_tree(tree, game).root_of(after(game, tree, child, reply), keep_rest=True)
+    assert all(tree.proof[node] == DRAWN for node in third)

@@ -137,6 +137,20 @@ def test_a_position_met_before_is_a_draw_and_no_mate() -> None:
     assert mate_in_two(board, list(board.legal_moves), set()) is not None
 
 
+@pytest.mark.parametrize("fen", problems(2)[:8])
+def test_a_reply_that_leads_back_into_the_game_is_a_draw(fen: str) -> None:
+    board = chess.Board(fen)
+    met = set()
+    for move in mates_by_the_rules(board):
+        board.push(move)
+        board.push(list(board.legal_moves)[-1])
+        met.add(pack(board))
+        board.pop()
+        board.pop()
+    assert mate_in_two(board, list(board.legal_moves), met) is None
+    assert mate_in_two(board, list(board.legal_moves), set()) is not None
+
+
 def test_the_fifty_move_rule_may_come_first() -> None:
     board = chess.Board(problems(2)[0])
     board.halfmove_clock = 97
