@@ -129,7 +129,12 @@ class Config:
         "Megabytes for the search tree and the cache of evaluations; a full tree drops what was searched least.",
     )
     multi_pv: int = _spin(
-        "MultiPV", 1, 1, 500, "How many of the best moves to report, each with its line, the most visited first."
+        "MultiPV",
+        1,
+        1,
+        500,
+        "How many of the best moves to report, each with its line, the most visited first. Unless on a clock, a mate"
+        " does not end the search for the others.",
     )
     ponder: bool = _check("Ponder", False, "Tells the engine that the GUI may let it think on the opponent's time.")
     move_overhead: int = _spin(

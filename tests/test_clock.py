@@ -1,16 +1,21 @@
 """Time: never lose on it, use it otherwise."""
 
 import time
+from dataclasses import replace
 
 import chess
 import pytest
 from fake_evaluator import Client, FakeEvaluator, best_move, even, field, last_info, material
 from hypothesis import given
 from hypothesis import strategies as st
+from searching import child_named, search
 
+from dejavu.engine.options import Config
 from dejavu.engine.search.clock import BatchPace, Budget, budget
 from dejavu.engine.search.limits import Limits
-from dejavu.engine.search.stoppers import MateStopper, SearchState, SmartPruningStopper, TimeStopper
+from dejavu.engine.search.request import _stoppers
+from dejavu.engine.search.stoppers import MateStopper, SearchState, SmartPruningStopper, TimeStopper, first_reason
+from dejavu.engine.search.task import Signals
 from dejavu.engine.uci.session import Session
 
 TIMES = st.one_of(st.none(), st.integers(-1000, 10_000_000))
@@ -84,6 +89,32 @@ def test_more_time_or_fewer_moves_to_go_means_longer_thought() -> None:
     assert soft(Limits(wtime=60_000)) < 6
 
 
+@pytest.mark.parametrize("white", [True, False])
+def test_each_side_has_its_own_increment(white: bool) -> None:
+    def soft(winc: int, binc: int) -> float:
+        result = budget(Limits(wtime=60_000, btime=60_000, winc=winc, binc=binc), white, 0, only_move=False)
+        assert result is not None
+        return result.soft
+
+    own, others = ((1000, 0), (0, 1000)) if white else ((0, 1000), (1000, 0))
+    assert soft(*own) == pytest.approx(soft(0, 0) + 0.75)
+    assert soft(*others) == soft(0, 0)
+
+
+def test_of_a_move_time_below_the_overhead_half_is_used() -> None:
+    assert budget(Limits(movetime=50), True, 100, only_move=False) == Budget(0.025, 0.025, on_clock=False)
+
+
+def test_many_moves_to_go_do_not_make_the_thought_shorter_than_none() -> None:
+    def soft(movestogo: int | None) -> float:
+        result = budget(Limits(wtime=60_000, movestogo=movestogo), True, 100, only_move=False)
+        assert result is not None
+        return result.soft
+
+    assert soft(40) == soft(19) == soft(18) == soft(None)
+    assert soft(17) > soft(18)
+
+
 def test_other_limits_do_not_limit_time() -> None:
     assert budget(Limits(nodes=5, depth=3, winc=100), True, 0, only_move=True) is None
 
@@ -117,6 +148,50 @@ def test_time_does_not_run_while_pondering() -> None:
     assert SmartPruningStopper(seconds, 1.33).reason(progress) is None
 
 
+class HitWhenAsked(Signals):
+    """`ponderhit` comes at the very moment when the search asks whether it ponders."""
+
+    armed = False
+
+    @property
+    def pondering(self) -> bool:
+        """See `Signals`."""
+        if self.armed:
+            self.armed = False
+            self.ponderhit()
+        return self._pondering
+
+    @pondering.setter
+    def pondering(self, value: bool) -> None:
+        self._pondering = value
+
+
+def test_ponderhit_starts_the_clock_whenever_it_comes() -> None:
+    run, _, _ = search(chess.STARTING_FEN, 10, FakeEvaluator(even))
+    run.task = replace(run.task, stoppers=(TimeStopper(Budget(1.0, 1.0, on_clock=True)),))
+    signals = HitWhenAsked(started=time.perf_counter() - 60, pondering=True)
+    run.signals = signals
+    assert run.reason_to_stop() is None
+    signals.armed = True
+    assert run.reason_to_stop() is None
+    assert not signals.pondering
+    signals.started -= 60
+    assert run.reason_to_stop() == "time"
+
+
+def test_ponderhit_does_not_restart_the_clock_of_a_search_that_does_not_ponder() -> None:
+    began = time.perf_counter() - 60
+    signals = Signals(started=began)
+    signals.ponderhit()
+    assert signals.started == began
+    signals = Signals(started=began, pondering=True)
+    signals.ponderhit()
+    hit = signals.started
+    assert hit > began + 59
+    signals.ponderhit()
+    assert signals.started == hit
+
+
 def test_smart_pruning_stops_when_the_second_move_cannot_catch_up() -> None:
     stopper = SmartPruningStopper(Budget(3.0, 3.0, on_clock=True), 1.0)
 
@@ -128,6 +203,90 @@ def test_smart_pruning_stops_when_the_second_move_cannot_catch_up() -> None:
 
     assert reason(199) is None
     assert reason(201) == "decided"
+
+
+@pytest.mark.parametrize(
+    ("searching", "playouts", "reason"),
+    [(1.0, 100, "decided"), (1.0, 99, None), (0.1, 1000, "decided"), (0.09, 1000, None)],
+)
+def test_smart_pruning_waits_until_speed_and_moves_are_known(
+    searching: float, playouts: int, reason: str | None
+) -> None:
+    stopper = SmartPruningStopper(Budget(1.0, 1.0, on_clock=True), 1.0)
+    progress = SearchState(playouts=playouts, searching=searching, elapsed=searching, best_visits=10**6)
+    assert stopper.reason(progress) == reason
+
+
+@pytest.mark.parametrize(("limits", "reason"), [(Limits(movetime=9000), None), (Limits(wtime=160_000), "decided")])
+def test_a_move_time_is_used_up_though_the_move_is_decided(limits: Limits, reason: str | None) -> None:
+    config = Config(move_overhead=0)
+    time_for_move = budget(limits, True, config.move_overhead, only_move=False)
+    assert time_for_move is not None
+    assert 8 < time_for_move.soft < 10
+    stoppers = _stoppers(limits, config, None, time_for_move)
+    assert first_reason(stoppers, SearchState(playouts=900, searching=1.0, elapsed=1.0, best_visits=10**6)) == reason
+
+
+def test_while_two_minibatches_overlap_the_clock_must_allow_for_both() -> None:
+    def seconds(minibatch_size: int, nodes: int) -> float:
+        run, _, _ = search(chess.STARTING_FEN, nodes, FakeEvaluator(even), Config(minibatch_size=minibatch_size))
+        run.task = replace(run.task, node_limit=None)
+        run.pace = BatchPace()
+        run.pace.measured(minibatch_size, 0.5)
+        run.reason_to_stop()
+        return run.progress.batch_seconds
+
+    assert seconds(8, nodes=16 * 8) == pytest.approx(1.0)
+    assert seconds(8, nodes=16 * 8 - 1) == pytest.approx(0.5)
+    assert seconds(1, nodes=100) == pytest.approx(0.5)
+
+
+def test_a_move_that_is_proven_to_lose_is_no_rival_of_the_best() -> None:
+    def love_losing(board: chess.Board, move: chess.Move) -> float:
+        return 9.0 if move == chess.Move.from_uci("f1f2") else 0.0  # flipped: 1...Rf7
+
+    run, _, _ = search("5rk1/6pp/8/6N1/8/1B6/6PP/Q5K1 b - - 0 1", 200, FakeEvaluator(even, love_losing))
+    assert run.tree.visits[child_named(run, "f8f7")] > 1
+    assert (run.progress.second_visits, run.progress.open_moves) == (0, 1)
+    assert run.progress.best_visits == run.tree.visits[child_named(run, "g8h8")]
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "lead", "decided", "reason"),
+    [
+        (1.2, 6, False, None),
+        (2.9, 6, False, None),
+        (2.9, 60, False, "decided"),
+        (3.1, 6, False, "time"),
+        (0.9, 6, True, None),
+        (0.9, 90, True, "decided"),
+        (1.0, 6, True, "time"),
+    ],
+)
+def test_smart_pruning_leaves_an_undecided_move_its_time(
+    elapsed: float, lead: int, decided: bool, reason: str | None
+) -> None:
+    stoppers = _stoppers(Limits(), Config(), None, Budget(1.0, 3.0, on_clock=True))
+    visits = int(500 * elapsed)  # at 500 a second
+    progress = SearchState(
+        playouts=visits,
+        searching=elapsed,
+        elapsed=elapsed,
+        best_visits=visits // 2 + lead,
+        second_visits=visits // 2,
+        best_has_best_value=decided,
+    )
+    assert first_reason(stoppers, progress) == reason
+
+
+def test_smart_pruning_stops_when_all_moves_but_one_lose() -> None:
+    stopper = SmartPruningStopper(Budget(9.0, 9.0, on_clock=True), 1.0)
+    progress = SearchState(playouts=100, searching=1.0, elapsed=1.0, best_visits=60, open_moves=2)
+    assert stopper.reason(progress) is None
+    progress.open_moves = 1
+    assert stopper.reason(progress) == "decided"
+    progress.playouts = 99
+    assert stopper.reason(progress) is None
 
 
 def test_a_move_that_runs_into_a_mate_does_not_end_the_search_for_one() -> None:
@@ -232,6 +391,14 @@ def test_an_obvious_move_is_played_before_the_soft_limit() -> None:
     decided = seconds_of(client, *lines)
     client.send("setoption name SmartPruningFactor value 0", "ucinewgame")
     assert decided < seconds_of(client, *lines) - 0.2
+    client.close()
+
+
+def test_the_only_move_that_does_not_lose_is_played_quickly() -> None:
+    client = Client(FakeEvaluator(even, seconds=0.003))
+    # 1...Rf7 2. Qa8 is mate; there is only 1...Kh8 beside it.
+    fen = "position fen 5rk1/6pp/8/6N1/8/1B6/6PP/Q5K1 b - - 0 1"
+    assert seconds_of(client, fen, "go wtime 60000 btime 60000") < 1.0
     client.close()
 
 

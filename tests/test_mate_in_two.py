@@ -7,6 +7,7 @@ from pathlib import Path
 
 import chess
 import pytest
+from fake_evaluator import Client, FakeEvaluator, best_move, material, scattered_preference
 from searching import search
 
 from dejavu.engine.options import Config
@@ -92,6 +93,25 @@ def test_the_search_proves_every_mate_in_two_with_few_nodes(fen: str) -> None:
     assert best.move == info.lines[0].moves[0]
 
 
+@pytest.mark.parametrize(
+    ("fen", "move"),
+    [
+        ("rr4k1/p4p1p/2n1pp2/2p5/8/P3PbP1/3P1PRP/2N2K2 w - - 0 1", "g2g1"),
+        ("1r4k1/5p1p/4pRp1/1Pp5/p1q5/8/3P4/1KR5 w - - 0 1", "f6f2"),
+        ("8/7Q/p1p5/4kp2/1p3n1P/1BN3P1/PP3P2/6K1 b - - 0 2", "e5f6"),
+        ("8/p2k4/1p1b4/5p1P/3p4/PP1P4/2r5/5nK1 w - - 0 1", "g1h1"),
+    ],
+)
+def test_it_is_played_from_a_kept_tree_without_any_time(fen: str, move: str) -> None:
+    client = Client(FakeEvaluator(material, scattered_preference))
+    client.go(f"position fen {fen}", "go nodes 1500")
+    lines = client.go(f"position fen {fen} moves {move}", "go wtime 90 btime 90")
+    client.close()
+    board = chess.Board(fen)
+    board.push_uci(move)
+    assert chess.Move.from_uci(best_move(lines)) in mates_by_the_rules(board)
+
+
 def test_a_weakened_engine_may_miss_it() -> None:
     fens = problems(2)
     found = sum(search(fen, 5, config=Config(limit_strength=True))[2].lines[0].mate == 2 for fen in fens)
@@ -112,6 +132,20 @@ def test_a_position_met_before_is_a_draw_and_no_mate() -> None:
     for move in mates_by_the_rules(board):
         board.push(move)
         met.add(pack(board))
+        board.pop()
+    assert mate_in_two(board, list(board.legal_moves), met) is None
+    assert mate_in_two(board, list(board.legal_moves), set()) is not None
+
+
+@pytest.mark.parametrize("fen", problems(2)[:8])
+def test_a_reply_that_leads_back_into_the_game_is_a_draw(fen: str) -> None:
+    board = chess.Board(fen)
+    met = set()
+    for move in mates_by_the_rules(board):
+        board.push(move)
+        board.push(list(board.legal_moves)[-1])
+        met.add(pack(board))
+        board.pop()
         board.pop()
     assert mate_in_two(board, list(board.legal_moves), met) is None
     assert mate_in_two(board, list(board.legal_moves), set()) is not None

@@ -8,16 +8,20 @@ from typing import Any
 
 import chess
 import pytest
+from fake_evaluator import FakeEvaluator, material, scattered_preference
 from searching import child_named, played, search
 
 from dejavu.engine.options import Config
 from dejavu.engine.search.game import Game
 from dejavu.engine.search.limits import Limits
+from dejavu.engine.search.lines import BestMove
 from dejavu.engine.search.proofs import Proof, Proofs
 from dejavu.engine.search.request import make_task
 from dejavu.engine.search.tablebase import Tablebases
 from dejavu.engine.search.tree import DRAWN, LOST, UNPROVEN, Tree
+from dejavu.engine.uci.learning import Learning
 from dejavu.engine.uci.lessons import Note, after_loss, lessons_of, proofs_of
+from dejavu.engine.uci.session import Session
 from dejavu.model.chess.encoding import Packed, move_to_index, pack
 from dejavu.retrieval.learned_records import (
     FAR,
@@ -62,6 +66,27 @@ def test_a_mate_that_was_proven_at_the_root_is_played_without_a_search() -> None
     assert info.lines[0].moves == tuple(LINE.split())
     assert info.nodes == 2
     assert run.tree.proof[run.root] == LOST  # for the side that is mated
+
+
+def test_it_is_played_from_a_kept_tree_without_any_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = "7k/1p1Rr3/p6p/4PQp1/8/P1r1B2P/P3n1K1/8 b - - 0 1"
+    known: dict[Packed, Proof] = {}
+    monkeypatch.setattr(Learning, "proofs", known)
+    session = Session(lambda _: FakeEvaluator(material, scattered_preference), pytest.fail)
+    answers: list[BestMove] = []
+
+    def go(moves: list[str], limits: Limits) -> None:
+        session.set_position(before, moves)
+        session.go(limits, lambda info: None, answers.append)
+        session.wait()
+
+    go([], Limits(nodes=1500))
+    go(["h8g8"], Limits(wtime=90))
+    assert answers[-1].move != "d7d8"
+    known |= known_mate()[1]
+    go(["h8g8"], Limits(wtime=90))
+    assert answers[-1].move == "d7d8"
+    assert answers[-1].reason == "time"
 
 
 def test_without_the_proof_so_few_nodes_do_not_find_it() -> None:

@@ -261,6 +261,14 @@ def test_the_shorter_of_two_known_mates_is_played() -> None:
     assert tree.ranked_children(0) == [quick, slow]
 
 
+def test_a_shorter_mate_that_is_found_later_counts() -> None:
+    tree, (slow, quick, slower) = tree_of(3)
+    for node, plies in ((slow, 4), (quick, 2), (slower, 6)):
+        tree.prove(node, 0, WON, plies)
+    assert (tree.proof[0], tree.plies_to_mate[0]) == (LOST, 3)
+    assert tree.value_sum[0] == -tree.visits[0]
+
+
 def test_the_longest_resistance_is_chosen_and_counted() -> None:
     tree, (quick, slow, other) = tree_of(3)
     tree.prove(quick, 0, LOST, 1)
@@ -374,6 +382,26 @@ def test_a_mate_in_two_is_proven_as_soon_as_every_reply_is_seen() -> None:
     assert info.lines[0].mate == 2
     assert info.lines[0].moves == ("c3b3", "a1b1", "h2h1")
     assert seeing.tree.visits[seeing.root] < blind.tree.visits[blind.root]
+
+
+@pytest.mark.parametrize(
+    "fen",
+    [
+        "8/8/8/8/8/2k5/7r/K7 b - - 0 1",
+        "rr4k1/p4p1p/2n1pp2/2p5/8/P3PbP1/3P1P1P/2N2KR1 b - - 0 1",
+        "4R3/p7/1p1B4/1P4k1/P1p3B1/1n1b2PP/2n4K/8 w - - 0 1",
+    ],
+)
+def test_multipv_proves_a_mate_in_two_and_goes_on_with_other_lines(fen: str) -> None:
+    client = Client(MateSeeing(material))
+    client.send("setoption name MultiPV value 3", f"position fen {fen}")
+    lines = client.go("go nodes 500")
+    client.close()
+    final = [line for line in lines if " multipv " in line][-3:]
+    assert [field(line, "multipv") for line in final] == ["1", "2", "3"]
+    assert len({field(line, "pv") for line in final}) == 3
+    assert field(final[0], "mate") == "2"
+    assert [len(line.split(" pv ")[1].split()) > 1 for line in final] == [True, True, True]
 
 
 def test_the_mating_move_is_played_whatever_the_policy_says() -> None:

@@ -205,3 +205,51 @@ def test_of_winning_moves_the_nearest_to_zeroing_are_kept() -> None:
         after = board.copy()
         after.push(move)
         assert rank(after)[1] == 0
+
+
+class FakeTables:
+    """What python-chess is asked, answered by functions; a KeyError is a table that is missing."""
+
+    def __init__(self, wdl: Callable[[chess.Board], int], dtz: Callable[[chess.Board], int]) -> None:
+        self.probe_wdl, self.probe_dtz = wdl, dtz
+
+
+def kept_by(wdl: Callable[[chess.Board], int], dtz: Callable[[chess.Board], int], fen: str) -> list[str]:
+    tables = Tablebases("", pytest.fail)
+    tables.pieces, tables._tables = 4, FakeTables(wdl, dtz)  # type: ignore[assignment]
+    return sorted(move.uci() for move in tables.root_moves(chess.Board(fen)))
+
+
+def lost_without_rook(board: chess.Board) -> int:
+    mine, theirs = (bool(board.rooks & board.occupied_co[colour]) for colour in (board.turn, not board.turn))
+    return 2 * (mine - theirs)
+
+
+def missing(board: chess.Board) -> int:
+    raise KeyError(board.fen())
+
+
+ROOK_ENDING = "8/8/8/8/3k4/8/8/1R4K1 w - - 4 9"
+
+
+def test_of_winning_moves_the_tables_tell_the_nearest_to_zeroing() -> None:
+    def far_from_the_last_rank(board: chess.Board) -> int:
+        return chess.square_rank(chess.msb(board.rooks)) - 9
+
+    assert kept_by(lost_without_rook, far_from_the_last_rank, ROOK_ENDING) == ["b1b8"]
+
+
+def test_a_move_that_zeroes_is_nearer_than_any_other() -> None:
+    assert kept_by(lost_without_rook, lambda board: -1, "8/8/8/8/3k4/8/1P6/1R4K1 w - - 4 9") == ["b2b3", "b2b4"]
+
+
+def test_a_mate_is_nearer_than_anything() -> None:
+    assert kept_by(lost_without_rook, lambda board: -1, "7k/8/6K1/8/8/8/8/R7 w - - 4 9") == ["a1a8"]
+    with_pawn = "7k/8/6K1/8/8/8/1P6/R7 w - - 4 9"
+    assert kept_by(lost_without_rook, lambda board: -1, with_pawn) == ["a1a8"]
+
+
+def test_tables_that_are_missing_decide_nothing() -> None:
+    assert kept_by(missing, missing, ROOK_ENDING) == []
+    # Without distances, all moves that win are as good.
+    assert len(kept_by(lost_without_rook, missing, ROOK_ENDING)) == chess.Board(ROOK_ENDING).legal_moves.count()

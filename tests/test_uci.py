@@ -341,6 +341,55 @@ def test_multipv_lines_are_sorted_and_different(client: Client) -> None:
     assert field(final[0], "pv") == "c6e5" == best_move(lines)
 
 
+MATE_IN_ONE = "position fen 6k1/5ppp/8/8/8/8/5PPP/3R2K1 w - - 0 1"
+
+
+def last_lines(lines: list[str], count: int) -> list[str]:
+    """The last info lines of a search with so many lines, the best first."""
+    final = [line for line in lines if " multipv " in line][-count:]
+    assert [field(line, "multipv") for line in final] == [str(number + 1) for number in range(count)]
+    assert len({field(line, "pv") for line in final}) == count
+    return final
+
+
+@pytest.mark.parametrize("batch", [1, 24])
+def test_multipv_goes_on_behind_a_mate(client: Client, batch: int) -> None:
+    client.send(f"setoption name MinibatchSize value {batch}", "setoption name MultiPV value 3")
+    lines = client.go(MATE_IN_ONE, "go nodes 300")
+    best, *others = last_lines(lines, 3)
+    assert (field(best, "mate"), field(best, "pv"), best_move(lines)) == ("1", "d1d8", "d1d8")
+    assert all(field(line, "nodes") == "300" for line in (best, *others))
+    assert all(len(line.split(" pv ")[1].split()) > 1 for line in others)
+    kept = client.go("go nodes 400")
+    assert field(last_lines(kept, 3)[0], "nodes") == "400"
+
+
+def test_multipv_of_a_mate_waits_for_stop(client: Client) -> None:
+    client.send("setoption name MultiPV value 3", MATE_IN_ONE, "go infinite")
+    assert not [line for line in client.quiet(0.3) if line.startswith("bestmove")]
+    lines = client.go("stop")
+    assert field(last_lines(lines, 3)[0], "mate") == "1"
+    assert best_move(lines) == "d1d8"
+
+
+def test_multipv_ends_when_so_many_moves_win_or_all_are_proven(client: Client) -> None:
+    client.send("setoption name MultiPV value 3", "debug on")
+    lines = client.go("position fen k7/2K5/8/8/8/8/8/1R6 b - - 0 1", "go nodes 5000")
+    assert field(last_lines(lines, 1)[0], "mate") == "-1"
+    assert int(field(last_info(lines), "nodes")) < 100
+    client.send("setoption name MultiPV value 2", "position fen 7k/R7/8/8/8/8/8/1R3QK1 w - - 0 1")
+    lines = client.go("go nodes 5000")
+    assert [field(line, "mate") for line in last_lines(lines, 2)] == ["1", "1"]
+    assert int(field(last_info(lines), "nodes")) < 5000
+
+
+def test_multipv_does_not_hold_up_a_mate_on_a_clock(client: Client) -> None:
+    client.send("setoption name MultiPV value 3")
+    lines = client.go(MATE_IN_ONE, "go wtime 600000 btime 600000")
+    assert best_move(lines) == "d1d8"
+    assert int(field(last_info(lines), "nodes")) < 50
+
+
 def test_wdl_is_shown_on_demand_and_sums_to_a_thousand(client: Client) -> None:
     assert " wdl " not in last_info(client.go("position startpos", "go nodes 10"))
     line = last_info(client.go("setoption name UCI_ShowWDL value true", "go nodes 30"))

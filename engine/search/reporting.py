@@ -68,13 +68,13 @@ class Reporter:
         progress: SearchState,
         best_child: int,
         move_stats: tuple[str, ...],
-        drawn: int | None,
+        chosen: int | None,
     ) -> Info:
-        """Report the best moves of `root`, where `board` is; an index among its edges that was drawn comes first."""
+        """Report the best moves of `root`, where `board` is; an index among its edges that was chosen comes first."""
         config = self._config
         indices = ranked_edges(tree, root, config.draw_score)
-        if drawn is not None:
-            indices = [drawn, *(index for index in indices if index != drawn)]
+        if chosen is not None:
+            indices = [chosen, *(index for index in indices if index != chosen)]
         indices = indices[: config.multi_pv]
         used = tree.bytes + len(self._cache) * self._cache.ENTRY_BYTES
         info = Info(

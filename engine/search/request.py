@@ -88,6 +88,7 @@ def make_task(
         white = board.turn == chess.WHITE
         time = budget(limits, white, config.move_overhead, only_move=len(root_moves) == 1)
     unlimited = node_limit is None and time is None and limits.depth is None and limits.mate is None
+    analysis = limits.mate is None and (time is None or not time.on_clock)
     noisy = config.noise_epsilon > 0
     choice = _choice(board, config, wanted, tablebases, generator)
     return Task(
@@ -102,6 +103,7 @@ def make_task(
         wait_for_stop=limits.infinite or unlimited,
         choice=choice,
         noise=RootNoise(config.noise_epsilon, config.noise_alpha, generator) if noisy else None,
+        lines=config.multi_pv if analysis else 1,
         proofs=proofs if wanted is None and choice is None else {},
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import chess
 import numpy as np
 
@@ -34,22 +36,39 @@ def of_root_moves(expansion: Expansion, task: Task) -> Expansion:
     )
 
 
-def prepare_root(task: Task, root: int, known: KnownResults, config: Config) -> None:
+class KnownWin(NamedTuple):
+    """A move of the root that is known to win before the search."""
+
+    move: int
+    """Policy index."""
+    priors: dict[int, float]
+    """P of all moves before this one got all of it."""
+
+
+def prepare_root(task: Task, root: int, known: KnownResults, config: Config) -> KnownWin | None:
     """Give all of P to a move that is known to win, or mix noise into the priors of the root, which has its edges.
 
-    Known is a mate in two, or what an earlier search has proven.
+    Known is a mate in two, or what an earlier search has proven. Returns that move, None if there is none.
     """
     tree = task.tree
     if not tree.edge_count[root] or tree.proof[root]:
-        return
+        return None
     mate = _mate_in_two(task, root, config)
     winning = known.proven_win(root) if mate is None else move_to_index(mate, task.board)
-    first, count = tree.first_edge[root], tree.edge_count[root]
-    wins = np.array(tree.edge_move[first : first + count]) == winning
+    moves, priors = tree.moves(root), tree.priors(root)
+    wins = np.array(moves) == winning
     if wins.any():
         tree.set_priors(root, wins.astype(np.float32))
-    elif task.noise is not None:
-        tree.set_priors(root, task.noise.mixed(tree.priors(root)))
+        return KnownWin(winning, dict(zip(moves, priors.tolist(), strict=True)))
+    if task.noise is not None:
+        tree.set_priors(root, task.noise.mixed(priors))
+    return None
+
+
+def give_back_priors(task: Task, root: int, win: KnownWin) -> None:
+    """Take back from a move that was known to win what it got of P: it is proven, and other lines are asked for."""
+    tree = task.tree
+    tree.set_priors(root, np.array([win.priors[move] for move in tree.moves(root)], np.float32))
 
 
 def _mate_in_two(task: Task, root: int, config: Config) -> chess.Move | None:

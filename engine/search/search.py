@@ -32,7 +32,7 @@ from dejavu.engine.search.lines import BestMove, Info, mate_in, value
 from dejavu.engine.search.move_stats import move_stats
 from dejavu.engine.search.puct import exploration, first_play_urgency
 from dejavu.engine.search.reporting import Reporter
-from dejavu.engine.search.root import of_root_moves, prepare_root
+from dejavu.engine.search.root import KnownWin, give_back_priors, of_root_moves, prepare_root
 from dejavu.engine.search.stoppers import SearchState, first_reason
 from dejavu.engine.search.tablebase import Tablebases
 from dejavu.engine.search.task import Signals, Task
@@ -112,8 +112,9 @@ class Search:
         """The node made last, and its board."""
         self._began = time.perf_counter()
         self._best_child = NO_NODE
+        self._known_win: KnownWin | None = None
         if self.tree.first_edge[self.root] >= 0:
-            prepare_root(self.task, self.root, self.known, self.config)
+            self._known_win = prepare_root(self.task, self.root, self.known, self.config)
 
     def run(self) -> BestMove:
         """Search until a stopper or `stop` ends it, and answer; blocks as long as UCI forbids an answer."""
@@ -170,12 +171,19 @@ class Search:
         return self.tree.visits[self.root] > 0
 
     def answer(self, reason: str) -> BestMove:
-        """The move to play, after the info line that names it: the best so far, or one that is drawn."""
+        """The move to play, after the info line that names it: the best so far, one known to win, or one drawn."""
         choice = self.task.choice
-        drawn = choice.edge_index(self.tree, self.root, self._root_board) if choice is not None else None
+        chosen = self._winning_edge() if choice is None else choice.edge_index(self.tree, self.root, self._root_board)
         statistics = self.config.verbose_move_stats or self.config.log_live_stats
-        moves = self._send_report(statistics, drawn).lines[0].moves
+        moves = self._send_report(statistics, chosen).lines[0].moves
         return BestMove(moves[0], moves[1] if len(moves) > 1 else None, reason)
+
+    def _winning_edge(self) -> int | None:
+        """The index among the root's edges of a move known to win, as long as the tree has not proven one."""
+        tree, root = self.tree, self.root
+        if self._known_win is None or tree.proof[root]:
+            return None
+        return tree.moves(root).index(self._known_win.move)
 
     # Phases 1 to 4
 
@@ -198,7 +206,7 @@ class Search:
                 expansion = of_root_moves(expansion, self.task)
             self._expand(leaf.node, leaf.depth, expansion)
             if leaf.node == root and not expansion.mates:
-                prepare_root(self.task, root, self.known, self.config)
+                self._known_win = prepare_root(self.task, root, self.known, self.config)
         for leaf in batch.leaves:
             tree.add_in_flight(leaf.node, root, -1)
         for node in batch.collisions:
@@ -263,11 +271,14 @@ class Search:
         """Up to `size` leaves for the network, and the nodes of walks that collided."""
         tree, root, signals = self.tree, self.root, self.signals
         limit = self.task.node_limit
+        if tree.proof[root] and self._known_win is not None:
+            give_back_priors(self.task, root, self._known_win)
+            self._known_win = None
         leaves: list[Leaf] = []
         collisions: list[int] = []
         finished = 0
         while len(leaves) < size and len(collisions) < MAX_COLLISIONS and finished < MAX_FINISHED:
-            if tree.proof[root] or signals.stop.is_set():
+            if self._is_solved() or signals.stop.is_set():
                 break
             if limit is not None and tree.visits[root] + self._waiting + len(leaves) >= limit:
                 break
@@ -284,17 +295,27 @@ class Search:
                 leaves.append(leaf)
         return leaves, collisions
 
+    def _is_solved(self) -> bool:
+        """Whether the root is proven and has as many winning moves as lines are asked for, or nothing else to find."""
+        tree, root, lines = self.tree, self.root, self.task.lines
+        if lines == 1 or not tree.proof[root]:
+            return tree.proof[root] != UNPROVEN
+        proofs = [tree.proof[child] for child in tree.children[root]]
+        return proofs.count(WON) >= lines or len(proofs) - proofs.count(UNPROVEN) == tree.edge_count[root]
+
     def _select(self) -> tuple[int, int]:
         """Phase 1, one walk: the node it ends at, which is proven or has no edges, and its depth.
 
         PUCT: the child with the largest Q + cpuct P sqrt(N of the parent) / (1 + N + visits under way). To Q
-        comes DrawScore times the probability of a draw; its sign changes with the side to move.
+        comes DrawScore times the probability of a draw; its sign changes with the side to move. At a proven root only
+        what is not proven is left to look at: the other lines.
         """
         tree, config = self.tree, self.config
         visits, in_flight, value_sum = tree.visits, tree.in_flight, tree.value_sum
         prior, proof, children_of = tree.prior, tree.proof, tree.children
         draw_sum, draw_score = tree.draw_sum, config.draw_score
         node, depth = self.root, 0
+        passed_over = WON if proof[node] else LOST  # this and those behind it in the order of the results
         while True:
             parent_visits = visits[node]
             children = children_of[node]
@@ -304,7 +325,7 @@ class Search:
                 urgency += draw_score * draw_sum[node] / parent_visits
             best, best_score = NO_NODE, -math.inf
             for child in children:
-                if proof[child] == LOST:
+                if proof[child] >= passed_over:
                     continue
                 n = visits[child]
                 q = value_sum[child] / n if n else urgency
@@ -318,7 +339,7 @@ class Search:
                 edge = tree.first_edge[node] + len(children)
                 if urgency + u_factor * tree.edge_prior[edge] > best_score:
                     return self._add_child(node), depth
-            node = best
+            node, passed_over = best, LOST
             draw_score = -draw_score
             if proof[node] or tree.first_edge[node] < 0:
                 return node, depth
@@ -376,19 +397,20 @@ class Search:
 
     def _refresh_progress(self) -> None:
         tree, root, progress, draw_score = self.tree, self.root, self.progress, self.config.draw_score
+        progress.pondering = self.signals.pondering  # before the clock, which `ponderhit` sets first
         now = time.perf_counter()
         progress.nodes = tree.visits[root]
         progress.elapsed = now - self.signals.started
         progress.searching = now - self._began
-        progress.pondering = self.signals.pondering
         progress.depth = self.reporter.depth_sum / max(progress.playouts, 1)
         batches = 2 if self._may_overlap() else 1
         progress.batch_seconds = batches * self.pace.expected(self._next_batch_size())
-        progress.proven = tree.proof[root] != UNPROVEN
+        progress.proven = self._is_solved()
         children = tree.ranked_children(root, draw_score)
         self._best_child = children[0] if children else NO_NODE
         progress.mate_in = mate_in(tree, children[0]) if children else None
         counts = [tree.visits[child] for child in children if tree.proof[child] != LOST]
+        progress.open_moves = tree.edge_count[root] - (len(children) - len(counts))
         progress.best_visits = counts[0] if counts else 0
         progress.second_visits = max(counts[1:], default=0)
         progress.best_has_best_value = not children or children[0] == max(
@@ -402,15 +424,15 @@ class Search:
         if self.reporter.is_due(self.progress, self._best_child):
             self._send_report(self.config.log_live_stats)
 
-    def _send_report(self, statistics: bool, drawn: int | None = None) -> Info:
-        """Report the best moves; one that was drawn, an index among the root's edges, comes before them.
+    def _send_report(self, statistics: bool, chosen: int | None = None) -> Info:
+        """Report the best moves; one that was chosen otherwise, an index among the root's edges, comes before them.
 
         With `statistics`, report what is known of every root move, too.
         """
         self._refresh_progress()
         tree, root, board = self.tree, self.root, self._root_board
         moves = tuple(move_stats(tree, root, board, self._own_value, self.config)) if statistics else ()
-        return self.reporter.send(tree, root, board, self.progress, self._best_child, moves, drawn)
+        return self.reporter.send(tree, root, board, self.progress, self._best_child, moves, chosen)
 
     def _own_value(self, node: int) -> float | None:
         """V of a node for its side to move: what the network alone said of it, None if that is forgotten."""

@@ -27,11 +27,13 @@ class SearchState:
     batch_seconds: float = 0.0
     """How long an answer may be delayed by minibatches, from the slowest of the latest ones."""
     proven: bool = False
-    """The root's result is proven."""
+    """The root's result is proven, and so are the lines asked for."""
     mate_in: int | None = None
     """Moves to the proven mate: positive if the side to move mates, negative if it is mated."""
     best_visits: int = 0
     second_visits: int = 0
+    open_moves: int = 2
+    """Root moves that are not proven to lose; before a search knows of any, more than one."""
     best_has_best_value: bool = True
     """The most visited root move is also the one with the highest Q."""
 
@@ -76,7 +78,7 @@ class MateStopper:
 
 @dataclass(frozen=True)
 class ProvenStopper:
-    """Stops when the root's result is proven: more search cannot change it."""
+    """Stops when the root's result and the lines asked for are proven: more search cannot change them."""
 
     def reason(self, progress: SearchState) -> str | None:
         return "proven" if progress.proven else None
@@ -102,7 +104,7 @@ class TimeStopper:
 
 @dataclass(frozen=True)
 class SmartPruningStopper:
-    """Stops when no move can overtake the best in the time that is left (lc0's smart pruning).
+    """Stops when no move can overtake the best in the time that is left (lc0's smart pruning), or all others lose.
 
     `factor` divides the visits that are still to come: 1 is exact, more gives up on unlikely changes.
     """
@@ -119,8 +121,11 @@ class SmartPruningStopper:
             return None
         if progress.playouts < self.MINIMUM_PLAYOUTS:
             return None
+        if progress.open_moves <= 1:
+            return "decided"
         speed = progress.playouts / progress.searching
-        to_come = speed * max(self.budget.soft - progress.elapsed, 0.0)
+        end = self.budget.soft if progress.best_has_best_value else self.budget.hard  # as for TimeStopper
+        to_come = speed * max(end - progress.elapsed, 0.0)
         lead = progress.best_visits - progress.second_visits
         return "decided" if lead > to_come / self.factor else None
 

@@ -29,8 +29,10 @@ class Signals:
     """Set together with anything a finished search may be waiting for."""
 
     def ponderhit(self) -> None:
-        """The expected move was played: our clock runs from now on."""
-        self.started = time.perf_counter()
+        """The expected move was played: our clock runs from now on. Means nothing to a search that does not ponder."""
+        if not self.pondering:
+            return
+        self.started = time.perf_counter()  # before `pondering`: whoever sees that it is over sees the new clock
         self.pondering = False
         self.wake.set()
 
@@ -73,5 +75,7 @@ class Task:
     """How the move is drawn; None plays the best."""
     noise: RootNoise | None = None
     """What is mixed into the priors of the root; None is nothing."""
+    lines: int = 1
+    """How many winning moves of the root end the search: more than one only in an analysis (MultiPV)."""
     proofs: Proofs = field(default_factory=dict)
     """What earlier searches have proven."""

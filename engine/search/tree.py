@@ -140,6 +140,11 @@ class Tree:
         self.edge_prior.frombytes(expansion.priors)
         self.edge_count[node] = len(expansion.moves) // 2
 
+    def moves(self, node: int) -> list[int]:
+        """Policy indices of the node's edges [M], in their order."""
+        first = self.first_edge[node]
+        return self.edge_move[first : first + self.edge_count[node]].tolist()
+
     def priors(self, node: int) -> NDArray[np.float32]:
         """P of the node's edges [M], in their order."""
         first = self.first_edge[node]
@@ -204,6 +209,8 @@ class Tree:
                 return
             node = self.parent[node]
             if self.proof[node]:
+                if proof == WON and node == root:  # other moves are looked at there once one wins
+                    self.plies_to_mate[node] = min(self.plies_to_mate[node], plies + 1)
                 return
             children = self.children[node]
             if proof == WON:
@@ -238,11 +245,12 @@ class Tree:
 
         `above` are positions that the way to `root` led through. A leaf with one of them was a repetition within the
         search, and is one within the game now. What it had proven above it, a draw by all moves, is open again.
+        A leaf that the fifty-move rule ends stays drawn.
         """
         drawn = np.flatnonzero(_numbers(self.proof) == DRAWN).tolist() if above else []
         for node in drawn:
             key = self.key[node]
-            if key not in above or self.first_edge[node] >= 0:
+            if key not in above or self.first_edge[node] >= 0 or self.clock[node] >= 100:
                 continue
             before = self.parent[node]
             while before not in (root, NO_NODE) and self.key[before] != key:
