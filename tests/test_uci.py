@@ -102,6 +102,9 @@ BAD_POSITIONS = [
     "position fen",
     "position",
     "position moves e2e4",
+    "position startpos e2e4 e7e5",
+    "position startpos Moves e2e4",
+    "position startpos e2e4 moves e7e5",
 ]
 
 NO_POSITION = "info string there is no position: the last one was refused"

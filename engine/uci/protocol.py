@@ -216,7 +216,7 @@ class UciLoop:
         words = rest.split()
         index = words.index("moves") if "moves" in words else len(words)
         head, moves = words[:index], words[index + 1 :]
-        if head[:1] == ["startpos"]:
+        if head == ["startpos"]:
             fen = None
         elif head[:1] == ["fen"] and len(head) > 1:
             fen = " ".join(head[1:])
