@@ -319,6 +319,19 @@ def test_chess960_castling_is_spelled_as_king_takes_rook() -> None:
     client.close()
 
 
+def test_moves_may_be_written_in_capitals(client: Client) -> None:
+    pawn = "position fen 8/4P1k1/8/8/8/8/8/4K3 w - - 0 1"
+    boards = []
+    for moves in ("e7e8q g7f6 e8h8", "e7e8Q g7f6", "E7E8Q G7F6 E8H8"):
+        client.send(f"{pawn} moves {moves}", "d")
+        boards.append(client.ready())
+    assert boards[0] == boards[2] != boards[1]
+    assert not any("illegal" in line for board in boards for line in board)
+    lines = client.go(pawn, "go nodes 20 searchmoves e7e8N")
+    assert best_move(lines) == "e7e8n"
+    assert not [line for line in lines if line.startswith("info string")]
+
+
 def test_searchmoves_restricts_the_root(client: Client) -> None:
     lines = client.go("position startpos", "go nodes 80 searchmoves a2a3 h2h4")
     assert best_move(lines) in ("a2a3", "h2h4")
