@@ -125,6 +125,32 @@ def test_go_is_parsed() -> None:
     assert len(complaints) == 4
 
 
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("500.0", 500), ("1500.9", 1500), ("-0.5", 0), ("1e2", 100), ("1e400", 10**12), ("-inf", -(10**12))],
+)
+def test_numbers_of_go_may_have_decimals(text: str, number: int) -> None:
+    assert parse_go(f"wtime {text} nodes {text}") == (Limits(wtime=number, nodes=number), [])
+
+
+@pytest.mark.parametrize(
+    ("go", "limits"),
+    [
+        ("movetime", Limits(movetime=0)),
+        ("nodes nan", Limits(movetime=0)),
+        ("ponder movetime soon winc 100", Limits(ponder=True, movetime=0, winc=100)),
+        ("mate 3 movetime x", Limits(mate=3, movetime=0)),
+        ("infinite movetime x", Limits(infinite=True)),
+        ("nodes 5 movetime x", Limits(nodes=5)),
+    ],
+)
+def test_a_number_that_is_none_is_named_and_does_not_make_a_search_endless(go: str, limits: Limits) -> None:
+    got, complaints = parse_go(go)
+    assert got == limits
+    assert len(complaints) == 1
+    assert complaints[0].startswith("go: ")
+
+
 @given(st.text(max_size=60))
 def test_any_go_is_parsed(text: str) -> None:
     limits, _ = parse_go(text)

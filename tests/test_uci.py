@@ -186,6 +186,11 @@ def test_stop_and_ponderhit_without_a_search_say_nothing(client: Client) -> None
         "go depth -1",
         "go nodes 10 nodes x searchmoves zz wtime",
         "go mate 1 nodes 30",
+        "go movetime 50.0",
+        "go nodes 1e2",
+        "go movetime",
+        "go movetime soon",
+        "go wtime nan btime nan winc 100 binc 100",
     ],
 )
 @pytest.mark.parametrize("moves", ["", " moves e2e4 e7e5"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.resources
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -29,6 +30,8 @@ AUTHOR = "the Dejavu authors"
 
 _NUMBERS = ("wtime", "btime", "winc", "binc", "movestogo", "movetime", "nodes", "depth", "mate")
 _GO_WORDS = (*_NUMBERS, "infinite", "ponder", "searchmoves")
+_ENDS = ("wtime", "btime", "movetime", "nodes", "depth", "infinite")
+"""With one of them it is clear when the search is to end."""
 
 BENCH_NODES = 200
 
@@ -293,11 +296,15 @@ def full_name() -> str:
 
 
 def parse_go(rest: str) -> tuple[Limits, list[str]]:
-    """The limits of a `go`, and a sentence for each argument that was ignored."""
+    """The limits of a `go`, and a sentence for each argument that was ignored.
+
+    Where only ignored numbers would have ended the search, it has no time at all: nobody expects it to go on for ever.
+    """
     values: dict[str, int | bool | tuple[str, ...]] = {}
     complaints = []
     words = rest.split()
     index = 0
+    misread = False
     while index < len(words):
         word = words[index]
         index += 1
@@ -308,9 +315,10 @@ def parse_go(rest: str) -> tuple[Limits, list[str]]:
             else:
                 index += 1
             try:
-                values[word] = max(-LARGEST_NUMBER, min(int(text), LARGEST_NUMBER))
+                values[word] = _whole(text)
             except ValueError:
-                complaints.append(f"go: {word} needs a whole number, not '{text[:40]}'")
+                misread = True
+                complaints.append(f"go: {word} needs a number, not '{text[:40]}'")
         elif word == "searchmoves":
             end = index
             while end < len(words) and words[end] not in _GO_WORDS:
@@ -321,7 +329,20 @@ def parse_go(rest: str) -> tuple[Limits, list[str]]:
             values[word] = True
         else:
             complaints.append(f"go: unknown argument '{word[:40]}'")
+    if misread and not any(word in values for word in _ENDS):
+        values["movetime"] = 0
     return Limits(**values), complaints  # type: ignore[arg-type]
+
+
+def _whole(text: str) -> int:
+    """The whole part of a number, which some GUIs write with decimals; raises ValueError."""
+    try:
+        number: float = int(text)
+    except ValueError:
+        number = float(text)
+        if math.isnan(number):
+            raise
+    return int(max(-LARGEST_NUMBER, min(number, LARGEST_NUMBER)))
 
 
 def info_lines(info: Info, show_wdl: bool) -> list[str]:
