@@ -44,7 +44,9 @@ def load_network(files: Wanted) -> Evaluator:
     """The real network; imports torch, which takes seconds."""
     from dejavu.model.inference import NetworkEvaluator
 
-    return NetworkEvaluator.load(files.weights, files.memory, files.threads, files.backend)
+    # Each thread costs time to make ready, and those beyond the cores give nothing back.
+    threads = min(files.threads, os.cpu_count() or files.threads)
+    return NetworkEvaluator.load(files.weights, files.memory, threads, files.backend)
 
 
 def _path(value: str, package: str, shipped_name: str) -> Path:

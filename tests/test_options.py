@@ -2,15 +2,19 @@
 
 import dataclasses
 import math
+import os
+from pathlib import Path
 
 import pytest
 from fake_evaluator import Client, FakeEvaluator, even, field, last_info, material
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dejavu.engine.loader import load_network, wanted
 from dejavu.engine.options import FIELDS, Config, Option, OptionError, markdown_table, set_option, uci_lines
 from dejavu.engine.search.limits import Limits
 from dejavu.engine.uci.protocol import parse_go
+from dejavu.model.inference import NetworkEvaluator
 
 
 def test_every_field_is_an_option_with_a_default_in_its_range() -> None:
@@ -197,6 +201,15 @@ def test_threads_and_files_reach_the_evaluator() -> None:
     [(weights, memory, threads, *_)] = client.loaded
     assert (weights.name, memory, threads) == ("a b.safetensors", None, 2)
     client.close()
+
+
+def test_threads_beyond_the_cores_are_not_made(weights: Path) -> None:
+    cores = os.cpu_count() or 1
+    for threads, made in ((1, 1), (cores, cores), (512, min(512, cores))):
+        config = Config(weights_file=str(weights), memory_file="", threads=threads, backend="torch")
+        evaluator = load_network(wanted(config))
+        assert isinstance(evaluator, NetworkEvaluator)
+        assert evaluator.backend.parts == made
 
 
 def test_exploration_options_change_the_search() -> None:
