@@ -310,7 +310,8 @@ def test_no_system_has_a_file_of_that_name(option: str) -> None:
 def test_a_full_disk_costs_the_log_and_one_sentence() -> None:
     """As a process, since Python would tell of it on stderr, which some GUIs show."""
     engine = [sys.executable, str(Path(__file__).parent / "fake_evaluator.py")]
-    commands = f"setoption name LogFile value {FULL}\nisready\nposition startpos\ngo nodes 50\nisready\nquit\n"
+    options = "setoption name Hash value 16\nsetoption name MultiPV value 2\nisready\n"
+    commands = f"setoption name LogFile value {FULL}\n{options}position startpos\ngo nodes 50\nisready\nquit\n"
     done = subprocess.run(engine, input=commands, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert [line for line in done.stdout.splitlines() if "log file" in line] == [

@@ -11,6 +11,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dejavu.engine.options import CLEAR_HASH, Config, OptionError, set_option, uci_lines
@@ -103,6 +104,7 @@ class UciLoop:
                 if not self.obey(line):
                     break
                 if problem := self._log.problem():
+                    self._config = replace(self._config, log_file="")  # not tried again until it is asked for again
                     self.say(problem)
         finally:
             if self._session is not None:
