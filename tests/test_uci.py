@@ -254,6 +254,19 @@ def test_every_go_of_a_storm_of_commands_is_answered_once(client: Client) -> Non
     check_answer(client.go("position startpos", "go nodes 9"), chess.Board())
 
 
+DEEP = "info string go depth: depth is the mean depth of the search, as in Lc0; one this deep may take very long"
+
+
+def test_a_depth_that_may_take_very_long_is_told_of(client: Client) -> None:
+    client.send("position startpos", "go depth 20", "stop")
+    assert client.read_until("bestmove").count(DEEP) == 1
+    for go in ("depth 2", "depth 20 nodes 5", "depth 20 movetime 50", "depth 20 wtime 100 btime 100"):
+        assert DEEP not in client.go(f"go {go}")
+    client.send("go infinite depth 20", "stop")
+    assert DEEP not in client.read_until("bestmove")
+    assert DEEP not in client.go("setoption name NodeLimit value 5", "go depth 20")
+
+
 def test_go_mate_ends_with_the_mate_and_waits_for_one(client: Client) -> None:
     fen = "kbK5/pp6/1P6/8/8/8/8/R7 w - - 0 1"
     lines = client.go(f"position fen {fen}", "go mate 2")

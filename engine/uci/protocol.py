@@ -51,6 +51,9 @@ HELP = [
 
 _REFUSED = "nothing is searched until a position is accepted"
 
+DEEP = 8
+"""A depth above this may take very long: each ply takes two to three times as many nodes as the last."""
+
 COMPLAINTS = 5
 """Sentences about the arguments of one `go`."""
 
@@ -241,6 +244,8 @@ class UciLoop:
         limits, complaints = parse_go(rest)
         for complaint in complaints[:COMPLAINTS]:
             self.say(complaint)
+        if _only_depth_ends(limits, self._config) and (limits.depth or 0) > DEEP:
+            self.say("go depth: depth is the mean depth of the search, as in Lc0; one this deep may take very long")
         self.session.go(limits, self._report, self._answer)
 
     def _eval(self, _: str) -> None:
@@ -334,6 +339,12 @@ def parse_go(rest: str) -> tuple[Limits, list[str]]:
     if misread and not any(word in values for word in _ENDS):
         values["movetime"] = 0
     return Limits(**values), complaints  # type: ignore[arg-type]
+
+
+def _only_depth_ends(limits: Limits, config: Config) -> bool:
+    """Whether a search goes on until it is deep enough, and no clock or number of nodes ends it before."""
+    ends = (limits.movetime, limits.nodes, limits.wtime, limits.btime, config.node_limit or None)
+    return not limits.infinite and not config.limit_strength and all(end is None for end in ends)
 
 
 def _whole(text: str) -> int:
