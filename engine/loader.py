@@ -44,7 +44,9 @@ def load_network(files: Wanted) -> Evaluator:
     """The real network; imports torch, which takes seconds."""
     from dejavu.model.inference import NetworkEvaluator
 
-    return NetworkEvaluator.load(files.weights, files.memory, files.threads, files.backend)
+    # Each thread costs time to make ready, and those beyond the cores give nothing back.
+    threads = min(files.threads, os.cpu_count() or files.threads)
+    return NetworkEvaluator.load(files.weights, files.memory, threads, files.backend)
 
 
 def _path(value: str, package: str, shipped_name: str) -> Path:
@@ -214,6 +216,8 @@ class Loader:
             if self._plays(without):
                 return self._memory_is_bad(self.evaluator, without, _sentence(problem, target.memory))
             bad = f"cannot load the memory: {_sentence(problem, target.memory)}"
+            if self._keeps_memory(target, bad):
+                return True
             if self._starts_with(
                 target._replace(memory=wanted(Config()).memory), f"{bad}; the shipped one is asked instead"
             ):
@@ -239,16 +243,29 @@ class Loader:
         """Whether shipped files can take the place of some that are bad from the start; tells of it by `sentence`."""
         if self._good is not None or shipped == self._tried:
             return False
+        return self._takes_the_place(shipped, sentence)
+
+    def _keeps_memory(self, target: Wanted, bad: str) -> bool:
+        """Whether the last good memory can take the place of a bad one, with the same weights computed otherwise."""
+        good = self._good
+        if good is None or good.memory is None or good.weights != target.weights or good.memory == target.memory:
+            return False
+        beside = tuple(path for path in target.beside if path != good.memory)
+        kept = target._replace(memory=good.memory, beside=beside)
+        return self._takes_the_place(kept, f"{bad}; the last good memory stays")
+
+    def _takes_the_place(self, substitute: Wanted, sentence: str) -> bool:
+        """Whether files that were not asked for could be loaded instead; tells of it by `sentence`."""
         try:
-            evaluator = self._checked(shipped)
+            evaluator = self._checked(substitute)
         except BackendError:
             raise
         except Exception:
-            _log.debug("cannot load %s", shipped, exc_info=True)
+            _log.debug("cannot load %s", substitute, exc_info=True)
             return False
         self._complain(sentence)
-        self._accept(evaluator, shipped)
-        self._good_stamps = _stamps(shipped)
+        self._accept(evaluator, substitute)
+        self._good_stamps = _stamps(substitute)
         return True
 
     def _plays(self, without: Wanted) -> bool:

@@ -120,7 +120,9 @@ class Config:
     decided (docs/search.md).
     """
 
-    threads: int = _spin("Threads", 2, 1, 512, "CPU threads the network computes with.")
+    threads: int = _spin(
+        "Threads", 2, 1, 512, "CPU threads the network computes with; at most as many as there are cores."
+    )
     hash_megabytes: int = _spin(
         "Hash",
         256,

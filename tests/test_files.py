@@ -166,6 +166,34 @@ def test_a_bad_memory_keeps_the_last_good_one() -> None:
     assert len(shop.orders) == 2
 
 
+@pytest.mark.parametrize("backend", ["auto", "torch"])
+def test_a_bad_memory_does_not_cost_the_good_one_under_other_threads_or_backend(backend: str) -> None:
+    other = Config(memory_file="bad.memory", threads=3, backend=backend)
+    for first in (Config(memory_file="bad.memory"), Config()):
+        said: list[str] = []
+        shop = Shop()
+        loader = Loader(shop, said.append)
+        loader.load(first)
+        assert loader.load(other)
+        assert loader.has_memory
+        assert shop.orders[-1] == ("dejavu.safetensors", "memory.safetensors", 3)
+        assert said[-1] == "cannot load the memory: bad.memory is truncated; the last good memory stays"
+        loaded = len(shop.orders)
+        assert not loader.load(Config(threads=3, backend=backend))  # that is what plays already
+        assert len(shop.orders) == loaded
+
+
+def test_the_last_good_memory_is_asked_once_where_it_stands_beside_a_bad_one() -> None:
+    said: list[str] = []
+    loader = Loader(Shop(), said.append)
+    loader.load(Config(memory_file="good.memory"))
+    assert loader.load(Config(memory_file=os.pathsep.join(("bad.memory", "good.memory")), threads=3))
+    assert said == ["cannot load the memory: bad.memory is truncated; the last good memory stays"]
+    assert loader._good is not None
+    assert loader._good.memory == Path("good.memory")
+    assert loader._good.beside == ()
+
+
 def test_a_bad_memory_after_none_leaves_the_network_as_it_is() -> None:
     said: list[str] = []
     shop = Shop()
@@ -282,7 +310,8 @@ def test_no_system_has_a_file_of_that_name(option: str) -> None:
 def test_a_full_disk_costs_the_log_and_one_sentence() -> None:
     """As a process, since Python would tell of it on stderr, which some GUIs show."""
     engine = [sys.executable, str(Path(__file__).parent / "fake_evaluator.py")]
-    commands = f"setoption name LogFile value {FULL}\nisready\nposition startpos\ngo nodes 50\nisready\nquit\n"
+    options = "setoption name Hash value 16\nsetoption name MultiPV value 2\nisready\n"
+    commands = f"setoption name LogFile value {FULL}\n{options}position startpos\ngo nodes 50\nisready\nquit\n"
     done = subprocess.run(engine, input=commands, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert [line for line in done.stdout.splitlines() if "log file" in line] == [

@@ -126,6 +126,15 @@ def test_with_defaults_nothing_is_written_or_said(client: Client, file: Path) ->
     assert not list(file.parent.iterdir())
 
 
+@pytest.mark.parametrize("mode", ["off", "read"])
+def test_what_is_not_learned_any_more_is_not_announced(client: Client, mode: str) -> None:
+    told(client, "setoption name Learn value on")
+    lines = client.go(f"setoption name Learn value {mode}", "position startpos", "go nodes 1")
+    assert not [line for line in lines if "learn" in line]
+    lines = client.go("setoption name Learn value on", "go nodes 1")
+    assert len([line for line in lines if "learning into" in line]) == 1
+
+
 def test_a_game_is_learned_and_known_after_a_restart(client: Client, file: Path) -> None:
     lines = client.go("setoption name Learn value on", POSITION, "go nodes 250")
     assert [line for line in lines if f"learning into {file}" in line]

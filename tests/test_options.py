@@ -2,15 +2,19 @@
 
 import dataclasses
 import math
+import os
+from pathlib import Path
 
 import pytest
 from fake_evaluator import Client, FakeEvaluator, even, field, last_info, material
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dejavu.engine.loader import load_network, wanted
 from dejavu.engine.options import FIELDS, Config, Option, OptionError, markdown_table, set_option, uci_lines
 from dejavu.engine.search.limits import Limits
 from dejavu.engine.uci.protocol import parse_go
+from dejavu.model.inference import NetworkEvaluator
 
 
 def test_every_field_is_an_option_with_a_default_in_its_range() -> None:
@@ -125,6 +129,32 @@ def test_go_is_parsed() -> None:
     assert len(complaints) == 4
 
 
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("500.0", 500), ("1500.9", 1500), ("-0.5", 0), ("1e2", 100), ("1e400", 10**12), ("-inf", -(10**12))],
+)
+def test_numbers_of_go_may_have_decimals(text: str, number: int) -> None:
+    assert parse_go(f"wtime {text} nodes {text}") == (Limits(wtime=number, nodes=number), [])
+
+
+@pytest.mark.parametrize(
+    ("go", "limits"),
+    [
+        ("movetime", Limits(movetime=0)),
+        ("nodes nan", Limits(movetime=0)),
+        ("ponder movetime soon winc 100", Limits(ponder=True, movetime=0, winc=100)),
+        ("mate 3 movetime x", Limits(mate=3, movetime=0)),
+        ("infinite movetime x", Limits(infinite=True)),
+        ("nodes 5 movetime x", Limits(nodes=5)),
+    ],
+)
+def test_a_number_that_is_none_is_named_and_does_not_make_a_search_endless(go: str, limits: Limits) -> None:
+    got, complaints = parse_go(go)
+    assert got == limits
+    assert len(complaints) == 1
+    assert complaints[0].startswith("go: ")
+
+
 @given(st.text(max_size=60))
 def test_any_go_is_parsed(text: str) -> None:
     limits, _ = parse_go(text)
@@ -171,6 +201,15 @@ def test_threads_and_files_reach_the_evaluator() -> None:
     [(weights, memory, threads, *_)] = client.loaded
     assert (weights.name, memory, threads) == ("a b.safetensors", None, 2)
     client.close()
+
+
+def test_threads_beyond_the_cores_are_not_made(weights: Path) -> None:
+    cores = os.cpu_count() or 1
+    for threads, made in ((1, 1), (cores, cores), (512, min(512, cores))):
+        config = Config(weights_file=str(weights), memory_file="", threads=threads, backend="torch")
+        evaluator = load_network(wanted(config))
+        assert isinstance(evaluator, NetworkEvaluator)
+        assert evaluator.backend.parts == made
 
 
 def test_exploration_options_change_the_search() -> None:

@@ -68,6 +68,27 @@ def test_process_ends_at_the_end_of_input_and_still_answers() -> None:
     assert process.stderr == ""
 
 
+def test_process_ends_silently_when_the_gui_goes_away_during_a_search() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dejavu.engine"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdin.write("position startpos\ngo infinite\n")
+    process.stdin.flush()
+    while not process.stdout.readline().startswith("info depth"):
+        assert process.poll() is None
+    process.stdout.close()
+    process.stdin.close()
+    assert process.stderr.read() == ""
+    assert process.wait(60) == 0
+
+
 def test_process_without_weights_plays_a_legal_move_and_says_why(tmp_path: Path) -> None:
     missing = tmp_path / "no such file.safetensors"
     commands = f"setoption name WeightsFile value {missing}\nisready\nposition startpos\ngo nodes 20\n"

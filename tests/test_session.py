@@ -95,6 +95,17 @@ def test_a_kept_subtree_is_as_good_as_new() -> None:
     assert kept.key[0] == pack(session._game.board)
 
 
+def test_a_search_that_nobody_listens_to_is_over() -> None:
+    session = Session(lambda _: FakeEvaluator(material), pytest.fail)
+
+    def gone(info: Info) -> None:
+        raise BrokenPipeError
+
+    session.go(Limits(infinite=True), gone, pytest.fail)
+    session.wait()
+    assert not session.searching
+
+
 def test_a_ponder_hit_keeps_what_was_pondered(client: Client) -> None:
     lines = client.go("position startpos", "go nodes 300")
     move, reply = best_move(lines), lines[-1].split()[3]

@@ -102,6 +102,9 @@ BAD_POSITIONS = [
     "position fen",
     "position",
     "position moves e2e4",
+    "position startpos e2e4 e7e5",
+    "position startpos Moves e2e4",
+    "position startpos e2e4 moves e7e5",
 ]
 
 NO_POSITION = "info string there is no position: the last one was refused"
@@ -183,6 +186,11 @@ def test_stop_and_ponderhit_without_a_search_say_nothing(client: Client) -> None
         "go depth -1",
         "go nodes 10 nodes x searchmoves zz wtime",
         "go mate 1 nodes 30",
+        "go movetime 50.0",
+        "go nodes 1e2",
+        "go movetime",
+        "go movetime soon",
+        "go wtime nan btime nan winc 100 binc 100",
     ],
 )
 @pytest.mark.parametrize("moves", ["", " moves e2e4 e7e5"])
@@ -244,6 +252,19 @@ def test_every_go_of_a_storm_of_commands_is_answered_once(client: Client) -> Non
     assert sum(line.startswith("bestmove") for line in lines) == sum(line.startswith("go") for line in sent)
     assert not any("failed" in line or "given up" in line for line in lines)
     check_answer(client.go("position startpos", "go nodes 9"), chess.Board())
+
+
+DEEP = "info string go depth: depth is the mean depth of the search, as in Lc0; one this deep may take very long"
+
+
+def test_a_depth_that_may_take_very_long_is_told_of(client: Client) -> None:
+    client.send("position startpos", "go depth 20", "stop")
+    assert client.read_until("bestmove").count(DEEP) == 1
+    for go in ("depth 2", "depth 20 nodes 5", "depth 20 movetime 50", "depth 20 wtime 100 btime 100"):
+        assert DEEP not in client.go(f"go {go}")
+    client.send("go infinite depth 20", "stop")
+    assert DEEP not in client.read_until("bestmove")
+    assert DEEP not in client.go("setoption name NodeLimit value 5", "go depth 20")
 
 
 def test_go_mate_ends_with_the_mate_and_waits_for_one(client: Client) -> None:
@@ -314,6 +335,19 @@ def test_chess960_castling_is_spelled_as_king_takes_rook() -> None:
     client.send("position fen 1k6/8/8/8/8/8/8/RK6 w A - 0 1")
     assert best_move(client.go("go nodes 1")) == "b1a1"
     client.close()
+
+
+def test_moves_may_be_written_in_capitals(client: Client) -> None:
+    pawn = "position fen 8/4P1k1/8/8/8/8/8/4K3 w - - 0 1"
+    boards = []
+    for moves in ("e7e8q g7f6 e8h8", "e7e8Q g7f6", "E7E8Q G7F6 E8H8"):
+        client.send(f"{pawn} moves {moves}", "d")
+        boards.append(client.ready())
+    assert boards[0] == boards[2] != boards[1]
+    assert not any("illegal" in line for board in boards for line in board)
+    lines = client.go(pawn, "go nodes 20 searchmoves e7e8N")
+    assert best_move(lines) == "e7e8n"
+    assert not [line for line in lines if line.startswith("info string")]
 
 
 def test_searchmoves_restricts_the_root(client: Client) -> None:

@@ -97,7 +97,7 @@ class Learning:
             self._reading = None
         if mode == self._mode and not look_again and self._embedding is None:
             return False
-        self._mode = mode
+        self._mode, self._unannounced = mode, ""
         before = self._loader.learned
         base = self._base()
         if mode == "off" or base is None:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import importlib.resources
 import json
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dejavu.engine.options import CLEAR_HASH, Config, OptionError, set_option, uci_lines
@@ -29,6 +31,8 @@ AUTHOR = "the Dejavu authors"
 
 _NUMBERS = ("wtime", "btime", "winc", "binc", "movestogo", "movetime", "nodes", "depth", "mate")
 _GO_WORDS = (*_NUMBERS, "infinite", "ponder", "searchmoves")
+_ENDS = ("wtime", "btime", "movetime", "nodes", "depth", "infinite")
+"""With one of them it is clear when the search is to end."""
 
 BENCH_NODES = 200
 
@@ -46,6 +50,9 @@ HELP = [
 ]
 
 _REFUSED = "nothing is searched until a position is accepted"
+
+DEEP = 8
+"""A depth above this may take very long: each ply takes two to three times as many nodes as the last."""
 
 COMPLAINTS = 5
 """Sentences about the arguments of one `go`."""
@@ -100,6 +107,7 @@ class UciLoop:
                 if not self.obey(line):
                     break
                 if problem := self._log.problem():
+                    self._config = replace(self._config, log_file="")  # not tried again until it is asked for again
                     self.say(problem)
         finally:
             if self._session is not None:
@@ -216,7 +224,7 @@ class UciLoop:
         words = rest.split()
         index = words.index("moves") if "moves" in words else len(words)
         head, moves = words[:index], words[index + 1 :]
-        if head[:1] == ["startpos"]:
+        if head == ["startpos"]:
             fen = None
         elif head[:1] == ["fen"] and len(head) > 1:
             fen = " ".join(head[1:])
@@ -236,6 +244,8 @@ class UciLoop:
         limits, complaints = parse_go(rest)
         for complaint in complaints[:COMPLAINTS]:
             self.say(complaint)
+        if _only_depth_ends(limits, self._config) and (limits.depth or 0) > DEEP:
+            self.say("go depth: depth is the mean depth of the search, as in Lc0; one this deep may take very long")
         self.session.go(limits, self._report, self._answer)
 
     def _eval(self, _: str) -> None:
@@ -293,11 +303,15 @@ def full_name() -> str:
 
 
 def parse_go(rest: str) -> tuple[Limits, list[str]]:
-    """The limits of a `go`, and a sentence for each argument that was ignored."""
+    """The limits of a `go`, and a sentence for each argument that was ignored.
+
+    Where only ignored numbers would have ended the search, it has no time at all: nobody expects it to go on for ever.
+    """
     values: dict[str, int | bool | tuple[str, ...]] = {}
     complaints = []
     words = rest.split()
     index = 0
+    misread = False
     while index < len(words):
         word = words[index]
         index += 1
@@ -308,9 +322,10 @@ def parse_go(rest: str) -> tuple[Limits, list[str]]:
             else:
                 index += 1
             try:
-                values[word] = max(-LARGEST_NUMBER, min(int(text), LARGEST_NUMBER))
+                values[word] = _whole(text)
             except ValueError:
-                complaints.append(f"go: {word} needs a whole number, not '{text[:40]}'")
+                misread = True
+                complaints.append(f"go: {word} needs a number, not '{text[:40]}'")
         elif word == "searchmoves":
             end = index
             while end < len(words) and words[end] not in _GO_WORDS:
@@ -321,7 +336,26 @@ def parse_go(rest: str) -> tuple[Limits, list[str]]:
             values[word] = True
         else:
             complaints.append(f"go: unknown argument '{word[:40]}'")
+    if misread and not any(word in values for word in _ENDS):
+        values["movetime"] = 0
     return Limits(**values), complaints  # type: ignore[arg-type]
+
+
+def _only_depth_ends(limits: Limits, config: Config) -> bool:
+    """Whether a search goes on until it is deep enough, and no clock or number of nodes ends it before."""
+    ends = (limits.movetime, limits.nodes, limits.wtime, limits.btime, config.node_limit or None)
+    return not limits.infinite and not config.limit_strength and all(end is None for end in ends)
+
+
+def _whole(text: str) -> int:
+    """The whole part of a number, which some GUIs write with decimals; raises ValueError."""
+    try:
+        number: float = int(text)
+    except ValueError:
+        number = float(text)
+        if math.isnan(number):
+            raise
+    return int(max(-LARGEST_NUMBER, min(number, LARGEST_NUMBER)))
 
 
 def info_lines(info: Info, show_wdl: bool) -> list[str]:

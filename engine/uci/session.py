@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import random
@@ -120,7 +121,8 @@ class Session:
         """Set the game; raises PositionError if anything is wrong with it, and then there is no position."""
         self._refused = True
         old, chess960 = self._game, self._config.chess960
-        extends = old.fen == fen and old.chess960 == chess960 and list(moves[: len(old.moves)]) == old.moves
+        begun = [move.lower() for move in moves[: len(old.moves)]]
+        extends = old.fen == fen and old.chess960 == chess960 and begun == old.moves
         game = old.copy() if extends else Game(fen, chess960)
         for move in moves[len(game.moves) :]:
             game.play(move)
@@ -237,11 +239,15 @@ class Session:
             # A tree has no reference cycles, but many objects: looking for cycles in them costs up to a
             # tenth of a second at the worst moment. Frozen objects are never looked at again.
             gc.disable()
-            answer = work()
-            self.searching = False
-            answer()
-            gc.freeze()
-            gc.enable()
+            try:
+                with contextlib.suppress(BrokenPipeError):  # a GUI that has gone away; the input then ends, too
+                    answer = work()
+                    self.searching = False
+                    answer()
+            finally:
+                self.searching = False
+                gc.freeze()
+                gc.enable()
 
         self._signals = signals
         self.searching = True
@@ -331,6 +337,8 @@ class Session:
                 self._say("no network is loaded: the moves are legal and little more")
             search = self._new_search(game, limits, config, signals, report, legal)
             return search.run()
+        except BrokenPipeError:
+            raise  # nobody is left to be told
         except EvaluationError as error:
             self._say(f"the search was given up: {error}")
         except Exception as error:
