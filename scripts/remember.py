@@ -59,11 +59,11 @@ def change(arguments: argparse.Namespace, shipped: Path) -> None:
     start = time.monotonic()
     source, beside = arguments.memory, None
     if arguments.forget is not None:
-        memory, count = forget(Memory.open(source), arguments.forget)
+        memory, count = forget(Memory.open(source, all_sums=True), arguments.forget)
         done = [f"{count:,} entries forgotten"]
     else:
         backbone = load_backbone(arguments.weights, os.cpu_count() or 1)
-        memory = Memory.open(source or shipped, backbone.fingerprint)
+        memory = Memory.open(source or shipped, backbone.fingerprint, all_sums=True)
         if source is None:
             memory, beside = emptied(memory), memory
         wishes = Wishes(arguments.plies, arguments.lessons, arguments.repertoire, arguments.keep_known, beside)

@@ -27,6 +27,7 @@ from dejavu.model.data.records import join, positions
 from dejavu.model.data.remember_run import keep_lines
 from dejavu.model.inference import NetworkEvaluator
 from dejavu.model.stored_evaluations import file_beside
+from dejavu.retrieval import memory as memory_module
 from dejavu.retrieval.knn import ClusteredIndex, ExactIndex
 from dejavu.retrieval.lock import hold_lock
 from dejavu.retrieval.memory import Memory, MemoryFileError
@@ -396,3 +397,22 @@ def test_of_two_runs_at_once_neither_loses_what_the_other_adds(
     with pytest.raises(SystemExit, match="is there already"):
         run_here(games[2], "--out", new)
     assert [source.name for source in Memory.open(new).added] == ["two.pgn"]
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+def test_a_damaged_memory_does_not_become_a_sound_one(
+    forgets: bool, tmp_path: Path, run_here: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    games, old, new = (tmp_path / name for name in ("games.pgn", "old.safetensors", "new.safetensors"))
+    games.write_text("1. a4 h5 *\n")
+    memory = added(small_memory(), lessons(some_planes(1), [1], [0]))
+    memory.write(old)
+    data = bytearray(old.read_bytes())
+    data[data.index(memory.boards[:4].tobytes())] ^= 1
+    old.write_bytes(data)
+    monkeypatch.setattr(memory_module, "VERIFY_AT_OPEN_BYTES", 0)  # as a large one is opened
+    Memory.open(old)
+    wish = ["--forget", "mine.pgn"] if forgets else [games]
+    with pytest.raises(SystemExit, match="tensor 'boards' does not match its checksum"):
+        run_here(*wish, "--memory", old, "--out", new)
+    assert not new.exists()

@@ -131,13 +131,6 @@ def dataset_of(run: MemoryRun) -> Dataset:
     return prepared.dataset
 
 
-def _opened(path: Path) -> Memory:
-    """A memory all of whose sums are right: what is made of it gets sums of its own. Raises MemoryFileError."""
-    memory = Memory.open(path)
-    Memory.verify(path)
-    return memory
-
-
 def make_memory(run: MemoryRun, complain: Callable[[str], None]) -> MemoryReport:
     """Build, and open what was built; `complain` is told of workers of the cluster that die.
 
@@ -145,7 +138,7 @@ def make_memory(run: MemoryRun, complain: Callable[[str], None]) -> MemoryReport
     """
     start = time.monotonic()
     torch.set_num_threads(run.threads)
-    source = _opened(run.memory) if run.memory else dataset_of(run)
+    source = Memory.open(run.memory, all_sums=True) if run.memory else dataset_of(run)
     backbone = load_backbone(run.weights, run.threads)
     provenance = Provenance(
         sources=source.provenance.sources if isinstance(source, Memory) else ", ".join(source.sources),
