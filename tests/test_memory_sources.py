@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -15,10 +16,11 @@ from memories import small_memory
 
 from dejavu.model.chess.encoding import clock_byte, index_to_move, move_to_index, pack, stack, unpack
 from dejavu.model.config import PRESETS
+from dejavu.model.data import memory_run
 from dejavu.model.data.dataset import MEMORY, TRAIN, Dataset
 from dejavu.model.data.memory_run import MemoryRun, make_memory
 from dejavu.model.data.records import continuations
-from dejavu.model.inference import load_backbone
+from dejavu.model.inference import Embedder, load_backbone
 from dejavu.model.network import Network
 from dejavu.model.weights import save_weights
 from dejavu.retrieval import memory as memory_module
@@ -151,6 +153,24 @@ def test_from_games_to_memory_in_one_step(tmp_path: Path) -> None:
     assert taken.provenance.sources == "first.pgn, second.pgn"
     run = run_script("--memory", out, "--weights", others, "--out", anew, "--entries", 3)
     assert (run.returncode, "do not go with --memory" in run.stderr) == (2, True)
+
+
+def test_game_files_that_are_touched_while_it_builds_leave_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    games, weights, out = (tmp_path / name for name in ("games.pgn", "weights", "memory.safetensors"))
+    games.write_text("1. e4 e5 2. Nf3 Nc6 *\n")
+    save_weights(weights, Network(PRESETS["tiny"], retrieval=False), PRESETS["tiny"], {})
+    load = memory_run.load_backbone
+
+    def touch_and_load(path: Path, threads: int) -> Embedder:
+        os.utime(games, (1, 1))
+        return load(path, threads)
+
+    monkeypatch.setattr(memory_run, "load_backbone", touch_and_load)
+    report = make_memory(MemoryRun(out, weights, games=[games], threads=1), print)
+    assert report.built.entries == len(Memory.open(out)) == 4
+    assert {path.name for path in tmp_path.iterdir()} == {"games.pgn", "weights", "memory.safetensors"}
 
 
 def test_a_damaged_memory_does_not_become_a_sound_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
