@@ -44,7 +44,7 @@ class NothingToRememberError(ValueError):
 
 
 def change_alone(arguments: argparse.Namespace, shipped: Path) -> None:
-    """Add or forget while no other program changes the memory that is written. Raises OSError if one goes on with it."""
+    """Add or forget while no other program changes the memory that is written. Raises OSError if one does for long."""
     target: Path = (arguments.out or arguments.memory).resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     with hold_lock(target.with_name(f"{target.name}.lock")):
