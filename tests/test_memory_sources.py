@@ -7,10 +7,13 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
+import build_memory
 import chess
 import numpy as np
 import pytest
+import teach
 import torch
 from memories import small_memory
 
@@ -187,6 +190,34 @@ def test_a_damaged_memory_does_not_become_a_sound_one(tmp_path: Path, monkeypatc
     with pytest.raises(MemoryFileError, match="boards"):
         make_memory(MemoryRun(new, weights, memory=old, threads=1), print)
     assert not new.exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "option", "number"),
+    [
+        (build_memory, "--threads", "0"),
+        (build_memory, "--threads", "-1"),
+        (build_memory, "--seed", "-1"),
+        (build_memory, "--entries", "0"),
+        (teach, "--threads", "0"),
+        (teach, "--threads", "-1"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(
+    script: ModuleType,
+    option: str,
+    number: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    arguments = ["--data", data, *(["--out", out] if script is build_memory else []), f"{option}={number}"]
+    monkeypatch.setattr(sys, "argv", [f"{script.__name__}.py", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        script.main()
+    assert ended.value.code == 2
+    assert f"argument {option}: '{number}' is not a whole number" in capsys.readouterr().err
 
 
 def test_bad_input_gets_one_sentence(tmp_path: Path, dataset: Dataset) -> None:
