@@ -264,6 +264,7 @@ def test_a_match_that_is_stopped_sums_up_and_leaves_no_engine(tmp_path: Path) ->
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 60
         while (not log.exists() or log.read_text().count("\ngo ") < 3) and time.monotonic() < deadline:
+            assert process.poll() is None
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         out, error = process.communicate(timeout=60)

@@ -16,6 +16,7 @@ import chess.engine
 import numpy as np
 import pytest
 import torch
+from lines import next_line
 from numpy.typing import NDArray
 
 from dejavu.engine.loader import wanted
@@ -133,7 +134,7 @@ def test_a_copy_over_the_memory_in_the_middle_of_a_search_ends_nothing(tmp_path:
     with subprocess.Popen(COMMAND, text=True, cwd=tmp_path, **pipes) as engine:  # type: ignore[call-overload]
         engine.stdin.write(f"setoption name MemoryFile value {memory}\nisready\ngo infinite\n")
         engine.stdin.flush()
-        while not engine.stdout.readline().startswith("info depth"):
+        while not next_line(engine.stdout).startswith("info depth"):
             pass
         memory.write_bytes(b"the first bytes of a copy")
         time.sleep(0.5)

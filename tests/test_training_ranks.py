@@ -90,6 +90,7 @@ def test_two_ranks_train_what_one_process_trains_even_if_one_is_killed(
     first, second = start_ranks(*command)
     deadline = time.monotonic() + 120
     while not (tmp_path / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
+        assert second.poll() is None
         time.sleep(0.02)
     second.send_signal(signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
     second.wait()

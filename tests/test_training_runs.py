@@ -67,6 +67,7 @@ def test_a_killed_run_resumes_to_the_same_curve_and_weights(data: Path, backbone
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not (tmp_path / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
+        assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
     process.wait()
