@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from training import SCRIPTS, TINY_WORDS, curve, rows_without_times, run_backbon
 from dejavu.model.data.shards import open_data
 from dejavu.model.inference import NetworkEvaluator
 from dejavu.model.training import loop
+from dejavu.model.training import run as run_module
 from dejavu.model.training.backbone_run import BackboneRun
 from dejavu.model.training.checkpoint import CheckpointError, save_checkpoint
 from dejavu.model.training.loop import CsvLog
@@ -97,11 +99,15 @@ def test_a_run_killed_right_after_it_went_on_loses_nothing_of_its_log(tmp_path: 
         assert [row["step"] for row in csv.DictReader(file)] == ["5"]
 
 
-def test_a_run_that_went_on_has_the_rows_of_an_unbroken_one(data: Path, tmp_path: Path) -> None:
-    """A row of train.csv tells of 50 steps, so a kill falls into the middle of one."""
+def test_a_run_that_went_on_has_the_rows_of_an_unbroken_one(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row of train.csv tells of several steps, so a kill falls into the middle of one."""
+    monkeypatch.setattr(run_module, "Run", partial(loop.Run, log_every=10))
     unbroken = tmp_path / "unbroken"
-    run_backbone(data, unbroken, 104)
-    for stopped_at in (52, 60):
+    run_backbone(data, unbroken, 22)
+    assert [row["step"] for row in rows_without_times(unbroken / "train.csv")] == ["10", "20", "22"]
+    for stopped_at in (12, 16):
         killed = tmp_path / f"killed at {stopped_at}"
 
         def stop(path: Path, *state: Any, last: int = stopped_at) -> None:
@@ -112,9 +118,9 @@ def test_a_run_that_went_on_has_the_rows_of_an_unbroken_one(data: Path, tmp_path
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(loop, "save_checkpoint", stop)
             with pytest.raises(RuntimeError, match="killed"):
-                run_backbone(data, killed, 104)
+                run_backbone(data, killed, 22)
         for _ in range(2):  # the second finds the run finished
-            run_backbone(data, killed, 104)
+            run_backbone(data, killed, 22)
             for name in ("train.csv", "held_out.csv"):
                 assert rows_without_times(killed / name) == rows_without_times(unbroken / name)
 
