@@ -158,7 +158,10 @@ def test_hash_bounds_the_tree_and_the_search_goes_on() -> None:
     client.send("setoption name Hash value 1", "position startpos", "go nodes 15000")
     lines = client.read_until("bestmove", 120)
     full = [int(field(line, "hashfull")) for line in lines if " hashfull " in line]
-    assert max(full) <= 1000
+    tree = client.loop.session._kept_tree._tree
+    assert tree is not None
+    assert tree.bytes < 2**20 * 1.1
+    assert 500 < max(full) <= 1000
     assert int(field(last_info(lines), "nodes")) == 15000
     client.close()
 

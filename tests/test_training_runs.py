@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -134,11 +135,12 @@ def test_training_learns(data: Path, tmp_path: Path) -> None:
     assert float(rows[-1]["value_loss"]) < float(rows[0]["value_loss"])
 
 
-def test_a_checkpoint_of_another_run_is_refused(data: Path, backbone: Path) -> None:
+def test_a_checkpoint_of_another_run_is_refused(data: Path, backbone: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(backbone, tmp_path / "run")
     with pytest.raises(CheckpointError, match="12 steps"):
-        run_backbone(data, backbone, 13)
+        run_backbone(data, run, 13)
     with pytest.raises(CheckpointError, match="schedule"):
-        run_backbone(data, backbone, 12, learning_rate=1e-4)
+        run_backbone(data, run, 12, learning_rate=1e-4)
 
 
 def test_a_run_may_become_shorter_or_longer_until_its_rate_falls(data: Path, tmp_path: Path) -> None:
@@ -161,13 +163,16 @@ def test_a_run_may_become_shorter_or_longer_until_its_rate_falls(data: Path, tmp
         run_backbone(data, killed, 1000, decay=0.5)
 
 
-def test_stage_two_keeps_the_backbone_and_resumes(retrieval: Path, backbone: Path, data: Path, memory: Path) -> None:
+def test_stage_two_keeps_the_backbone_and_resumes(
+    retrieval: Path, backbone: Path, data: Path, memory: Path, tmp_path: Path
+) -> None:
     stage1, stage2 = load_file(backbone / "weights.safetensors"), load_file(retrieval / "weights.safetensors")
     assert all(torch.equal(stage2[name], value) for name, value in stage1.items())
     assert stage2["retrieval.layer.attention.out.weight"].abs().sum() > 0
-    (retrieval / "weights.safetensors").unlink()
-    run_retrieval(data, backbone, memory, retrieval, 12)
-    again = load_file(retrieval / "weights.safetensors")
+    run = shutil.copytree(retrieval, tmp_path / "run")
+    (run / "weights.safetensors").unlink()
+    run_retrieval(data, backbone, memory, run, 12)
+    again = load_file(run / "weights.safetensors")
     assert all(torch.equal(again[name], value) for name, value in stage2.items())
 
 
