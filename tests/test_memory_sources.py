@@ -164,11 +164,10 @@ def test_game_files_that_are_touched_while_it_builds_leave_nothing_behind(
     games, weights, out = (tmp_path / name for name in ("games.pgn", "weights", "memory.safetensors"))
     games.write_text("1. e4 e5 2. Nf3 Nc6 *\n")
     save_weights(weights, Network(PRESETS["tiny"], retrieval=False), PRESETS["tiny"], {})
-    load = memory_run.load_backbone
 
     def touch_and_load(path: Path, threads: int) -> Embedder:
         os.utime(games, (1, 1))
-        return load(path, threads)
+        return load_backbone(path, threads)
 
     monkeypatch.setattr(memory_run, "load_backbone", touch_and_load)
     report = make_memory(MemoryRun(out, weights, games=[games], threads=1), print)

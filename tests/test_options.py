@@ -176,6 +176,18 @@ def test_threads_and_files_reach_the_evaluator() -> None:
     client.close()
 
 
+def test_the_reach_of_the_memory_reaches_the_evaluator() -> None:
+    client = Client()
+    client.send("setoption name MemoryReach value 1234")
+    client.ready()
+    assert isinstance(client.evaluator, FakeEvaluator)
+    assert client.evaluator.memory_reach == 1234
+    client.send("setoption name MemoryReach value -1")
+    assert any("MemoryReach" in line for line in client.ready())
+    assert client.evaluator.memory_reach == 1234
+    client.close()
+
+
 def test_exploration_options_change_the_search() -> None:
     def prefer_low(board: object, move: object) -> float:
         return -float(getattr(move, "to_square")) / 10  # noqa: B009
