@@ -159,7 +159,7 @@ def evaluate_entries(
     known: Columns | None,
     at_once: int,
 ) -> Iterator[Columns]:
-    """The evaluations of all entries of a memory: first what is `known` of them, then more and more, by `evaluate`."""
+    """The evaluations of all entries of a memory in parts: what is `known` of them, then the rest by `evaluate`."""
     hashes = entry_hashes(memory)
     columns = known or Columns(*(np.empty((0, *shape), kind) for shape, kind in _EMPTY))
     columns = _take(columns, np.flatnonzero(np.isin(columns.entries, hashes)))
@@ -168,8 +168,13 @@ def evaluate_entries(
     missing = np.sort(first[~np.isin(distinct, columns.entries)])
     for start in range(0, len(missing), at_once):
         rows = missing[start : start + at_once]
-        columns = _join(columns, _columns(hashes[rows], evaluate(memory.boards[rows], memory.clocks[rows])))
-        yield columns
+        yield _columns(hashes[rows], evaluate(memory.boards[rows], memory.clocks[rows]))
+
+
+def join(parts: Sequence[Columns]) -> Columns:
+    """All of them, by ascending hash."""
+    together = Columns(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    return _take(together, np.argsort(together.entries))
 
 
 _EMPTY = [((), np.uint64), ((), np.uint8), ((), np.uint8), ((2,), np.uint16)]
@@ -186,12 +191,6 @@ def _columns(entries: NDArray[np.uint64], evaluations: Evaluations) -> Columns:
     policy = np.clip(np.rint(np.minimum(fine, coarse)), 0, _LEAST).astype(np.uint8)
     chances = np.rint(evaluations.wdl[:, [0, 2]] * _CERTAIN).astype(np.uint16)
     return Columns(entries, counts.astype(np.uint8), policy, chances)
-
-
-def _join(one: Columns, other: Columns) -> Columns:
-    """Both, by ascending hash."""
-    both = Columns(*(np.concatenate([mine, theirs]) for mine, theirs in zip(one, other, strict=True)))
-    return _take(both, np.argsort(both.entries))
 
 
 def _take(columns: Columns, rows: NDArray[np.intp]) -> Columns:

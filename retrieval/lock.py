@@ -19,7 +19,7 @@ LOCK_SECONDS = 5.0
 
 @contextlib.contextmanager
 def hold_lock(path: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
-    """Hold a lock file; raises OSError if another engine holds it for `seconds`."""
+    """Hold a lock file; raises OSError if another program holds it for `seconds`."""
     with path.open("ab") as file:
         deadline = time.monotonic() + seconds
         while True:
@@ -28,7 +28,7 @@ def hold_lock(path: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
                 break
             except OSError:
                 if time.monotonic() > deadline:
-                    raise OSError(f"another engine has held {path.name} for {seconds:g} seconds") from None
+                    raise OSError(f"another program has held {path.name} for {seconds:g} seconds") from None
                 time.sleep(0.02)
         try:
             yield

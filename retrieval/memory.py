@@ -174,10 +174,11 @@ class Memory:
                 file.write(tensor.data)
 
     @classmethod
-    def open(cls, path: Path, fingerprint: str | None = None) -> Memory:
+    def open(cls, path: Path, fingerprint: str | None = None, all_sums: bool = False) -> Memory:
         """Read the file and check it: header, metadata, shapes, dtypes, ranges of every index, sums.
 
-        Past VERIFY_AT_OPEN_BYTES it is mapped, and the sums of the bulk tensors are left to `verify`.
+        Past VERIFY_AT_OPEN_BYTES it is mapped, and the sums of the bulk tensors are left to `verify`, unless
+        `all_sums` are wanted at once: what is made of a memory gets sums of its own, which a damage would not break.
         `fingerprint` names the backbone that will ask; None accepts any. Raises MemoryFileError.
         """
         tensors, metadata = _contents(path)
@@ -186,7 +187,7 @@ class Memory:
                 f"memory {path} was built for other weights (fingerprint {metadata['fingerprint'][:12]}, "
                 f"these weights have {fingerprint[:12]}); scripts/build_memory.py --memory makes it theirs"
             )
-        whole = path.stat().st_size <= VERIFY_AT_OPEN_BYTES
+        whole = all_sums or path.stat().st_size <= VERIFY_AT_OPEN_BYTES
         _verify_sums(path, tensors, metadata, tensors if whole else _ALWAYS_VERIFIED)
         _check(path, tensors)
         provenance = Provenance(**{field.name: metadata[field.name] for field in fields(Provenance)})

@@ -21,7 +21,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from command_line.arguments import game_file
+from command_line.arguments import game_file, natural, positive
 from command_line.exit import GOES_ON, one_sentence
 
 from dejavu.engine.loader import wanted
@@ -57,17 +57,15 @@ def main() -> None:
     shipped = wanted(Config()).weights
     parser.add_argument("--weights", type=Path, default=shipped, help="trained backbone (default: the shipped one)")
     parser.add_argument("--out", type=Path, required=True, help="memory to write")
-    parser.add_argument("--entries", type=int, help="at most so many, those met in the most games (default: all)")
+    parser.add_argument("--entries", type=positive, help="at most so many, those met in the most games (default: all)")
     parser.add_argument("--split", choices=SPLITS, nargs="+", help="which games (default: those set aside for it)")
     parser.add_argument("--work", type=Path, help="folder of unfinished work (default: beside the memory)")
-    parser.add_argument("--seed", type=int, help="0")
-    parser.add_argument("--threads", type=int, help="CPU cores, of each worker, too (all)")
+    parser.add_argument("--seed", type=natural, help="0")
+    parser.add_argument("--threads", type=positive, help="CPU cores, of each worker, too (all)")
     cluster = "embed on this Ray cluster (HOST:PORT, auto, or local: this machine's cores)"
     parser.add_argument("--cluster", metavar="ADDRESS", help=cluster)
     given = vars(parser.parse_args())
     run = MemoryRun(**given, command=shlex.join(["build_memory.py", *sys.argv[1:]]))
-    if run.entries is not None and run.entries < 1:
-        parser.error("--entries must be at least 1")
     if run.memory is not None and not given.keys().isdisjoint({"entries", "split"}):
         parser.error("--entries and --split do not go with --memory, of which everything is taken")
     with one_sentence("build_memory", *ERRORS, stopped=GOES_ON):

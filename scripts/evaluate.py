@@ -21,7 +21,7 @@ against how the games ended. The calibration error is the mean distance of the t
 import argparse
 from pathlib import Path
 
-from command_line.exit import one_sentence
+from command_line.exit import need_matplotlib, one_sentence
 from command_line.talk import write_json
 
 from dejavu.engine.loader import wanted
@@ -54,6 +54,8 @@ def main() -> None:
     add("--json", type=Path, default=None, metavar="FILE")
     arguments = vars(parser.parse_args())
     calibration, plot, figures = (arguments.pop(name) for name in ("calibration", "plot", "json"))
+    if calibration or plot:
+        need_matplotlib("evaluate.py")
     run = EvaluateRun(**arguments)
     with one_sentence("evaluate", DatasetError, WeightsError, MemoryFileError, OSError):
         report = evaluate(run)

@@ -23,6 +23,7 @@ from dejavu.model.stored_evaluations import (
     StoredEvaluationsError,
     evaluate_entries,
     file_beside,
+    join,
     read_columns,
     write_columns,
 )
@@ -54,12 +55,16 @@ def evaluate(memory: Path, weights: Path, threads: int) -> str:
     network.stored = None
     checksum, path, entries = network.weights.checksum, file_beside(memory), network.memories[0]
     with progress_bar("evaluate", "positions", len(entries)) as progress:
-        written = time.monotonic()
-        for columns in evaluate_entries(entries, network.evaluate, known(path, checksum), AT_ONCE):
-            progress.reach(len(columns.entries))
+        parts, done, written = list[Columns](), 0, time.monotonic()
+        for part in evaluate_entries(entries, network.evaluate, known(path, checksum), AT_ONCE):
+            parts.append(part)
+            done += len(part.entries)
+            progress.reach(done)
             if time.monotonic() - written > SECONDS_A_WRITE:
-                write_columns(path, checksum, columns)
+                parts = [join(parts)]
+                write_columns(path, checksum, parts[0])
                 written = time.monotonic()
+    columns = join(parts)
     write_columns(path, checksum, columns)
     megabytes = path.stat().st_size / 1e6
     return f"wrote {path}, {len(columns.entries):,} evaluations, {megabytes:.1f} MB, {time.monotonic() - start:.1f} s"

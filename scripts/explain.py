@@ -12,13 +12,13 @@ tells where it would have played another move, since when the game was new to it
 from __future__ import annotations
 
 import argparse
+import os
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 import chess
 import numpy as np
-import torch
 from command_line.arguments import positive
 from command_line.exit import one_sentence
 
@@ -51,7 +51,7 @@ def position(fen: str, moves: list[str]) -> tuple[chess.Board, int]:
 def explain_position(arguments: argparse.Namespace) -> None:
     """Print what there is to say of a position, and write the page if one is wanted."""
     board, clock = position(arguments.question, arguments.moves)
-    evaluator = NetworkEvaluator.load(arguments.weights, arguments.memory, torch.get_num_threads())
+    evaluator = NetworkEvaluator.load(arguments.weights, arguments.memory, os.cpu_count() or 1)
     explanation = evaluator.explain(stack([pack(board)]), np.array([clock], np.uint8))
     assert explanation is not None
     print("\n".join(explanation_lines(board, explanation)))
@@ -63,7 +63,7 @@ def explain_position(arguments: argparse.Namespace) -> None:
 def explain_game(arguments: argparse.Namespace) -> None:
     """The same for a whole game."""
     game = read_game(Path(arguments.question), arguments.game)
-    evaluator = NetworkEvaluator.load(arguments.weights, arguments.memory, torch.get_num_threads())
+    evaluator = NetworkEvaluator.load(arguments.weights, arguments.memory, os.cpu_count() or 1)
     with closing(Stages("positions")) as stages:
         found = review(game, evaluator, arguments.nodes, partial(stages, "searched"))
     for line in move_lines(found):

@@ -24,7 +24,7 @@ from command_line.arguments import (
     parse_sources,
     share,
 )
-from command_line.exit import GOES_ON, one_sentence
+from command_line.exit import GOES_ON, need_matplotlib, one_sentence
 from command_line.talk import complain_as
 
 from dejavu.engine.match.elo import Sprt, SprtError
@@ -84,6 +84,7 @@ def parse_arguments() -> ImproveRun:
 
 def main() -> None:
     run = parse_arguments()
+    need_matplotlib("improve.py")
     with one_sentence("improve", ValueError, RanksError, OSError, stopped=GOES_ON):
         print(f"\n{improve(run, complain_as('improve'))}")
         meet_the_start(run, complain_as("improve"))

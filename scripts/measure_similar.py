@@ -11,10 +11,10 @@ are 95 %, from a bootstrap of games.
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 import numpy as np
-import torch
 from command_line.arguments import positive
 from command_line.exit import one_sentence
 
@@ -81,7 +81,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with one_sentence("measure_similar", DatasetError, WeightsError, MemoryFileError, OSError):
         asked = drawn(open_data(arguments.data), arguments.source, arguments.a_game)
-        backbone = load_backbone(arguments.weights, torch.get_num_threads())
+        backbone = load_backbone(arguments.weights, os.cpu_count() or 1)
         memory = Memory.open(arguments.memory, backbone.fingerprint)
         with progress_bar("searching", "positions", len(asked.planes)) as bar:
             precision = measure_similarity(memory, backbone.embed_chunks, asked, bar.update)

@@ -15,7 +15,7 @@ import signal
 from pathlib import Path
 
 from command_line.arguments import add_openings_argument, positive
-from command_line.exit import GOES_ON, one_sentence
+from command_line.exit import GOES_ON, need_matplotlib, one_sentence
 from command_line.talk import complain_as, tell
 
 from dejavu.engine.match.adjudication import Rules
@@ -40,6 +40,7 @@ def main() -> None:
     add("--resign", nargs="*", metavar="KEY=VALUE", help="resignation: movecount, score, twosided")
     add("--run", type=Path, default=Path("runs/never_twice"), help="folder (runs/never_twice)")
     args = parser.parse_args()
+    need_matplotlib("never_twice.py")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     logging.disable()
     with one_sentence("never_twice", *MATCH_ERRORS, OSError, stopped=GOES_ON):

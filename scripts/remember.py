@@ -13,6 +13,7 @@ With --repertoire it plays the moves of every variation, too.
 Games are read as by prepare_data.py: a variation beside a played move names the better move, which is what will be
 remembered there, and evaluations come from `[%eval]`; without, a game teaches moves alone. The memory is replaced in
 one step, and an engine that plays with the old one goes on undisturbed until the next isready, ucinewgame or setoption.
+Of two runs at once on the same memory the second waits a few seconds, and then ends with a sentence.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from dejavu.model.inference import load_backbone
 from dejavu.model.stored_evaluations import file_beside
 from dejavu.model.weights import WeightsError
 from dejavu.retrieval.atomic import atomic_write
+from dejavu.retrieval.lock import hold_lock
 from dejavu.retrieval.memory import Memory, MemoryFileError
 from dejavu.retrieval.remember import UnknownSourceError, emptied, forget
 
@@ -41,16 +43,27 @@ class NothingToRememberError(ValueError):
     """Games without a position that is to be remembered; the message is one sentence."""
 
 
+def change_alone(arguments: argparse.Namespace, shipped: Path) -> None:
+    """Add or forget while no other program changes the memory that is written. Raises OSError if one does for long."""
+    target: Path = (arguments.out or arguments.memory).resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with hold_lock(target.with_name(f"{target.name}.lock")):
+        if arguments.memory is None and target.exists():
+            out = arguments.out
+            raise FileExistsError(f"{out} is there already: give --memory {out} to add to it, or another --out")
+        change(arguments, shipped)
+
+
 def change(arguments: argparse.Namespace, shipped: Path) -> None:
     """Add or forget, and write the result."""
     start = time.monotonic()
     source, beside = arguments.memory, None
     if arguments.forget is not None:
-        memory, count = forget(Memory.open(source), arguments.forget)
+        memory, count = forget(Memory.open(source, all_sums=True), arguments.forget)
         done = [f"{count:,} entries forgotten"]
     else:
         backbone = load_backbone(arguments.weights, os.cpu_count() or 1)
-        memory = Memory.open(source or shipped, backbone.fingerprint)
+        memory = Memory.open(source or shipped, backbone.fingerprint, all_sums=True)
         if source is None:
             memory, beside = emptied(memory), memory
         wishes = Wishes(arguments.plies, arguments.lessons, arguments.repertoire, arguments.keep_known, beside)
@@ -97,8 +110,6 @@ def main() -> None:
         parser.error("games are forgotten in a memory of yours: give --memory")
     if not (arguments.out or arguments.memory or arguments.list):
         parser.error("give --out for a new memory, or --memory to add to")
-    if arguments.memory is None and arguments.out is not None and arguments.out.exists():
-        parser.error(f"{arguments.out} is there already: give --memory {arguments.out} to add to it, or another --out")
     with one_sentence(
         "remember",
         MemoryFileError,
@@ -112,7 +123,7 @@ def main() -> None:
         if arguments.list:
             print("\n".join(told(Memory.open(arguments.memory or shipped.memory))))
         else:
-            change(arguments, shipped.memory)
+            change_alone(arguments, shipped.memory)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import signal
 from pathlib import Path
 
 from command_line.arguments import add_self_play_arguments, many, share
-from command_line.exit import GOES_ON, one_sentence
+from command_line.exit import GOES_ON, need_matplotlib, one_sentence
 from command_line.talk import complain_as, tell
 
 from dejavu.engine.match.openings import OpeningError
@@ -60,6 +60,8 @@ def parse_arguments() -> tuple[SelfPlayRun, bool]:
 
 def main() -> None:
     run, speed = parse_arguments()
+    if not speed:
+        need_matplotlib("selfplay.py")
     with one_sentence("selfplay", *ERRORS, stopped=GOES_ON):
         if speed:
             measure_speed(run, tell, complain_as("selfplay"))

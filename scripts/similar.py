@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import chess
-import torch
 from command_line.arguments import positive
 from command_line.exit import one_sentence
 
@@ -75,7 +75,7 @@ def main() -> None:
         filters = Filters(arguments.player, arguments.result, arguments.phase, arguments.material)
         filters.check()
         board, clock = question(arguments)
-        backbone = load_backbone(arguments.weights, torch.get_num_threads())
+        backbone = load_backbone(arguments.weights, os.cpu_count() or 1)
         paths: list[Path] = arguments.memory or [path for path in (shipped.memory,) if path is not None]
         memories = [Memory.open(path, backbone.fingerprint) for path in paths]
         positions = SimilarPositions(memories, backbone.embed_chunks)

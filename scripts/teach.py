@@ -35,7 +35,7 @@ def main() -> None:
     add("--source", help="only game files with this in their name")
     add("--positions", type=positive, help="taught (200)")
     add("--others", type=positive, help="other positions looked at before and after (8192)")
-    add("--threads", type=int, help="CPU cores (all)")
+    add("--threads", type=positive, help="CPU cores (all)")
     add("--json", type=Path, default=None, metavar="FILE")
     arguments = vars(parser.parse_args())
     path = arguments.pop("json")

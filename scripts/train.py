@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 
 from command_line.arguments import parse_sources
-from command_line.exit import one_sentence
+from command_line.exit import need_matplotlib, one_sentence
 from command_line.training import GIVEN, add_run_arguments, add_start_arguments
 
 from dejavu.model.data.dataset import DatasetError
@@ -84,6 +84,7 @@ def main() -> None:
     add_backbone_arguments(stages.add_parser("backbone", parents=common, argument_default=GIVEN, help=backbone))
     add_retrieval_arguments(stages.add_parser("retrieval", parents=common, argument_default=GIVEN, help=retrieval))
     arguments = vars(parser.parse_args()) | {"command": shlex.join(["train.py", *sys.argv[1:]])}
+    need_matplotlib("train.py")
     train, run = arguments.pop("train"), arguments.pop("run")
     with one_sentence("train", *ERRORS, stopped="the same command goes on from the last checkpoint"):
         if (report := train(run(**arguments))) is not None:

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from command_line.arguments import game_file, positive, seconds
-from command_line.exit import one_sentence
+from command_line.exit import need_matplotlib, one_sentence
 from command_line.training import GIVEN, add_run_arguments, add_start_arguments
 
 from dejavu.model.data.dataset import DatasetError
@@ -59,6 +59,7 @@ def main() -> None:
     arguments = vars(parser.parse_args())
     work, run, stopped = (arguments.pop(name) for name in ("work", "run", "stopped"))
     if run is DeviceRun:
+        need_matplotlib("train_device.py")
         arguments["command"] = shlex.join(["train_device.py", *sys.argv[1:]])
     with one_sentence("train_device", *ERRORS, stopped=stopped):
         if (report := work(run(**arguments))) is not None:

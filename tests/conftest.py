@@ -6,6 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("patient", deadline=None)  # a busy machine takes its time
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session", autouse=True)

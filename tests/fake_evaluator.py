@@ -109,8 +109,8 @@ class Client:
         self._input: queue.Queue[str | None] = queue.Queue()
         self._output: queue.Queue[str] = queue.Queue()
         self.loaded: list[Wanted] = []
-        loop = UciLoop(self._output.put, self._load)
-        self._thread = threading.Thread(target=loop.run, args=(self._lines(),), daemon=True)
+        self.loop = UciLoop(self._output.put, self._load)
+        self._thread = threading.Thread(target=self.loop.run, args=(self._lines(),), daemon=True)
         self._thread.start()
 
     def _load(self, files: Wanted) -> Evaluator:

@@ -276,6 +276,7 @@ def test_a_signal_ends_the_run_with_whole_games(tmp_path: Path, number: signal.S
     )
     # Once the second game is being written, the first is on the disk for good.
     while not (tmp_path / "out.pgn").exists() or (tmp_path / "out.pgn").read_text().count("[Event ") < 2:
+        assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from fake_evaluator import Client, FakeEvaluator, best_move
+from lines import next_line
 from memories import PLIES_A_GAME, small_memory
 from numpy.typing import NDArray
 
@@ -229,7 +230,7 @@ def test_the_engine_names_the_neighbours_behind_its_move() -> None:
         engine.stdin.flush()
         lines: list[str] = []
         while not (lines and lines[-1].startswith("bestmove")):
-            lines.append(engine.stdout.readline())
+            lines.append(next_line(engine.stdout))
         engine.stdin.write("quit\n")
         engine.stdin.flush()
     move = lines[-1].split()[1]

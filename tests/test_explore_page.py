@@ -149,6 +149,7 @@ def address(explorer: Explorer) -> Iterator[str]:
         thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
         thread.start()
         while not server.started:
+            assert thread.is_alive()
             time.sleep(0.02)
         yield f"http://{HOST}:{listening.getsockname()[1]}/#{TOKEN.replace(' ', '-')}"
         server.should_exit = True

@@ -66,7 +66,7 @@ def test_remember_keeps_the_memory_and_tells_of_no_success(tmp_path: Path) -> No
     assert done.stderr.splitlines()[-1] == f"remember: {memory} {FULL}; the memory is as it was"
     assert done.stdout == ""
     assert memory.read_bytes() == shipped.read_bytes()
-    assert names(tmp_path) == {"games.pgn", "memory.safetensors"}
+    assert names(tmp_path) == {"games.pgn", "memory.safetensors", "memory.safetensors.lock"}
 
 
 def test_annotate_counts_what_is_on_the_disk_and_goes_on(tmp_path: Path) -> None:

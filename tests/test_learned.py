@@ -191,10 +191,19 @@ def test_a_killed_engine_leaves_a_file_that_opens_and_goes_on(tmp_path: Path) ->
     path = tmp_path / "learned.dejavu"
     context = multiprocessing.get_context("fork")
     known = 0
+
+    def size() -> int:
+        return path.stat().st_size if path.exists() else 0
+
     for number in range(8):
         worker = context.Process(target=_learn, args=(path, 2000 + number * 100_000, 100_000, BASE))
+        before, deadline = size(), time.monotonic() + 60
         worker.start()
-        time.sleep(0.15 + 0.013 * number)
+        while size() == before:
+            assert worker.is_alive()
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        time.sleep(0.013 * number)  # each at another place
         assert worker.pid is not None
         os.kill(worker.pid, signal.SIGKILL)
         worker.join(20)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import chess
+import learned as learned_script
 import pytest
 from test_learned import BASE, SIZE, embed
 
 from dejavu.engine.seeing.learned import file_lines, lessons, newest_lines
+from dejavu.engine.uci import learned_file
 from dejavu.engine.uci.learned_file import forget_days, opened
 from dejavu.model.chess.encoding import move_to_index, pack
 from dejavu.model.data.games import read_game
@@ -109,7 +113,7 @@ def test_keys_of_another_network_are_made_anew_when_merged(tmp_path: Path) -> No
 def test_days_are_forgotten_and_others_stay(tmp_path: Path) -> None:
     file = learned(tmp_path / "a.dejavu", lesson("e2e4"), lesson("e2e4 c7c5"))
     today = date.today()
-    assert forget_days(file, date(2000, 1, 1), today.replace(year=today.year - 1)) == 0
+    assert forget_days(file, date(2000, 1, 1), today - timedelta(days=365)) == 0
     assert forget_days(file, today, date.max) == 2
     assert len(opened(file.path)) == 0
     assert newest_lines(opened(file.path), 5) == []
@@ -147,3 +151,52 @@ def test_a_file_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(LearnedFileError):
         opened(tmp_path / "a.dejavu")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """The script in this process, with a quick network: what it says."""
+    memory = tmp_path / "shipped.safetensors"
+    BASE.write(memory)
+    network = SimpleNamespace(fingerprint=BASE.fingerprint, embed_chunks=embed)
+    monkeypatch.setattr(learned_file, "wanted", lambda config: SimpleNamespace(weights=None, memory=memory))
+    monkeypatch.setattr(learned_file, "load_backbone", lambda weights, threads: network)
+
+    def run(*arguments: object) -> str:
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
+        learned_script.main()
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_the_script_lists_merges_forgets_exports_and_repairs(tmp_path: Path, run_here: Callable[..., str]) -> None:
+    here = learned(tmp_path / "here.dejavu", lesson("e2e4", 500), lesson("e2e4 c7c5", 300)).path
+    there = learned(tmp_path / "there.dejavu", lesson("d2d4", 400), lesson("e2e4 e7e5", 900)).path
+
+    def moves() -> list[str]:
+        return sorted(line.split("; ")[1] for line in run_here("--file", here, "list").splitlines() if "; fen " in line)
+
+    assert moves() == ["1...c5", "1.e4"]
+    assert run_here("--file", here, "list", "--newest", 1).count("; fen ") == 1
+    assert run_here("--file", here, "merge", there) == f"1 positions taken over; {here} has 2\n"
+    assert moves() == ["1...e5", "1.e4"]
+
+    pgn = tmp_path / "mine.pgn"
+    assert run_here("--file", here, "export", "--out", pgn) == f"wrote {pgn}\n"
+    assert pgn.read_text() == "".join(lessons(opened(here)))
+    assert pgn.read_text().count("[Event ") == 2
+
+    assert run_here("--file", here, "forget", "--fen", chess.STARTING_FEN) == "1 positions forgotten; 1 stay\n"
+    assert moves() == ["1...e5"]
+    data = bytearray(here.read_bytes())
+    data[HEADER_BYTES + SIZE - 1] ^= 1
+    here.write_bytes(data)
+    assert opened(here).damaged == 1
+    # That record, the move that was replaced, and what says that the first position is forgotten.
+    gone = "3 records that were damaged or out of date are gone; 1 positions stay\n"
+    assert run_here("--file", here, "repair") == gone
+    assert opened(here).damaged == 0
+    assert moves() == ["1...e5"]
+    yesterday = date.today() - timedelta(days=1)
+    assert "0 positions forgotten" in run_here("--file", here, "forget", "--until", yesterday)

@@ -16,6 +16,7 @@ from pathlib import Path
 import chess
 import pytest
 from fake_evaluator import Client, best_move, field
+from lines import next_line
 
 from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config
@@ -201,7 +202,7 @@ def test_a_signal_ends_the_game_too(file: Path, ending: signal.Signals) -> None:
         assert engine.stdout is not None
         engine.stdin.write(f"setoption name Learn value on\n{POSITION}\ngo nodes 250\n")
         engine.stdin.flush()
-        while not engine.stdout.readline().startswith("bestmove"):
+        while not next_line(engine.stdout).startswith("bestmove"):
             pass
         engine.send_signal(ending)
         assert engine.wait(30) == 0

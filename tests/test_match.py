@@ -66,6 +66,15 @@ def test_every_opening_is_played_with_both_colours_and_notes_evaluation_and_time
     ]
 
 
+def test_a_game_of_so_many_moves_is_drawn(tmp_path: Path) -> None:
+    done = match(tmp_path, *STRONG, *WEAK, "--games", "2", "--maxmoves", "3")
+    assert done.returncode == 0, done.stderr
+    for game in played(tmp_path):
+        assert game.headers["Result"] == "1/2-1/2"
+        assert game.headers["Termination"] == "adjudication"
+        assert len(list(game.mainline_moves())) == 6
+
+
 def test_another_dejavu_does_not_ask_what_its_user_has_taught_it(tmp_path: Path) -> None:
     words = {"dejavu": [], "learning": ["option.Learn=on"], "other": []}
     logs = {name: tmp_path / f"{name}.log" for name in words}
@@ -264,6 +273,7 @@ def test_a_match_that_is_stopped_sums_up_and_leaves_no_engine(tmp_path: Path) ->
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 60
         while (not log.exists() or log.read_text().count("\ngo ") < 3) and time.monotonic() < deadline:
+            assert process.poll() is None
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         out, error = process.communicate(timeout=60)

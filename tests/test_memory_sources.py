@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
+import build_memory
 import chess
 import numpy as np
 import pytest
+import teach
 import torch
 from memories import small_memory
 
 from dejavu.model.chess.encoding import clock_byte, index_to_move, move_to_index, pack, stack, unpack
 from dejavu.model.config import PRESETS
+from dejavu.model.data import memory_run
 from dejavu.model.data.dataset import MEMORY, TRAIN, Dataset
 from dejavu.model.data.memory_run import MemoryRun, make_memory
 from dejavu.model.data.records import continuations
-from dejavu.model.inference import load_backbone
+from dejavu.model.inference import Embedder, load_backbone
 from dejavu.model.network import Network
 from dejavu.model.weights import save_weights
 from dejavu.retrieval import memory as memory_module
@@ -153,6 +158,23 @@ def test_from_games_to_memory_in_one_step(tmp_path: Path) -> None:
     assert (run.returncode, "do not go with --memory" in run.stderr) == (2, True)
 
 
+def test_game_files_that_are_touched_while_it_builds_leave_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    games, weights, out = (tmp_path / name for name in ("games.pgn", "weights", "memory.safetensors"))
+    games.write_text("1. e4 e5 2. Nf3 Nc6 *\n")
+    save_weights(weights, Network(PRESETS["tiny"], retrieval=False), PRESETS["tiny"], {})
+
+    def touch_and_load(path: Path, threads: int) -> Embedder:
+        os.utime(games, (1, 1))
+        return load_backbone(path, threads)
+
+    monkeypatch.setattr(memory_run, "load_backbone", touch_and_load)
+    report = make_memory(MemoryRun(out, weights, games=[games], threads=1), print)
+    assert report.built.entries == len(Memory.open(out)) == 4
+    assert {path.name for path in tmp_path.iterdir()} == {"games.pgn", "weights", "memory.safetensors"}
+
+
 def test_a_damaged_memory_does_not_become_a_sound_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights, old, new = (tmp_path / name for name in ("weights", "old", "new"))
     save_weights(weights, Network(PRESETS["tiny"], retrieval=False), PRESETS["tiny"], {})
@@ -167,6 +189,34 @@ def test_a_damaged_memory_does_not_become_a_sound_one(tmp_path: Path, monkeypatc
     with pytest.raises(MemoryFileError, match="boards"):
         make_memory(MemoryRun(new, weights, memory=old, threads=1), print)
     assert not new.exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "option", "number"),
+    [
+        (build_memory, "--threads", "0"),
+        (build_memory, "--threads", "-1"),
+        (build_memory, "--seed", "-1"),
+        (build_memory, "--entries", "0"),
+        (teach, "--threads", "0"),
+        (teach, "--threads", "-1"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(
+    script: ModuleType,
+    option: str,
+    number: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    arguments = ["--data", data, *(["--out", out] if script is build_memory else []), f"{option}={number}"]
+    monkeypatch.setattr(sys, "argv", [f"{script.__name__}.py", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        script.main()
+    assert ended.value.code == 2
+    assert f"argument {option}: '{number}' is not a whole number" in capsys.readouterr().err
 
 
 def test_bad_input_gets_one_sentence(tmp_path: Path, dataset: Dataset) -> None:

@@ -188,7 +188,10 @@ def test_hash_bounds_the_tree_and_the_search_goes_on() -> None:
     client.send("setoption name Hash value 1", "position startpos", "go nodes 15000")
     lines = client.read_until("bestmove", 120)
     full = [int(field(line, "hashfull")) for line in lines if " hashfull " in line]
-    assert max(full) <= 1000
+    tree = client.loop.session._kept_tree._tree
+    assert tree is not None
+    assert tree.bytes < 2**20 * 1.1
+    assert 500 < max(full) <= 1000
     assert int(field(last_info(lines), "nodes")) == 15000
     client.close()
 
@@ -210,6 +213,18 @@ def test_threads_beyond_the_cores_are_not_made(weights: Path) -> None:
         evaluator = load_network(wanted(config))
         assert isinstance(evaluator, NetworkEvaluator)
         assert evaluator.backend.parts == made
+
+
+def test_the_reach_of_the_memory_reaches_the_evaluator() -> None:
+    client = Client()
+    client.send("setoption name MemoryReach value 1234")
+    client.ready()
+    assert isinstance(client.evaluator, FakeEvaluator)
+    assert client.evaluator.memory_reach == 1234
+    client.send("setoption name MemoryReach value -1")
+    assert any("MemoryReach" in line for line in client.ready())
+    assert client.evaluator.memory_reach == 1234
+    client.close()
 
 
 def test_exploration_options_change_the_search() -> None:

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import chess
@@ -22,7 +21,6 @@ def test_importing_the_protocol_loads_nothing_heavy() -> None:
 
 
 def test_process_answers_uci_and_quits_from_any_folder(tmp_path: Path) -> None:
-    began = time.monotonic()
     process = subprocess.run(
         [sys.executable, "-m", "dejavu.engine"],
         input="uci\nquit\n",
@@ -32,7 +30,6 @@ def test_process_answers_uci_and_quits_from_any_folder(tmp_path: Path) -> None:
         timeout=30,
         check=False,
     )
-    assert time.monotonic() - began < 10
     assert process.returncode == 0
     assert process.stderr == ""
     lines = process.stdout.splitlines()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
 import chess
 import numpy as np
 import pytest
+from scripts_together import run_together
 
 from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config, markdown_table
@@ -26,11 +25,25 @@ MANUAL += sorted(path for path in (ROOT / "docs").glob("*.md") if path not in MA
 TEXT = "".join(page.read_text(encoding="utf-8") for page in MANUAL)
 
 
+SUBCOMMANDS = ("backbone", "retrieval", "prepare", "train", "list", "merge", "forget", "export")
+COMMANDS = re.findall(r"python (scripts/\w+\.py(?:[^\n`]*\\\n)*[^\n`]*)", TEXT)
+
+
+def documented(command: str) -> tuple[str, ...]:
+    """Which help has the options of a command: the script's, or that of its subcommand."""
+    words = command.replace("\\\n", " ").split()
+    return Path(words[0]).name, *(word for word in words[1:2] if word in SUBCOMMANDS)
+
+
 @cache
-def help_of(*words: str) -> str:
-    """What a script says to --help; starting one takes seconds."""
-    command = [sys.executable, str(ROOT / words[0]), *words[1:], "--help"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+def helps() -> dict[tuple[str, ...], str]:
+    """What every script says to --help, and every subcommand of the pages."""
+    asked = list(
+        dict.fromkeys([*((path.name,) for path in (ROOT / "scripts").glob("*.py")), *map(documented, COMMANDS)])
+    )
+    ended = run_together([(*words, "--help") for words in asked])
+    assert [end.status for end in ended] == [0] * len(asked)
+    return {words: end.said for words, end in zip(asked, ended, strict=True)}
 
 
 def test_the_option_table_is_the_engines_own() -> None:
@@ -63,12 +76,12 @@ def test_the_readme_shows_what_eval_says_of_the_starting_position() -> None:
 @pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "scripts").glob("*.py")))
 def test_every_script_is_mentioned_and_explains_itself(script: str) -> None:
     assert f"scripts/{script}" in (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
-    assert "usage" in help_of(f"scripts/{script}")
+    assert helps()[script,].startswith("usage")
 
 
 @pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "scripts").glob("*.py")))
 def test_every_example_of_a_script_can_be_copied_from_its_help(script: str) -> None:
-    shown = help_of(f"scripts/{script}")
+    shown = helps()[script,]
     description = shown.partition("\n\n")[2].partition("\noptions:")[0]
     written = (ROOT / "scripts" / script).read_text(encoding="utf-8").split('"""')[1]
     assert max(map(len, description.splitlines())) <= 120
@@ -80,15 +93,10 @@ def test_every_example_of_a_script_can_be_copied_from_its_help(script: str) -> N
         assert not any(re.search(r"\S  +\S", line) for line in lines), example  # lines that were joined
 
 
-SUBCOMMANDS = ("backbone", "retrieval", "prepare", "train", "list", "merge", "forget", "export")
-
-
 def test_every_option_a_command_of_the_pages_uses_exists() -> None:
-    commands = re.findall(r"python (scripts/\w+\.py(?:[^\n`]*\\\n)*[^\n`]*)", TEXT)
-    assert len(commands) > 30
-    for command in commands:
-        words = command.replace("\\\n", " ").split()
-        shown = help_of(words[0], *(word for word in words[1:2] if word in SUBCOMMANDS))
+    assert len(COMMANDS) > 30
+    for command in COMMANDS:
+        shown = helps()[documented(command)]
         for option in re.findall(r"(?<= )--[a-z0-9-]+", command):
             assert option in shown, f"{command}: {option}"
 

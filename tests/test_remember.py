@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import chess
 import numpy as np
 import pytest
+import remember
 from memories import small_memory
 from numpy.typing import NDArray
 
@@ -22,7 +27,9 @@ from dejavu.model.data.records import join, positions
 from dejavu.model.data.remember_run import keep_lines
 from dejavu.model.inference import NetworkEvaluator
 from dejavu.model.stored_evaluations import file_beside
+from dejavu.retrieval import memory as memory_module
 from dejavu.retrieval.knn import ClusteredIndex, ExactIndex
+from dejavu.retrieval.lock import hold_lock
 from dejavu.retrieval.memory import Memory, MemoryFileError
 from dejavu.retrieval.moves import NO_MOVE
 from dejavu.retrieval.positions import Positions
@@ -168,6 +175,22 @@ def test_a_malformed_list_of_added_games_is_refused(tmp_path: Path) -> None:
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(SCRIPT), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def run_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """The script in this process, with a quick network; where it fails, SystemExit has its sentence."""
+    memory = tmp_path / "shipped.safetensors"
+    small_memory().write(memory)
+    network = SimpleNamespace(fingerprint=small_memory().fingerprint, embed_chunks=embed)
+    monkeypatch.setattr(remember, "wanted", lambda config: SimpleNamespace(weights=None, memory=memory))
+    monkeypatch.setattr(remember, "load_backbone", lambda weights, threads: network)
+
+    def run(*arguments: object) -> None:
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
+        remember.main()
+
+    return run
 
 
 GAMES = """[White "Ann"]
@@ -328,3 +351,68 @@ def test_a_memory_that_grows_keeps_what_was_evaluated_beforehand(tmp_path: Path)
     start = (grown.boards == stack([pack(chess.Board())])).all(axis=1)
     assert (rows[start] < 0).all()
     assert (rows >= 0).mean() > 0.9
+
+
+def test_a_memory_that_another_program_is_changing_stays_as_it_is(
+    tmp_path: Path, run_here: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    games, out = tmp_path / "games.pgn", tmp_path / "mine.safetensors"
+    games.write_text("1. a4 h5 *\n")
+    run_here(games, "--out", out)
+    before = out.read_bytes()
+    monkeypatch.setattr(remember, "hold_lock", partial(hold_lock, seconds=0.1))
+    sentence = "remember: another program has held mine.safetensors.lock for 0.1 seconds"
+    with hold_lock(tmp_path / "mine.safetensors.lock"):
+        for arguments in ([games, "--memory", out], ["--forget", "games.pgn", "--memory", out]):
+            with pytest.raises(SystemExit, match=sentence):
+                run_here(*arguments)
+    assert out.read_bytes() == before
+
+
+def test_of_two_runs_at_once_neither_loses_what_the_other_adds(
+    tmp_path: Path, run_here: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    games, out = [tmp_path / name for name in ("one.pgn", "two.pgn", "three.pgn")], tmp_path / "mine.safetensors"
+    for path, move in zip(games, ("a4", "b4", "c4"), strict=True):
+        path.write_text(f"1. {move} {move[0]}5 *\n")
+    run_here(games[0], "--out", out)
+
+    def just_after(*arguments: object) -> Callable[[Path], Iterator[None]]:
+        """A lock that is free only when another run has ended."""
+
+        def wait(path: Path) -> Iterator[None]:
+            monkeypatch.setattr(remember, "hold_lock", hold_lock)
+            run_here(*arguments)
+            with hold_lock(path):
+                yield
+
+        return wait
+
+    monkeypatch.setattr(remember, "hold_lock", contextmanager(just_after(games[1], "--memory", out)))
+    run_here(games[2], "--memory", out)
+    assert [source.name for source in Memory.open(out).added] == ["one.pgn", "two.pgn", "three.pgn"]
+
+    new = tmp_path / "new.safetensors"
+    monkeypatch.setattr(remember, "hold_lock", contextmanager(just_after(games[1], "--out", new)))
+    with pytest.raises(SystemExit, match="is there already"):
+        run_here(games[2], "--out", new)
+    assert [source.name for source in Memory.open(new).added] == ["two.pgn"]
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+def test_a_damaged_memory_does_not_become_a_sound_one(
+    forgets: bool, tmp_path: Path, run_here: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    games, old, new = (tmp_path / name for name in ("games.pgn", "old.safetensors", "new.safetensors"))
+    games.write_text("1. a4 h5 *\n")
+    memory = added(small_memory(), lessons(some_planes(1), [1], [0]))
+    memory.write(old)
+    data = bytearray(old.read_bytes())
+    data[data.index(memory.boards[:4].tobytes())] ^= 1
+    old.write_bytes(data)
+    monkeypatch.setattr(memory_module, "VERIFY_AT_OPEN_BYTES", 0)  # as a large one is opened
+    Memory.open(old)
+    wish = ["--forget", "mine.pgn"] if forgets else [games]
+    with pytest.raises(SystemExit, match="tensor 'boards' does not match its checksum"):
+        run_here(*wish, "--memory", old, "--out", new)
+    assert not new.exists()

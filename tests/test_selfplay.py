@@ -327,6 +327,7 @@ def test_a_killed_run_goes_on_and_every_game_counts_once(tmp_path: Path) -> None
     )
     deadline = time.monotonic() + 60
     while len(list(killed.glob("games-*.safetensors"))) < 2 and time.monotonic() < deadline:
+        assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
     process.wait()

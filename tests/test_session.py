@@ -57,6 +57,7 @@ def test_another_game_does_not_reuse_the_tree(client: Client) -> None:
     board = chess.Board()
     board.push_uci("e2e4")
     assert chess.Move.from_uci(best_move(lines)) in board.legal_moves
+    assert int(field(last_info(lines), "nodes")) == 50
 
 
 def test_a_kept_subtree_is_as_good_as_new() -> None:
@@ -109,12 +110,14 @@ def test_a_search_that_nobody_listens_to_is_over() -> None:
 def test_a_ponder_hit_keeps_what_was_pondered(client: Client) -> None:
     lines = client.go("position startpos", "go nodes 300")
     move, reply = best_move(lines), lines[-1].split()[3]
+    began = asked(client)
     client.send(f"position startpos moves {move} {reply}", "go ponder nodes 2000")
     client.read_until("info depth")
     client.quiet(0.5)
     client.send("ponderhit")
     lines = client.read_until("bestmove")
     assert int(field(last_info(lines), "nodes")) > 20
+    assert asked(client) - began <= 2000
 
 
 def test_a_ponder_miss_keeps_the_tree_of_the_other_reply(client: Client) -> None:
@@ -147,6 +150,7 @@ def test_reuse_survives_a_whole_game(client: Client) -> None:
         assert int(field(last_info(lines), "nodes")) >= 1
         board.push_uci(best_move(lines))
     assert board.ply() > 10
+    assert asked(client) < 60 * board.ply()
 
 
 def test_a_position_that_was_a_drawn_repetition_is_searched_again(client: Client) -> None:

@@ -16,6 +16,7 @@ import chess.engine
 import numpy as np
 import pytest
 import torch
+from lines import next_line
 from numpy.typing import NDArray
 
 from dejavu.engine.loader import wanted
@@ -133,7 +134,7 @@ def test_a_copy_over_the_memory_in_the_middle_of_a_search_ends_nothing(tmp_path:
     with subprocess.Popen(COMMAND, text=True, cwd=tmp_path, **pipes) as engine:  # type: ignore[call-overload]
         engine.stdin.write(f"setoption name MemoryFile value {memory}\nisready\ngo infinite\n")
         engine.stdin.flush()
-        while not engine.stdout.readline().startswith("info depth"):
+        while not next_line(engine.stdout).startswith("info depth"):
             pass
         memory.write_bytes(b"the first bytes of a copy")
         time.sleep(0.5)
@@ -146,12 +147,17 @@ def test_a_copy_over_the_memory_in_the_middle_of_a_search_ends_nothing(tmp_path:
 
 
 def test_python_chess_plays_moves_on_the_clock_with_it() -> None:
-    limit = chess.engine.Limit(white_clock=3.0, black_clock=3.0, white_inc=0.1, black_inc=0.1)
+    clocks = {chess.WHITE: 1.0, chess.BLACK: 1.0}
+    increment, least = 0.05, 0.1  # a busy machine may take longer than the engine wanted
     board = chess.Board()
     with chess.engine.SimpleEngine.popen_uci(COMMAND, timeout=60) as engine:
         engine.configure({"Threads": 1})
-        for _ in range(16):
+        for _ in range(12):
+            white, black = clocks[chess.WHITE], clocks[chess.BLACK]
+            limit = chess.engine.Limit(white_clock=white, black_clock=black, white_inc=increment, black_inc=increment)
+            began = time.monotonic()
             result = engine.play(board, limit)
+            clocks[board.turn] = max(clocks[board.turn] - (time.monotonic() - began) + increment, least)
             assert result.move is not None
             assert result.move in board.legal_moves
             board.push(result.move)

@@ -18,7 +18,15 @@ from dejavu.engine.search.evaluator import priors
 from dejavu.model.backends.protocol import Backend
 from dejavu.model.chess.encoding import REPEATED
 from dejavu.model.inference import NetworkEvaluator
-from dejavu.model.stored_evaluations import CLOCK_REACH, file_beside, read_columns, write_columns
+from dejavu.model.stored_evaluations import (
+    CLOCK_REACH,
+    evaluate_entries,
+    file_beside,
+    join,
+    read_columns,
+    write_columns,
+)
+from dejavu.retrieval.hashes import entry_hashes
 
 
 @pytest.fixture(scope="module")
@@ -147,13 +155,30 @@ def test_an_entry_that_has_changed_is_computed(folder: Path, tmp_path: Path) -> 
     shutil.copy(file_beside(folder / "memory.safetensors"), tmp_path)
     changed, backend = network(tmp_path)
     changed.evaluate(memory.boards[:5], memory.clocks[:5] & np.uint8(REPEATED - 1))
-    assert backend.positions >= 1
+    assert backend.positions == 1
     assert changed.stored is not None
     before = len(changed.stored)
     evaluate(tmp_path)
     again, _ = network(tmp_path)
     assert again.stored is not None
     assert len(again.stored) == before + (memory.clocks[0] < REPEATED)
+
+
+def test_evaluated_in_parts_and_after_a_stop_the_file_is_the_same(folder: Path) -> None:
+    evaluator, _ = network(folder)
+    memory = evaluator.memories[0]
+    evaluator.stored = None
+    whole = join(list(evaluate_entries(memory, evaluator.evaluate, None, len(memory))))
+    assert np.array_equal(whole.entries, np.unique(entry_hashes(memory)))
+    at_once = len(memory) // 5
+    parts = list(evaluate_entries(memory, evaluator.evaluate, None, at_once))
+    assert [len(part.entries) for part in parts[:4]] == [0, at_once, at_once, at_once]
+    rest = evaluate_entries(memory, evaluator.evaluate, join(parts[:3]), at_once)
+    for columns in (join(parts), join(list(rest))):
+        assert np.array_equal(columns.entries, whole.entries)
+        assert np.array_equal(columns.moves, whole.moves)
+        assert columns.chances == pytest.approx(whole.chances, abs=65535 * 2e-3)
+        assert columns.policy.astype(int) == pytest.approx(whole.policy.astype(int), abs=2)
 
 
 def test_a_bad_file_costs_a_sentence_and_nothing_else(folder: Path, tmp_path: Path) -> None:

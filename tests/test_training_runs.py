@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from training import SCRIPTS, TINY_WORDS, curve, rows_without_times, run_backbon
 from dejavu.model.data.shards import open_data
 from dejavu.model.inference import NetworkEvaluator
 from dejavu.model.training import loop
+from dejavu.model.training import run as run_module
 from dejavu.model.training.backbone_run import BackboneRun
 from dejavu.model.training.checkpoint import CheckpointError, save_checkpoint
 from dejavu.model.training.loop import CsvLog
@@ -67,6 +70,7 @@ def test_a_killed_run_resumes_to_the_same_curve_and_weights(data: Path, backbone
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not (tmp_path / "checkpoint.safetensors").exists() and time.monotonic() < deadline:
+        assert process.poll() is None
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
     process.wait()
@@ -96,11 +100,15 @@ def test_a_run_killed_right_after_it_went_on_loses_nothing_of_its_log(tmp_path: 
         assert [row["step"] for row in csv.DictReader(file)] == ["5"]
 
 
-def test_a_run_that_went_on_has_the_rows_of_an_unbroken_one(data: Path, tmp_path: Path) -> None:
-    """A row of train.csv tells of 50 steps, so a kill falls into the middle of one."""
+def test_a_run_that_went_on_has_the_rows_of_an_unbroken_one(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row of train.csv tells of several steps, so a kill falls into the middle of one."""
+    monkeypatch.setattr(run_module, "Run", partial(loop.Run, log_every=10))
     unbroken = tmp_path / "unbroken"
-    run_backbone(data, unbroken, 104)
-    for stopped_at in (52, 60):
+    run_backbone(data, unbroken, 22)
+    assert [row["step"] for row in rows_without_times(unbroken / "train.csv")] == ["10", "20", "22"]
+    for stopped_at in (12, 16):
         killed = tmp_path / f"killed at {stopped_at}"
 
         def stop(path: Path, *state: Any, last: int = stopped_at) -> None:
@@ -111,9 +119,9 @@ def test_a_run_that_went_on_has_the_rows_of_an_unbroken_one(data: Path, tmp_path
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(loop, "save_checkpoint", stop)
             with pytest.raises(RuntimeError, match="killed"):
-                run_backbone(data, killed, 104)
+                run_backbone(data, killed, 22)
         for _ in range(2):  # the second finds the run finished
-            run_backbone(data, killed, 104)
+            run_backbone(data, killed, 22)
             for name in ("train.csv", "held_out.csv"):
                 assert rows_without_times(killed / name) == rows_without_times(unbroken / name)
 
@@ -127,11 +135,12 @@ def test_training_learns(data: Path, tmp_path: Path) -> None:
     assert float(rows[-1]["value_loss"]) < float(rows[0]["value_loss"])
 
 
-def test_a_checkpoint_of_another_run_is_refused(data: Path, backbone: Path) -> None:
+def test_a_checkpoint_of_another_run_is_refused(data: Path, backbone: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(backbone, tmp_path / "run")
     with pytest.raises(CheckpointError, match="12 steps"):
-        run_backbone(data, backbone, 13)
+        run_backbone(data, run, 13)
     with pytest.raises(CheckpointError, match="schedule"):
-        run_backbone(data, backbone, 12, learning_rate=1e-4)
+        run_backbone(data, run, 12, learning_rate=1e-4)
 
 
 def test_a_run_may_become_shorter_or_longer_until_its_rate_falls(data: Path, tmp_path: Path) -> None:
@@ -154,13 +163,16 @@ def test_a_run_may_become_shorter_or_longer_until_its_rate_falls(data: Path, tmp
         run_backbone(data, killed, 1000, decay=0.5)
 
 
-def test_stage_two_keeps_the_backbone_and_resumes(retrieval: Path, backbone: Path, data: Path, memory: Path) -> None:
+def test_stage_two_keeps_the_backbone_and_resumes(
+    retrieval: Path, backbone: Path, data: Path, memory: Path, tmp_path: Path
+) -> None:
     stage1, stage2 = load_file(backbone / "weights.safetensors"), load_file(retrieval / "weights.safetensors")
     assert all(torch.equal(stage2[name], value) for name, value in stage1.items())
     assert stage2["retrieval.layer.attention.out.weight"].abs().sum() > 0
-    (retrieval / "weights.safetensors").unlink()
-    run_retrieval(data, backbone, memory, retrieval, 12)
-    again = load_file(retrieval / "weights.safetensors")
+    run = shutil.copytree(retrieval, tmp_path / "run")
+    (run / "weights.safetensors").unlink()
+    run_retrieval(data, backbone, memory, run, 12)
+    again = load_file(run / "weights.safetensors")
     assert all(torch.equal(again[name], value) for name, value in stage2.items())
 
 

@@ -501,3 +501,13 @@ def test_a_failing_network_leaves_the_choice_to_searchmoves() -> None:
     lines = client.go("position startpos", "go nodes 100 searchmoves h2h3 a2a4")
     assert best_move(lines) in ("h2h3", "a2a4")
     client.close()
+
+
+def test_help_names_the_commands_and_perft_is_refused_without_a_search(client: Client) -> None:
+    client.send("help")
+    told = " ".join(client.ready())
+    for command in ("setoption", "position", "ponderhit", "eval", "similar", "teach", "forget", "memory", "bench"):
+        assert re.search(rf"\b{command}\b", told), command
+    client.send("position startpos", "go perft 3")
+    assert client.ready() == ["info string go perft: Dejavu does not count positions"]
+    assert client.quiet() == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -153,10 +152,8 @@ def test_a_config_of_another_network_is_refused_before_anything_is_built(
     path = tmp_path / "net.safetensors"
     save_weights(path, load_weights(saved)[0], forged(**values), {})
     monkeypatch.setattr(weights_module, "_network", None)
-    start = time.perf_counter()
     with pytest.raises(WeightsError, match="config") as caught:
         read_weights(path)
-    assert time.perf_counter() - start < 1
     assert "\n" not in str(caught.value)
 
 

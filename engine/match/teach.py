@@ -93,7 +93,7 @@ def teach(run: TeachRun) -> TeachReport:
     taught = errors(TaughtEngine(weights, run.memory, threads), dataset, rows, run.positions)
     if not taught:
         raise DatasetError(f"{run.data} has no held-out position where the engine errs")
-    others = np.setdiff1d(rows, taught)[: run.others]
+    others = rows[~np.isin(rows, taught)][: run.others]  # in the order of `rows`, by chance
     played: dict[int, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "memory.safetensors"

@@ -118,24 +118,16 @@ def data_of_games(paths: Sequence[Path], work: Path) -> Path:
     return work / f"games-{zlib.crc32(repr(states).encode()):08x}.safetensors"
 
 
-def dataset_of(run: MemoryRun) -> Dataset:
-    """The data set to build from; that of game files is made once and kept until the memory is built."""
+def dataset_of(run: MemoryRun, path: Path) -> Dataset:
+    """The data set to build from; that of game files is made once, at `path`, and kept until the memory is built."""
     if run.data:
         return open_data(run.data)
-    path = data_of_games(run.games, run.work_folder)
     if path.exists():
         return Dataset.open(path)
     prepared = prepare(PrepareRun(run.games, path, memory=1.0, held_out=0.0, processes=run.threads))
     name_broken(prepared.broken)
     print(prepared)
     return prepared.dataset
-
-
-def _opened(path: Path) -> Memory:
-    """A memory all of whose sums are right: what is made of it gets sums of its own. Raises MemoryFileError."""
-    memory = Memory.open(path)
-    Memory.verify(path)
-    return memory
 
 
 def make_memory(run: MemoryRun, complain: Callable[[str], None]) -> MemoryReport:
@@ -145,7 +137,8 @@ def make_memory(run: MemoryRun, complain: Callable[[str], None]) -> MemoryReport
     """
     start = time.monotonic()
     torch.set_num_threads(run.threads)
-    source = _opened(run.memory) if run.memory else dataset_of(run)
+    prepared = data_of_games(run.games, run.work_folder)  # once: the files may be touched while it builds
+    source = Memory.open(run.memory, all_sums=True) if run.memory else dataset_of(run, prepared)
     backbone = load_backbone(run.weights, run.threads)
     provenance = Provenance(
         sources=source.provenance.sources if isinstance(source, Memory) else ", ".join(source.sources),
@@ -173,7 +166,7 @@ def make_memory(run: MemoryRun, complain: Callable[[str], None]) -> MemoryReport
     if cluster is not None:
         cluster.close()
     if run.games:
-        data_of_games(run.games, run.work_folder).unlink()
+        prepared.unlink(missing_ok=True)
         if not any(run.work_folder.iterdir()):
             run.work_folder.rmdir()
     Memory.verify(run.out)  # opening a large memory leaves out the sums of its bulk

@@ -5,11 +5,6 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-import matplotlib as mpl
-
-mpl.use("Agg")
-from matplotlib import pyplot as plt
-
 from dejavu.retrieval.atomic import atomic_write
 
 PANELS = (("policy_loss", "policy loss (nats)"), ("value_loss", "value loss (nats)"), ("top1", "policy top-1"))
@@ -23,6 +18,11 @@ def _columns(path: Path) -> dict[str, list[float]]:
 
 def plot_run(folder: Path) -> Path:
     """Draw train.csv and held_out.csv of a run folder into curves.png. Raises WriteError."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
     figure, axes = plt.subplots(1, len(PANELS), figsize=(15, 4))
     for name, style in (("train", "-"), ("held_out", "o-")):
         columns = _columns(folder / f"{name}.csv")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import sys
 from collections.abc import Iterator
@@ -33,6 +34,12 @@ def one_sentence(script: str, *errors: type[Exception], stopped: str = "nothing 
     except KeyboardInterrupt:
         print(f"{script}: stopped; {stopped}", file=sys.stderr)
         sys.exit(INTERRUPTED)
+
+
+def need_matplotlib(script: str) -> None:
+    """End before long work whose outcome could not be drawn."""
+    if importlib.util.find_spec("matplotlib") is None:
+        sys.exit(f'{script} needs matplotlib: run pip install ".[train]" in the folder of Dejavu')
 
 
 def _sentence(error: Exception) -> str:
