@@ -103,20 +103,25 @@ class LearnedMemory:
         row = self._rows().get(planes)
         return None if row is None else self.records[row]
 
+    def nodes(self, planes: bytes) -> int:
+        """Nodes behind what is known of a position, -1 if nothing is."""
+        record = self.find(planes)
+        return -1 if record is None else int(record["nodes"])
+
     def put(self, lessons: Sequence[Lesson], base: Memory, embed: Embed, patience: float = LOCK_SECONDS) -> int:
-        """Remember lessons, but those of which more is known; -> how many were.
+        """Remember lessons, but those of which more is known, by the file or by one of them; -> how many were.
 
         `base` is the memory with whose projection and clusters keys are made, and `embed` its backbone; `patience` are
         the seconds to wait for whoever else is writing. Raises LearnedFileError and WriteError; nothing is remembered
         then.
         """
         with self._turn(patience):
-            last = {lesson.planes: lesson for lesson in lessons if self._nodes(lesson.planes) <= lesson.nodes}
-            if not last:
+            held = that_hold(lessons, self.nodes)
+            if not held:
                 return 0
             space = Space.of(base)
             layout = (self.space or space).record()
-            records = records_of(list(last.values()), layout)
+            records = records_of(list(held.values()), layout)
             if self.space in (None, space):  # else all keys are made anew anyway
                 _make_keys(records, base, embed)
             self._add(records, space)
@@ -132,7 +137,7 @@ class LearnedMemory:
         with self._turn():
             positions = identities(other.records["boards"])
             taken = [
-                row for row, planes in enumerate(positions) if self._nodes(planes) < int(other.records["nodes"][row])
+                row for row, planes in enumerate(positions) if self.nodes(planes) < int(other.records["nodes"][row])
             ]
             if not taken:
                 return 0
@@ -227,11 +232,6 @@ class LearnedMemory:
             added=(),
         )
 
-    def _nodes(self, planes: bytes) -> int:
-        """Nodes behind what is known of a position, -1 if nothing is."""
-        record = self.find(planes)
-        return -1 if record is None else int(record["nodes"])
-
     @contextlib.contextmanager
     def _turn(self, patience: float = LOCK_SECONDS) -> Iterator[None]:
         """Nobody else writes meanwhile, and what others have written is known."""
@@ -289,6 +289,19 @@ class LearnedMemory:
         if self._row_of is None:
             self._row_of = dict(zip(identities(self.records["boards"]), range(len(self.records)), strict=True))
         return self._row_of
+
+
+def that_hold(lessons: Sequence[Lesson], nodes: Callable[[bytes], int]) -> dict[bytes, Lesson]:
+    """The lessons that hold, by position: each has as many nodes as what was known before, or more.
+
+    `nodes` tells how many stand behind what is known without the lessons.
+    """
+    held: dict[bytes, Lesson] = {}
+    for lesson in lessons:
+        before = held.get(lesson.planes)
+        if lesson.nodes >= (nodes(lesson.planes) if before is None else before.nodes):
+            held[lesson.planes] = lesson
+    return held
 
 
 def _make_keys(

@@ -73,6 +73,15 @@ def test_deeper_replaces_shallower_and_never_the_other_way_and_a_person_knows_be
     assert moves(reopened(learned.path)) == {1: 14}
 
 
+def test_of_lessons_that_are_written_together_the_deepest_holds_and_of_equal_ones_the_last(tmp_path: Path) -> None:
+    learned = LearnedMemory(tmp_path / "learned.dejavu")
+    taught = lesson(1, 11, nodes=TAUGHT_NODES, kind=TAUGHT)
+    assert learned.put([taught, lesson(1, 12), lesson(2, 21, nodes=900), lesson(2, 22, nodes=200)], BASE, embed) == 2
+    assert moves(reopened(learned.path)) == {1: 11, 2: 21}
+    learned.put([lesson(2, 23, nodes=900), lesson(2, 24, nodes=900), lesson(3, 31), lesson(3, 32)], BASE, embed)
+    assert moves(reopened(learned.path)) == {1: 11, 2: 24, 3: 32}
+
+
 def test_what_is_forgotten_stays_forgotten_until_it_is_learned_again(tmp_path: Path) -> None:
     learned = LearnedMemory(tmp_path / "learned.dejavu")
     learned.put([lesson(1), lesson(2)], BASE, embed)

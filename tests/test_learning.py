@@ -24,7 +24,7 @@ from dejavu.engine.uci.lessons import Note, Outcome, after_loss, blamed, lessons
 from dejavu.model.chess.encoding import index_to_move, move_to_index, pack
 from dejavu.model.inference import NetworkEvaluator
 from dejavu.retrieval.learned import LearnedMemory
-from dejavu.retrieval.learned_records import LEARNED, TAUGHT, TAUGHT_NODES, Lesson
+from dejavu.retrieval.learned_records import LEARNED, TAUGHT, TAUGHT_NODES, Lesson, result_of
 from dejavu.retrieval.lock import LOCK_SECONDS, hold_lock
 
 POSITION = "position startpos moves a2a4 h7h5 a1a3 h8h6"
@@ -54,6 +54,12 @@ def started() -> Client:
     """An engine that begins anew."""
     network().put_beside([])
     return Client(network())
+
+
+def reopened(file: Path) -> LearnedMemory:
+    learned = LearnedMemory(file)
+    learned.refresh()
+    return learned
 
 
 def told(client: Client, *lines: str) -> list[str]:
@@ -183,6 +189,34 @@ def test_what_cannot_be_written_now_is_learned_later(client: Client, file: Path)
     assert learned.find(pack(chess.Board())) is not None
 
 
+def test_a_move_that_was_taught_while_the_file_was_locked_outlives_the_searches_after_it(
+    client: Client, file: Path
+) -> None:
+    with hold_lock(file.with_name(f"{file.name}.lock")):
+        told(client, "setoption name Learn value on", POSITION, "teach b1c3")
+    client.go("go nodes 250")
+    told(client, "ucinewgame")
+    [record] = reopened(file).records
+    assert (int(record["kind"]), int(record["nodes"])) == (TAUGHT, TAUGHT_NODES)
+
+
+def test_a_loss_takes_the_place_of_a_game_that_is_not_written_yet(client: Client, file: Path) -> None:
+    """The second game is lost by its very first move, and was searched less deeply than the first."""
+    client.go("setoption name Learn value on", "position startpos", "go nodes 400")
+    mated = "position startpos moves f2f3 e7e5 g2g4 d8h4"
+    with hold_lock(file.with_name(f"{file.name}.lock")):
+        told(client, "ucinewgame")
+        client.go("setoption name Clear Hash", "position startpos", "go nodes 250")
+        told(client, mated)
+        told(client, "ucinewgame")
+    client.go("position startpos moves h2h3", "go nodes 250")
+    told(client, "ucinewgame")
+    record = reopened(file).find(pack(chess.Board()))
+    assert record is not None
+    assert result_of(int(record["result"])) == "0-1"
+    assert int(record["nodes"]) >= 400
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows ends a process without telling it")
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_game_too(file: Path, ending: signal.Signals) -> None:
@@ -263,7 +297,7 @@ def test_a_file_of_another_network_is_made_ready_in_the_background(client: Clien
     lines = told(again, POSITION, "eval")
     assert len([line for line in lines if "was learned with another network" in line]) == 1
     deadline = time.monotonic() + 60
-    while not any("Taught by hand" in line for line in told(again, "isready", "eval")):
+    while not any("Taught by hand" in line for line in told(again, "eval")):
         assert time.monotonic() < deadline, "it is never asked again"
         time.sleep(0.1)
     again.close()

@@ -22,7 +22,7 @@ from dejavu.engine.uci.experience import DEEP_NODES
 from dejavu.engine.uci.lessons import Note, after_loss, lesson_of, lessons_of, proofs_of
 from dejavu.model.chess.encoding import move_to_index
 from dejavu.retrieval.atomic import WriteError
-from dejavu.retrieval.learned import LearnedMemory
+from dejavu.retrieval.learned import LearnedMemory, that_hold
 from dejavu.retrieval.learned_records import (
     TAUGHT,
     TAUGHT_NODES,
@@ -167,7 +167,7 @@ class Learning:
         if self._mode != "on" or self._learned is None or not (any(found) or self._unwritten):
             return False
         lessons = lessons_of(start_board(game.fen, game.chess960), game.moves, found) if any(found) else []
-        return self._put([after_loss(lesson, self._learned.find(lesson.planes)) for lesson in lessons])
+        return self._put(self._after_loss(lessons, self._learned))
 
     def teach(self, game: Game, move: str) -> str:
         """Remember `move` as the best one of a position; what came of it, in a sentence."""
@@ -252,6 +252,20 @@ class Learning:
         if self._learned is None:
             return f"{command}: {learned_file()} cannot be used"
         return None
+
+    def _after_loss(self, lessons: Sequence[Lesson], learned: LearnedMemory) -> list[Lesson]:
+        """The lessons of a game after what is known of their positions, be it written yet or not; see `after_loss`."""
+        held = that_hold(self._unwritten, learned.nodes)
+
+        def nodes(planes: bytes) -> int:
+            return held[planes].nodes if planes in held else learned.nodes(planes)
+
+        told: list[Lesson] = []
+        for lesson in lessons:
+            before = held.get(lesson.planes)
+            told.append(after_loss(lesson, learned.find(lesson.planes) if before is None else before._asdict()))
+            held |= that_hold(told[-1:], nodes)
+        return told
 
     def _put(self, lessons: Sequence[Lesson], patience: float = LOCK_SECONDS) -> bool:
         """Write lessons to the file, after those that it could not take, and ask it from now on; whether any was news.
