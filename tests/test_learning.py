@@ -19,7 +19,7 @@ from fake_evaluator import Client, best_move, field
 
 from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config
-from dejavu.engine.uci.learning import FILE
+from dejavu.engine.uci.learning import FILE, Learning
 from dejavu.engine.uci.lessons import Note, Outcome, after_loss, blamed, lessons_of
 from dejavu.model.chess.encoding import index_to_move, move_to_index, pack
 from dejavu.model.inference import NetworkEvaluator
@@ -198,6 +198,49 @@ def test_a_move_that_was_taught_while_the_file_was_locked_outlives_the_searches_
     told(client, "ucinewgame")
     [record] = reopened(file).records
     assert (int(record["kind"]), int(record["nodes"])) == (TAUGHT, TAUGHT_NODES)
+
+
+@pytest.mark.parametrize("mode", ["read", "on"])
+def test_teach_says_that_a_locked_file_has_it_not_yet_and_it_is_written_later(
+    client: Client, file: Path, mode: str
+) -> None:
+    with hold_lock(file.with_name(f"{file.name}.lock")):
+        [sentence] = told(client, f"setoption name Learn value {mode}", POSITION, "teach b1c3")
+        assert re.match(
+            r"teach: not written yet \(.* another engine has held .*\); what is to be learned is kept ", sentence
+        )
+    assert not file.exists()
+    told(client, "ucinewgame")
+    assert [int(record["kind"]) for record in reopened(file).records] == [TAUGHT]
+
+
+def test_what_is_forgotten_is_not_written_later(client: Client, file: Path) -> None:
+    with hold_lock(file.with_name(f"{file.name}.lock")):
+        told(client, POSITION, "teach b1c3")
+        told(client, "position startpos", "teach h2h4")
+    [sentence] = told(client, POSITION, "forget")
+    assert sentence.startswith("forgotten: what was learned of ")
+    assert told(client, "forget") == ["forget: nothing was learned of this position"]
+    told(client, "ucinewgame")
+    assert [record["boards"].tobytes() for record in reopened(file).records] == [pack(chess.Board())]
+
+
+def test_a_file_that_cannot_be_written_is_told_once_until_it_has_taken_something(
+    client: Client, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LearnedMemory.put, "__defaults__", (0.1,))
+    monkeypatch.setattr(Learning._put, "__defaults__", (0.1,))
+    client.go("setoption name Learn value on", "position startpos", "go nodes 250")
+    heard: list[int] = []
+    for round_number in range(3):
+        with hold_lock(file.with_name(f"{file.name}.lock")):
+            for _ in range(2):
+                client.go("position startpos", "go nodes 250")
+                said = told(client, "ucinewgame")
+                heard.append(len([line for line in said if "is kept until the next game" in line]))
+        if round_number:
+            told(client, "ucinewgame")
+    assert heard == [1, 0, 0, 0, 1, 0]
 
 
 def test_a_loss_takes_the_place_of_a_game_that_is_not_written_yet(client: Client, file: Path) -> None:

@@ -43,6 +43,8 @@ ANALYSIS_PATIENCE = 0.5
 MOST_UNWRITTEN = 2000
 """Lessons kept for a file that cannot be written just now."""
 
+KEPT = "what is to be learned is kept until the next game or analysis ends"
+
 NOT_EVALUATED = (1 / 3, 1 / 3, 1 / 3)
 
 _log = logging.getLogger("dejavu")
@@ -76,6 +78,7 @@ class Learning:
         self._unwritten: list[Lesson] = []
         """What the file could not take yet."""
         self._problem = ""
+        """What was said of the file last, so that it is not said again before the file has taken something."""
 
     def read_ahead(self, mode: str) -> None:
         """Begin to read the file where that was not done yet, so that it takes no time beside loading the network."""
@@ -163,10 +166,13 @@ class Learning:
     def learn_game(self, game: Game) -> bool:
         """Learn what was noted of a game that is over; whether positions may be evaluated otherwise."""
         notes, self._notes = self._notes, {}
-        found = [notes.get((game.fen, tuple(game.moves[:ply]))) for ply in range(len(game.moves) + 1)]
-        if self._mode != "on" or self._learned is None or not (any(found) or self._unwritten):
+        if self._mode == "off" or self._learned is None:
             return False
-        lessons = lessons_of(start_board(game.fen, game.chess960), game.moves, found) if any(found) else []
+        found = [notes.get((game.fen, tuple(game.moves[:ply]))) for ply in range(len(game.moves) + 1)]
+        learns = self._mode == "on" and any(found)
+        lessons = lessons_of(start_board(game.fen, game.chess960), game.moves, found) if learns else []
+        if not (lessons or self._unwritten):
+            return False
         return self._put(self._after_loss(lessons, self._learned))
 
     def teach(self, game: Game, move: str) -> str:
@@ -191,7 +197,11 @@ class Learning:
             kind=TAUGHT,
             black=game.board.turn == chess.BLACK,
         )
-        if not self._put([lesson]):
+        try:
+            known = self._write([lesson])
+        except (LearnedFileError, WriteError) as error:
+            return f"teach: not written yet ({error}); {KEPT}"
+        if not known:
             return "teach: nothing was learned"
         assert self._learned is not None
         return (
@@ -203,13 +213,17 @@ class Learning:
         if (problem := self._unusable("forget")) is not None:
             return problem
         assert self._learned is not None
-        planes, _ = packed_position(game)
+        planes = packed_position(game)[0].tobytes()
         try:
-            known = self._learned.forget([planes.tobytes()])
+            known = self._learned.forget([planes])
         except (LearnedFileError, WriteError) as error:
             return f"forget: {error}"
+        if known:
+            self._problem = ""
+        unwritten = [lesson for lesson in self._unwritten if lesson.planes != planes]
+        is_waiting, self._unwritten = len(unwritten) < len(self._unwritten), unwritten
         self._show()
-        if not known:
+        if not (known or is_waiting):
             return "forget: nothing was learned of this position"
         return f"forgotten: what was learned of {game.board.fen()}; {len(self._learned):,} positions stay"
 
@@ -268,23 +282,32 @@ class Learning:
         return told
 
     def _put(self, lessons: Sequence[Lesson], patience: float = LOCK_SECONDS) -> bool:
-        """Write lessons to the file, after those that it could not take, and ask it from now on; whether any was news.
+        """As `_write`, but whether any was news; where they cannot be written, that is told."""
+        try:
+            return self._write(lessons, patience) > 0
+        except (LearnedFileError, WriteError) as error:
+            self._complain(f"{error}; {KEPT}")
+            return False
 
-        What cannot be written now is kept for the next time.
+    def _write(self, lessons: Sequence[Lesson], patience: float = LOCK_SECONDS) -> int:
+        """Write lessons to the file, after those that it could not take, and ask it from now on; -> how many were news.
+
+        Raises LearnedFileError and WriteError; the lessons are then kept for the next time.
         """
         base, evaluator = self._base(), self._loader.evaluator
         if base is None or self._learned is None or not isinstance(evaluator, Extensible):
-            return False
+            return 0
         waiting = [*self._unwritten, *lessons][-MOST_UNWRITTEN:]
         try:
             count = self._learned.put(waiting, base, evaluator.embeddings, patience)
-        except (LearnedFileError, WriteError) as error:
+        except (LearnedFileError, WriteError):
             self._unwritten = waiting
-            self._complain(f"{error}; what is to be learned is kept until the next game or analysis ends")
-            return False
+            raise
         self._unwritten = []
+        if count:
+            self._problem = ""
         self._show()
-        return count > 0
+        return count
 
     def _show(self) -> None:
         base = self._base()
