@@ -19,6 +19,7 @@ from fake_evaluator import Client, best_move, field
 
 from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config
+from dejavu.engine.uci.experience import DEEP_NODES
 from dejavu.engine.uci.learning import FILE, Learning
 from dejavu.engine.uci.lessons import Note, Outcome, after_loss, blamed, lessons_of
 from dejavu.model.chess.encoding import index_to_move, move_to_index, pack
@@ -440,3 +441,74 @@ def test_a_game_that_a_search_was_sure_of_has_a_result() -> None:
     assert lesson.result == "1-0"
     [lesson] = lessons_of(chess.Board(), [], [NOTE])
     assert lesson.result == ""
+
+
+SHUFFLED = ["g1f3", "g8f6", "f3g1", "f6g8", "g1f3", "g8f6", "f3g1"]
+"""After one move more the first position stands for the third time."""
+
+
+def found(win: float, loss: float, nodes: int) -> Note:
+    return Note((E4,), (win, 1 - win - loss, loss), nodes, {})
+
+
+def test_the_last_search_tells_the_result_however_short_it_was_and_only_deep_ones_are_lessons() -> None:
+    moves = ["e2e4", "e7e5", "g1f3", "b8c6"]
+    notes = [found(0.9, 0.05, 500), None, found(0.3, 0.3, 199), None, found(0.01, 0.97, 3)]
+    [lesson] = lessons_of(chess.Board(), moves, notes)
+    assert (lesson.planes, lesson.result) == (pack(chess.Board()), "0-1")
+    assert q(lesson.wdl) < -0.8
+    assert lessons_of(chess.Board(), moves, [None, *notes[1:]]) == []
+
+
+@pytest.mark.parametrize(
+    ("fen", "moves", "result"),
+    [
+        (chess.STARTING_FEN, SHUFFLED, "0-1"),
+        (chess.STARTING_FEN, [*SHUFFLED, "f6g8"], "1/2-1/2"),
+        ("k7/8/8/8/8/8/q7/5R1K w - - 97 90", ["f1g1"], "0-1"),
+        ("k7/8/8/8/8/8/q7/5R1K w - - 98 90", ["f1g1"], "0-1"),
+        ("k7/8/8/8/8/8/q7/5R1K w - - 99 90", ["f1g1"], "1/2-1/2"),
+        ("k7/8/8/8/8/8/q7/7K w - - 0 90", [], "0-1"),
+        ("k7/8/8/8/8/8/8/7K w - - 0 90", [], "1/2-1/2"),
+    ],
+)
+def test_a_lost_game_is_drawn_only_where_it_is_over_and_not_where_a_draw_was_to_be_had(
+    fen: str, moves: list[str], result: str
+) -> None:
+    notes = [*[None] * len(moves), found(0.0, 0.96, 1000)]
+    if len(moves) % 2:
+        notes = [*notes[:-2], found(0.0, 0.96, 1000), None]
+    lessons = lessons_of(chess.Board(fen), moves, notes)
+    assert [lesson.result for lesson in lessons] == [result]
+
+
+def test_a_game_lost_by_quick_moves_is_learned_as_lost(client: Client, file: Path) -> None:
+    """White has the queen, and gives it away: the quick search after that knows it."""
+    start = "position fen r3k2r/ppp2ppp/3q4/8/8/8/PPPQ1PPP/R2RK3 w kq - 0 1"
+    client.go("setoption name Learn value on", start, "go nodes 250")
+    client.go(f"{start} moves d2d3 d6d3", "go nodes 20")
+    client.go(f"{start} moves d2d3 d6d3 h2h3 d3d1", "go nodes 20")
+    told(client, "ucinewgame")
+    [record] = reopened(file).records
+    assert result_of(int(record["result"])) == "0-1"
+
+
+def test_quick_searches_alone_write_nothing(client: Client, file: Path) -> None:
+    client.go("setoption name Learn value on", "position startpos", "go nodes 20")
+    told(client, "ucinewgame")
+    assert not list(file.parent.iterdir())
+
+
+def test_a_quick_search_does_not_take_the_place_of_a_deep_one(client: Client, file: Path) -> None:
+    client.go("setoption name Learn value on", "position startpos", "go nodes 250")
+    client.go("setoption name Clear Hash", "go nodes 20")
+    told(client, "ucinewgame")
+    assert [int(record["nodes"]) for record in reopened(file).records] == [250]
+
+
+def test_a_short_analysis_is_not_learned(client: Client, file: Path) -> None:
+    client.send("setoption name Learn value on", "position startpos", "go infinite", "stop")
+    lines = client.read_until("bestmove")
+    assert int(field([line for line in lines if " nodes " in line][-1], "nodes")) < DEEP_NODES
+    told(client, "ucinewgame")
+    assert not file.exists()

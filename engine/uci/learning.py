@@ -18,7 +18,6 @@ from dejavu.engine.search.evaluator import Extensible
 from dejavu.engine.search.game import Game, packed_position, start_board
 from dejavu.engine.search.lines import BestMove, Info
 from dejavu.engine.search.proofs import Proofs
-from dejavu.engine.uci.experience import DEEP_NODES
 from dejavu.engine.uci.lessons import Note, after_loss, lesson_of, lessons_of, proofs_of
 from dejavu.model.chess.encoding import move_to_index
 from dejavu.retrieval.atomic import WriteError
@@ -140,23 +139,23 @@ class Learning:
         others: Mapping[int, tuple[float, float, int]],
         proof: tuple[bool, int | None] | None,
     ) -> None:
-        """Keep the result of a search until its game ends, if it was a deep one or has proven a win or a loss.
+        """Keep the result of a search until its game ends.
 
         `others` and `proof` are as `Note` has them.
         """
-        line = info.lines[0]
-        if best.move is None or (info.nodes < DEEP_NODES and proof is None):
+        if best.move is None or not info.nodes:  # of no nodes is the answer of a search that was given up
             return
+        line, key = info.lines[0], (game.fen, tuple(game.moves))
         moves = line.moves if line.moves[:1] == (best.move,) else (best.move,)
         win, draw, loss = (share / 1000 for share in line.wdl)
-        self._notes[game.fen, tuple(game.moves)] = Note(
-            tuple(_indices(game.board, moves)), (win, draw, loss), info.nodes, others, proof
-        )
+        note = Note(tuple(_indices(game.board, moves)), (win, draw, loss), info.nodes, others, proof)
+        if note.is_deep or key not in self._notes or not self._notes[key].is_deep:
+            self._notes[key] = note
 
     def learn_analysis(self, game: Game) -> bool:
         """Learn what was noted of this position; whether positions may be evaluated otherwise."""
         note = self._notes.pop((game.fen, tuple(game.moves)), None)
-        if note is None:
+        if note is None or not note.is_deep:
             return False
         planes, clocks = packed_position(game)
         black = game.board.turn == chess.BLACK
