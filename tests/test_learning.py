@@ -512,3 +512,25 @@ def test_a_short_analysis_is_not_learned(client: Client, file: Path) -> None:
     assert int(field([line for line in lines if " nodes " in line][-1], "nodes")) < DEEP_NODES
     told(client, "ucinewgame")
     assert not file.exists()
+
+
+@pytest.mark.parametrize("back", ["position startpos", "position startpos moves e2e4"])
+def test_a_game_that_was_gone_back_in_is_learned_whole(client: Client, file: Path, back: str) -> None:
+    client.go("setoption name Learn value on", "position startpos", "go nodes 250")
+    client.go("position startpos moves e2e4 e7e5", "go nodes 250")
+    client.go("position startpos moves e2e4 e7e5 g1f3 b8c6", "go nodes 250")
+    told(client, back, "ucinewgame")
+    assert len(reopened(file)) == 3
+
+
+def test_of_a_move_that_was_taken_back_only_the_line_played_is_learned(client: Client, file: Path) -> None:
+    client.go("setoption name Learn value on", "position startpos", "go nodes 250")
+    client.go("position startpos moves e2e4 e7e5", "go nodes 250")
+    client.go("position startpos moves e2e4 e7e5 g1f3 b8c6", "go nodes 250")
+    client.go("position startpos moves e2e4 c7c5", "go nodes 250")
+    told(client, "position startpos moves e2e4 c7c5 g1f3", "ucinewgame")
+    board = chess.Board()
+    expected = {pack(board)}
+    board.push_uci("e2e4")
+    board.push_uci("c7c5")
+    assert {record["boards"].tobytes() for record in reopened(file).records} == {*expected, pack(board)}

@@ -18,6 +18,7 @@ from dejavu.engine.search.evaluator import Extensible
 from dejavu.engine.search.game import Game, packed_position, start_board
 from dejavu.engine.search.lines import BestMove, Info
 from dejavu.engine.search.proofs import Proofs
+from dejavu.engine.uci.experience import Key, line_played
 from dejavu.engine.uci.lessons import Note, after_loss, lesson_of, lessons_of, proofs_of
 from dejavu.model.chess.encoding import move_to_index
 from dejavu.retrieval.atomic import WriteError
@@ -66,7 +67,7 @@ class Learning:
         """The file as it was when the engine began to load the network."""
         self._reading: threading.Thread | None = None
         self._mode = "off"
-        self._notes: dict[tuple[str | None, tuple[str, ...]], Note] = {}
+        self._notes: dict[Key, Note] = {}
         self._proofs: tuple[Records, Proofs] | None = None
         """What these records prove."""
         self._unannounced = ""
@@ -163,13 +164,17 @@ class Learning:
         return self._put([lesson], ANALYSIS_PATIENCE)
 
     def learn_game(self, game: Game) -> bool:
-        """Learn what was noted of a game that is over; whether positions may be evaluated otherwise."""
+        """Learn what was noted of a game that is over; whether positions may be evaluated otherwise.
+
+        `game` is its last position, or one that the user has gone back to.
+        """
         notes, self._notes = self._notes, {}
         if self._mode == "off" or self._learned is None:
             return False
-        found = [notes.get((game.fen, tuple(game.moves[:ply]))) for ply in range(len(game.moves) + 1)]
+        moves = line_played(notes, game.fen, game.moves)
+        found = [notes.get((game.fen, tuple(moves[:ply]))) for ply in range(len(moves) + 1)]
         learns = self._mode == "on" and any(found)
-        lessons = lessons_of(start_board(game.fen, game.chess960), game.moves, found) if learns else []
+        lessons = lessons_of(start_board(game.fen, game.chess960), moves, found) if learns else []
         if not (lessons or self._unwritten):
             return False
         return self._put(self._after_loss(lessons, self._learned))
