@@ -30,6 +30,11 @@ class NeighbourDescription(Remembered):
     value_change: float
     """What win minus loss would be less without it."""
 
+    @property
+    def counted(self) -> bool:
+        """Whether it changed anything; one that is not asked changes nothing at all."""
+        return self.policy_change != 0 or self.value_change != 0
+
     def chunk(self, asked: chess.Board) -> str:
         """The name of the chunk's squares on the board that was `asked` about; none if the chunks share neighbours."""
         flip = 0 if asked.turn == chess.WHITE else 56

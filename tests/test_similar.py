@@ -195,7 +195,7 @@ def test_a_game_file_tells_its_result() -> None:
 
 def neighbour(asked: chess.Board, move: str, wdl: tuple[float, float, float], game: str) -> NeighbourDescription:
     index = move_to_index(asked.parse_san(move), asked)
-    return NeighbourDescription(0.0, pack(asked), 0, (index,), wdl, game, None, 0.0, 0.0)
+    return NeighbourDescription(0.0, pack(asked), 0, (index,), wdl, game, None, 0.1, 0.0)
 
 
 def test_a_neighbour_is_told_as_a_person_would() -> None:

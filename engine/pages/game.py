@@ -156,7 +156,7 @@ def _moment(review: Review, ply: int) -> dict[str, Any]:
     if other is not None:
         found |= {"other": board.san(other), "lost": round(100 * moment.lost)}
     if moment.explanation is not None:
-        found |= memory_told(moment.explanation, board, review.memory_reach)
+        found |= memory_told(moment.explanation, board)
     if ply == review.new_from and ply:
         found["new"] = numbered(review.moments[ply - 1])
     return found

@@ -94,8 +94,6 @@ class Review:
     """One for every move, and one for the end."""
     nodes: int
     """Of each search."""
-    memory_reach: float
-    """Squared distance within which the network asks its neighbours."""
 
     @property
     def new_from(self) -> int | None:
@@ -127,7 +125,7 @@ def review(game: chess.pgn.Game, evaluator: NetworkEvaluator, nodes: int, progre
             lost = max(0.0, before - after if board.turn == chess.WHITE else after - before)
         similar = evaluator.similar(board, clocks[number], SIMILAR_POSITIONS)
         moments.append(Moment(board, played, evaluated, lost, explanations[number], similar))
-    return Review(game, moments, nodes, evaluator.memory_reach)
+    return Review(game, moments, nodes)
 
 
 def _evaluate(
