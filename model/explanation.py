@@ -42,12 +42,14 @@ class NeighbourDescription(Remembered):
 
     def describe(self, asked: chess.Board) -> str:
         """One line, in the colours of the position that was `asked` about."""
-        win, draw, loss = (round(1000 * share) for share in self.wdl)
+        evaluated = "not evaluated"
+        if self.is_evaluated:
+            evaluated = "wdl {} {} {}".format(*(round(1000 * share) for share in self.wdl))
         chunk = self.chunk(asked)
         return (
             f"distance {self.distance:.0f} {f'on {chunk} ' if chunk else ''}"
             f"policy {self.policy_change:.1%} value {self.value_change:+.3f} "
-            f"wdl {win} {draw} {loss} moves {self.line(asked) or '(no moves)'} game {self.game} "
+            f"{evaluated} moves {self.line(asked) or '(no moves)'} game {self.game} "
             f"fen {self.board(asked).fen()}"
         )
 

@@ -84,6 +84,19 @@ def test_the_page_needs_nothing_else_and_tells_lines_with_the_right_colours(
     assert f"<b>{nearest.line(board)}</b>" in text
 
 
+def test_a_neighbour_that_nobody_has_evaluated_has_no_chances(board: chess.Board, explanation: Explanation) -> None:
+    (nearest,) = explanation.neighbours
+    taught = replace(nearest, wdl=(1 / 3, 1 / 3, 1 / 3))
+    assert " not evaluated moves " in taught.describe(board)
+    assert " wdl " not in taught.describe(board)
+    assert re.search(r" wdl \d+ \d+ \d+ moves ", nearest.describe(board))
+    for item, times in ((nearest, 0), (taught, 1)):
+        card = page(board, replace(explanation, neighbours=(item,)), "net").split("<article>")[1]
+        assert card.count("not evaluated") == times
+        assert card.count("33% / 33% / 33%") == 0
+        assert card.count("win / draw / loss") == 1 - times
+
+
 def told(line: str) -> tuple[chess.Board, list[str]]:
     """Position and moves that a line about a neighbour tells of."""
     match = re.search(r" moves (.*) game .* fen (.*)", line)
