@@ -213,7 +213,9 @@ class LearnedMemory:
     def _as_memory(self, base: Memory) -> Memory:
         records = self.records
         numbers: dict[tuple[Any, ...], int] = {}
-        columns = (records["name"], records["kind"], records["day"], records["result"] % BLACK, records["game"])
+        # What was taught or analysed is of no game, and so is a game of its own.
+        of_game = np.where(records["game"], records["game"].astype(np.int64), -1 - np.arange(len(records)))
+        columns = (records["name"], records["kind"], records["day"], records["result"] % BLACK, of_game)
         starts = _runs(columns)  # a game's positions lie together
         lines = zip(*(column[starts].tolist() for column in columns), strict=True)
         game = [numbers.setdefault(line, len(numbers)) for line in lines]

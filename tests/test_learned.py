@@ -149,6 +149,19 @@ def test_a_file_does_not_grow_by_being_changed(tmp_path: Path) -> None:
     assert moves(reopened(learned.path)) == dict.fromkeys(range(10), 39)
 
 
+def test_what_is_taught_or_analysed_is_a_game_of_its_own_and_positions_of_a_game_are_one(tmp_path: Path) -> None:
+    learned = LearnedMemory(tmp_path / "learned.dejavu")
+    learned.put([lesson(number, name="Dejavu's analysis") for number in range(3)], BASE, embed)
+    learned.put([lesson(number, nodes=TAUGHT_NODES, kind=TAUGHT) for number in (3, 4)], BASE, embed)
+    learned.put([lesson(number, game=77) for number in (5, 6)] + [lesson(7, game=78)], BASE, embed)
+    memory = reopened(learned.path).memory(BASE)
+    assert memory is not None
+    assert memory.game.tolist() == [0, 1, 2, 3, 4, 5, 5, 6]
+    names = [memory.game_name(number).partition(", ") for number in memory.game.tolist()]
+    assert [name[0] for name in names] == ["Dejavu's analysis"] * 3 + ["Dejavu's game"] * 5
+    assert [name[2].split()[0] for name in names] == [*["learned"] * 3, *["taught"] * 2, *["learned"] * 3]
+
+
 def test_two_engines_see_what_the_other_has_learned(tmp_path: Path) -> None:
     one, two = LearnedMemory(tmp_path / "learned.dejavu"), LearnedMemory(tmp_path / "learned.dejavu")
     for number in range(6):
