@@ -97,8 +97,11 @@ class Review:
 
     @property
     def new_from(self) -> int | None:
-        """Number of the first moment from which on the game is not remembered, see FORGOTTEN_PLIES."""
-        known = [moment.is_remembered for moment in self.moments]
+        """Number of the first moment from which on the game is not remembered, see FORGOTTEN_PLIES.
+
+        The last position of a game that is over by rule is none to be remembered, and does not count.
+        """
+        known = [moment.is_remembered for moment in self.moments if moment.explanation is not None]
         starts = (ply for ply in range(len(known)) if not any(known[ply : ply + FORGOTTEN_PLIES]))
         return next(starts, None)
 
