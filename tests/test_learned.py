@@ -189,6 +189,54 @@ def test_another_network_makes_all_keys_anew_and_loses_nothing(tmp_path: Path) -
     assert np.array_equal(memory.keys, expected)
 
 
+def test_keys_of_another_network_are_made_in_memory_and_the_file_stays(tmp_path: Path) -> None:
+    learned = LearnedMemory(tmp_path / "learned.dejavu")
+    learned.put([lesson(number, number) for number in range(5)], BASE, embed)
+    before = learned.path.read_bytes()
+    other = replace(small_memory(60, key_size=5, seed=4), fingerprint="11ff")
+    again = reopened(learned.path)
+    assert not again.has_keys_for(other)
+    made: list[int] = []
+
+    def counting(planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        made.append(len(planes))
+        return embed(planes, clocks)
+
+    again.make_keys(other, counting)
+    again.make_keys(other, counting)
+    assert made == [5]
+    assert again.has_keys_for(other)
+    assert learned.path.read_bytes() == before
+    # What is added from either side is asked by both, once its key is made; the keys that are there stay.
+    assert again.put([lesson(7, 7)], other, embed) == 1
+    learned.put([lesson(8, 8)], BASE, embed)
+    again.refresh()
+    for each, base, blank in ((again, other, 8), (learned, BASE, 7)):
+        memory = each.memory(base)
+        assert memory is not None
+        assert blank not in memory.boards[:, 0]
+        assert not each.has_keys_for(base)
+        each.make_keys(base, counting)
+        memory = each.memory(base)
+        assert memory is not None
+        assert sorted(memory.boards[:, 0].tolist()) == [0, 1, 2, 3, 4, 7, 8]
+        assert np.array_equal(memory.keys, base.project(embed(memory.boards, memory.clocks)))
+    assert made == [5, 1, 1]
+    # Written for good, nothing lacks a key.
+    learned.make_keys_anew(BASE, embed)
+    assert reopened(learned.path).has_keys_for(BASE)
+
+
+def test_a_file_in_which_all_is_forgotten_is_of_whoever_adds_to_it(tmp_path: Path) -> None:
+    learned = LearnedMemory(tmp_path / "learned.dejavu")
+    learned.put([lesson(1)], BASE, embed)
+    learned.forget([board(1)])
+    other = replace(small_memory(60, key_size=5, seed=4), fingerprint="11ff")
+    learned.put([lesson(2)], other, embed)
+    assert reopened(learned.path).has_keys_for(other)
+    assert sorted(moves(reopened(learned.path))) == [2]
+
+
 def _learn(path: Path, first: int, count: int, base: Memory) -> None:
     learned = LearnedMemory(path)
     for number in range(first, first + count):

@@ -14,19 +14,22 @@ from functools import cache
 from pathlib import Path
 
 import chess
+import numpy as np
 import pytest
 from fake_evaluator import Client, best_move, field
 
-from dejavu.engine.loader import wanted
+from dejavu.engine.loader import load_network, wanted
 from dejavu.engine.options import Config
 from dejavu.engine.uci.experience import DEEP_NODES
 from dejavu.engine.uci.learning import FILE, Learning
 from dejavu.engine.uci.lessons import Note, Outcome, after_loss, blamed, lessons_of
-from dejavu.model.chess.encoding import index_to_move, move_to_index, pack
+from dejavu.engine.uci.session import Session
+from dejavu.model.chess.encoding import index_to_move, move_to_index, pack, unpack
 from dejavu.model.inference import NetworkEvaluator
 from dejavu.retrieval.learned import LearnedMemory
 from dejavu.retrieval.learned_records import LEARNED, TAUGHT, TAUGHT_NODES, Lesson, result_of
 from dejavu.retrieval.lock import LOCK_SECONDS, hold_lock
+from dejavu.retrieval.memory import Memory
 
 POSITION = "position startpos moves a2a4 h7h5 a1a3 h8h6"
 
@@ -345,6 +348,53 @@ def test_a_file_of_another_network_is_made_ready_in_the_background(client: Clien
         assert time.monotonic() < deadline, "it is never asked again"
         time.sleep(0.1)
     again.close()
+
+
+@pytest.fixture(scope="module")
+def memories(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two small memories whose keys differ."""
+    folder = tmp_path_factory.mktemp("memories")
+    small = Memory.open(wanted(Config()).memory or Path())
+    rows = np.arange(500)
+    small = replace(small, **{name: getattr(small, name)[rows] for name in Memory.ENTRY_ARRAYS})
+    other = replace(small, key_projection=small.key_projection * np.float32(0.99))
+    paths = folder / "one.safetensors", folder / "two.safetensors"
+    small.write(paths[0])
+    other.write(paths[1])
+    return paths
+
+
+@pytest.mark.parametrize(("mode", "most"), [("read", 0), ("on", 2)])
+def test_engines_of_different_memories_share_a_file_without_writing_it_anew_before_every_game(
+    memories: tuple[Path, Path], file: Path, mode: str, most: int
+) -> None:
+    sessions = [Session(load_network, lambda text: None) for _ in memories]
+    for session, path in zip(sessions, memories, strict=True):
+        session.configure(replace(Config(), memory_file=str(path), threads=1, backend="torch", learn=mode))
+        session.prepare()
+    sessions[0].set_position(None, [])
+    assert sessions[0].teach("a2a4").startswith("taught: ")
+    inodes, rewrites = file.stat().st_ino, 0
+    for number in range(4):
+        for session in sessions:
+            session.new_game()
+            session.prepare()
+            if session._learning._embedding is not None:
+                session._learning._embedding.join()
+            rewrites, inodes = rewrites + (file.stat().st_ino != inodes), file.stat().st_ino
+            if number:
+                session.prepare()
+                assert session._loader.learned is not None
+                assert len(session._loader.learned) == len(reopened(file))
+    assert rewrites <= most
+    # What either adds to a file that the other one has written it asks at once.
+    for session, moves in zip(sessions, (["e2e4"], ["d2d4"]), strict=True):
+        session.set_position(None, moves)
+        assert session.teach("a7a5").startswith("taught: ")
+        assert session._loader.learned is not None
+        assert session._game.board.board_fen() in {
+            unpack(planes, 0).mirror().board_fen() for planes in session._loader.learned.boards
+        }
 
 
 # How the result of a game flows back

@@ -73,8 +73,15 @@ class Learning:
         self._unannounced = ""
         self._announced = ""
         self._embedding: threading.Thread | None = None
+        self._embedded: tuple[Memory, LearnedMemory] | None = None
+        """What that thread makes keys for, and with."""
         self._not_embedded: Memory | None = None
         """The memory for which keys could not be made anew."""
+        self._made_ready_for: Memory | None = None
+        """The memory for which it was said that keys are made anew."""
+        self._rewrites = True
+        """Whether the file may be written anew for another network or memory. Engines that differ in these, and take
+        turns, would do that before every game."""
         self._unwritten: list[Lesson] = []
         """What the file could not take yet."""
         self._problem = ""
@@ -118,6 +125,9 @@ class Learning:
             return self._loader.learned is not before
         if self._embedding is not None and not self._embedding.is_alive():
             self._embedding = None
+            if self._embedded is not None and self._embedded[0] is base:
+                self._learned.take_keys(self._embedded[1])
+            self._embedded = None
         if not self._learned.has_keys_for(base):
             self._embed_again(self._learned, base)
         self._loader.put_learned(self._learned.memory(base))
@@ -319,22 +329,33 @@ class Learning:
             self._loader.put_learned(self._learned.memory(base))
 
     def _embed_again(self, learned: LearnedMemory, base: Memory) -> None:
-        """Make all keys again in the background, for a network or a memory file that is another."""
-        if self._embedding is not None or self._not_embedded is base:
-            return
-        if not isinstance(self._loader.evaluator, Extensible):
-            return
+        """Make the keys that are lacking in the background, for a network or a memory file that is another.
+
+        They go into the file where the engine learns, but only once; otherwise they are kept in memory.
+        """
         evaluator = self._loader.evaluator
-        self._say(
-            f"{learned.path} was learned with another network or memory: its {len(learned):,} positions are made "
-            "ready for this one in the background"
-        )
+        if self._embedding is not None or self._not_embedded is base or not isinstance(evaluator, Extensible):
+            return
+        rewrites = self._mode == "on" and self._rewrites
+        if rewrites:
+            self._rewrites = False
+        if self._made_ready_for is not base:
+            self._made_ready_for = base
+            self._say(
+                f"{learned.path} was learned with another network or memory: its {len(learned):,} positions are made "
+                "ready for this one in the background"
+            )
+        other = LearnedMemory(learned.path)
+        other.take_keys(learned)
+        self._embedded = base, other
 
         def work() -> None:
-            other = LearnedMemory(learned.path)
             try:
                 other.refresh()
-                other.make_keys_anew(base, evaluator.another_embedder(), lambda done, total: None)
+                make = other.make_keys_anew if rewrites else other.make_keys
+                make(base, evaluator.another_embedder())
+            except WriteError as error:
+                self._complain(f"{error}; what was learned is made ready in memory")
             except Exception as error:
                 _log.exception("keys cannot be made anew")
                 self._not_embedded = base
