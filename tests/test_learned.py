@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -14,6 +15,8 @@ import pytest
 from memories import small_memory
 from numpy.typing import NDArray
 
+from dejavu.retrieval import lock
+from dejavu.retrieval.atomic import WriteError
 from dejavu.retrieval.learned import LearnedMemory
 from dejavu.retrieval.learned_records import HEADER_BYTES, TAUGHT, TAUGHT_NODES, LearnedFileError, Lesson, Space
 from dejavu.retrieval.memory import Memory
@@ -235,6 +238,48 @@ def test_a_file_in_which_all_is_forgotten_is_of_whoever_adds_to_it(tmp_path: Pat
     learned.put([lesson(2)], other, embed)
     assert reopened(learned.path).has_keys_for(other)
     assert sorted(moves(reopened(learned.path))) == [2]
+
+
+def flock_fails_by(monkeypatch: pytest.MonkeyPatch, code: int) -> list[int]:
+    """Let no lock be had; -> a list that grows by each attempt."""
+    attempts: list[int] = []
+
+    def fail(descriptor: int) -> None:
+        attempts.append(descriptor)
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(lock, "_try_lock", fail)
+    return attempts
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_written_to_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    attempts = flock_fails_by(monkeypatch, code)
+    learned = LearnedMemory(tmp_path / "learned.dejavu")
+    assert learned.put([lesson(1)], BASE, embed) == 1
+    assert len(reopened(learned.path)) == 1
+    assert len(attempts) == 1
+
+
+def test_another_problem_with_the_lock_is_told_at_once_in_the_words_of_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts = flock_fails_by(monkeypatch, errno.EIO)
+    with pytest.raises(WriteError, match=os.strerror(errno.EIO)):
+        LearnedMemory(tmp_path / "learned.dejavu").put([lesson(1)], BASE, embed)
+    assert len(attempts) == 1
+
+
+@pytest.mark.parametrize("code", [errno.EAGAIN, errno.EACCES])
+def test_a_lock_that_another_engine_holds_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    attempts = flock_fails_by(monkeypatch, code)
+    with pytest.raises(WriteError, match=r"another engine has held learned\.dejavu\.lock for 0\.1 seconds"):
+        LearnedMemory(tmp_path / "learned.dejavu").put([lesson(1)], BASE, embed, patience=0.1)
+    assert len(attempts) > 1
 
 
 def _learn(path: Path, first: int, count: int, base: Memory) -> None:
