@@ -30,6 +30,11 @@ class NeighbourDescription(Remembered):
     value_change: float
     """What win minus loss would be less without it."""
 
+    @property
+    def counted(self) -> bool:
+        """Whether it changed anything; one that is not asked changes nothing at all."""
+        return self.policy_change != 0 or self.value_change != 0
+
     def chunk(self, asked: chess.Board) -> str:
         """The name of the chunk's squares on the board that was `asked` about; none if the chunks share neighbours."""
         flip = 0 if asked.turn == chess.WHITE else 56
@@ -37,12 +42,14 @@ class NeighbourDescription(Remembered):
 
     def describe(self, asked: chess.Board) -> str:
         """One line, in the colours of the position that was `asked` about."""
-        win, draw, loss = (round(1000 * share) for share in self.wdl)
+        evaluated = "not evaluated"
+        if self.is_evaluated:
+            evaluated = "wdl {} {} {}".format(*(round(1000 * share) for share in self.wdl))
         chunk = self.chunk(asked)
         return (
             f"distance {self.distance:.0f} {f'on {chunk} ' if chunk else ''}"
             f"policy {self.policy_change:.1%} value {self.value_change:+.3f} "
-            f"wdl {win} {draw} {loss} moves {self.line(asked) or '(no moves)'} game {self.game} "
+            f"{evaluated} moves {self.line(asked) or '(no moves)'} game {self.game} "
             f"fen {self.board(asked).fen()}"
         )
 

@@ -6,6 +6,9 @@ what was being written: half a record at the end is passed over, and cut off by 
 the records are out of date, the file is written anew in one step. Engines that learn at the same time take turns by a
 lock file, and each reads what the others have added before it adds its own.
 
+Keys are of one network and one memory. For others they are made anew: in memory alone, or for good, where the file is
+written anew. Whoever adds to a file of others leaves the keys blank, which those make in memory.
+
 At most `limit` positions are kept. Those with the fewest nodes behind them go first, of these the oldest; what is
 proven or taught goes last.
 """
@@ -26,6 +29,7 @@ from dejavu.retrieval.atomic import WriteError, append, atomic_write
 from dejavu.retrieval.build import BATCH_ROWS, Embed
 from dejavu.retrieval.hashes import board_hashes
 from dejavu.retrieval.knn import ExactIndex
+from dejavu.retrieval.learned_keys import KeysBeside
 from dejavu.retrieval.learned_records import (
     BLACK,
     FORGOTTEN,
@@ -51,6 +55,10 @@ _SMALLEST_REWRITE = 64
 """Records out of date that are worth writing the file anew."""
 
 
+def _ignore(done: int, total: int) -> None:
+    pass
+
+
 class LearnedMemory:
     """The learned positions of a file, which need not exist yet."""
 
@@ -68,7 +76,9 @@ class LearnedMemory:
         self._row_of: dict[bytes, int] | None = None
         """Packed planes -> row of `records`; made when it is first asked for."""
         self._stamp: tuple[int, int, int] | None = None
-        self._snapshot: tuple[Memory, Memory] | None = None
+        self._keys = KeysBeside()
+        self._snapshot: tuple[Memory, Memory | None, bool] | None = None
+        """The positions beside a memory, and whether all have keys."""
 
     def __len__(self) -> int:
         return len(self.records)
@@ -103,23 +113,32 @@ class LearnedMemory:
         row = self._rows().get(planes)
         return None if row is None else self.records[row]
 
+    def nodes(self, planes: bytes) -> int:
+        """Nodes behind what is known of a position, -1 if nothing is."""
+        record = self.find(planes)
+        return -1 if record is None else int(record["nodes"])
+
     def put(self, lessons: Sequence[Lesson], base: Memory, embed: Embed, patience: float = LOCK_SECONDS) -> int:
-        """Remember lessons, but those of which more is known; -> how many were.
+        """Remember lessons, but those of which more is known, by the file or by one of them; -> how many were.
 
         `base` is the memory with whose projection and clusters keys are made, and `embed` its backbone; `patience` are
         the seconds to wait for whoever else is writing. Raises LearnedFileError and WriteError; nothing is remembered
         then.
         """
         with self._turn(patience):
-            last = {lesson.planes: lesson for lesson in lessons if self._nodes(lesson.planes) <= lesson.nodes}
-            if not last:
+            held = that_hold(lessons, self.nodes)
+            if not held:
                 return 0
             space = Space.of(base)
-            layout = (self.space or space).record()
-            records = records_of(list(last.values()), layout)
-            if self.space in (None, space):  # else all keys are made anew anyway
+            here = self.space if self.space is not None and len(self) else space
+            records = records_of(list(held.values()), here.record())
+            if here == space:
                 _make_keys(records, base, embed)
-            self._add(records, space)
+            else:
+                keyed = converted(records, space.record())
+                _make_keys(keyed, base, embed)
+                self._keys.add(keyed, space)
+            self._add(records, here)
             return len(records)
 
     def merge(self, other: LearnedMemory, base: Memory, embed: Embed, progress: Callable[[int, int], None]) -> int:
@@ -132,7 +151,7 @@ class LearnedMemory:
         with self._turn():
             positions = identities(other.records["boards"])
             taken = [
-                row for row, planes in enumerate(positions) if self._nodes(planes) < int(other.records["nodes"][row])
+                row for row, planes in enumerate(positions) if self.nodes(planes) < int(other.records["nodes"][row])
             ]
             if not taken:
                 return 0
@@ -141,7 +160,7 @@ class LearnedMemory:
             records = other.records[taken]
             if other.space != here:
                 records = converted(records, here.record())
-                if here == space:  # else all keys are made anew anyway
+                if here == space:
                     _make_keys(records, base, embed, progress)
             self._add(records, here)
             return len(records)
@@ -159,31 +178,35 @@ class LearnedMemory:
             return len(known)
 
     def has_keys_for(self, base: Memory) -> bool:
-        """Whether its keys are those of this memory's backbone and projection."""
-        return self.space is None or self.space == Space.of(base)
+        """Whether all positions have keys of this memory's backbone and projection."""
+        return self._beside(base)[1]
 
-    def make_keys_anew(self, base: Memory, embed: Embed, progress: Callable[[int, int], None]) -> None:
-        """Make all keys again, for another backbone or projection, and write the file anew in one step.
+    def make_keys(self, base: Memory, embed: Embed, progress: Callable[[int, int], None] = _ignore) -> None:
+        """Make the keys that are lacking for this backbone and projection; the file stays as it is."""
+        records, lacking = self._keyed(base)
+        made = records[lacking]
+        if len(made):
+            _make_keys(made, base, embed, progress)
+            self._keys.add(made, Space.of(base))
+            self._snapshot = None
+
+    def make_keys_anew(self, base: Memory, embed: Embed, progress: Callable[[int, int], None] = _ignore) -> None:
+        """Make the keys that are lacking for this backbone and projection, and write the file anew in one step.
 
         It takes long, and meanwhile others may add to the file. Raises LearnedFileError and WriteError.
         """
+        self.make_keys(base, embed, progress)
         space = Space.of(base)
-        records = converted(self.records, space.record())
-        _make_keys(records, base, embed, progress)
-        known = dict(zip(identities(records["boards"]), records[["keys", "cluster"]], strict=True))
         with self._turn():
-            if self.space == space:  # another engine was quicker
-                return
-            current = converted(self.records, space.record())
-            fresh = np.ones(len(current), dtype=bool)
-            for row, identity in enumerate(identities(current["boards"])):
-                if identity in known:
-                    current["keys"][row], current["cluster"][row] = known[identity]
-                    fresh[row] = False
-            added = current[fresh]
-            _make_keys(added, base, embed)
-            current[fresh] = added
-            self._rewrite(current, space)
+            if self.space is None or (self.space == space and _have_keys(self.records).all()):
+                return  # another engine was quicker
+            self.make_keys(base, embed)
+            self._rewrite(self._keyed(base)[0], space)
+
+    def take_keys(self, other: LearnedMemory) -> None:
+        """Know the keys, too, that another reader of the file has made."""
+        self._keys.add_all(other._keys)
+        self._snapshot = None
 
     def repair(self) -> int:
         """Write the file anew without what is damaged or out of date; -> records left out. Raises as `put` does."""
@@ -195,20 +218,43 @@ class LearnedMemory:
             return left_out
 
     def memory(self, base: Memory) -> Memory | None:
-        """The positions as a memory beside `base`; None if there are none, or their keys are of another space.
+        """The positions that have keys for it as a memory beside `base`; None if there are none.
 
         The same object until something changes.
         """
-        if not len(self) or not self.has_keys_for(base):
-            return None
-        if self._snapshot is None or self._snapshot[0] is not base:
-            self._snapshot = base, self._as_memory(base)
-        return self._snapshot[1]
+        return self._beside(base)[0]
 
-    def _as_memory(self, base: Memory) -> Memory:
-        records = self.records
+    def _beside(self, base: Memory) -> tuple[Memory | None, bool]:
+        """As `memory` and `has_keys_for`."""
+        if self._snapshot is None or self._snapshot[0] is not base:
+            records, lacking = self._keyed(base)
+            keyed = records[~lacking] if lacking.any() else records  # to copy a full file takes long
+            beside = self._as_memory(keyed, base) if len(keyed) else None
+            self._snapshot = base, beside, not lacking.any()
+        return self._snapshot[1:]
+
+    def _keyed(self, base: Memory) -> tuple[Records, NDArray[np.bool_]]:
+        """The records with the keys for `base` that are known, and [N] which of them lack theirs."""
+        if self.space is None:
+            return self.records, np.zeros(0, bool)
+        space, records = Space.of(base), self.records
+        lacking = np.ones(len(records), bool)
+        if self.space == space:
+            lacking = ~_have_keys(records)
+            if not lacking.any():
+                return records, lacking
+        records = converted(records, space.record()) if self.space != space else records.copy()
+        part = records[lacking]
+        filled = self._keys.fill(part, space)
+        records[lacking] = part
+        lacking[lacking] = ~filled
+        return records, lacking
+
+    def _as_memory(self, records: Records, base: Memory) -> Memory:
         numbers: dict[tuple[Any, ...], int] = {}
-        columns = (records["name"], records["kind"], records["day"], records["result"] % BLACK, records["game"])
+        # What was taught or analysed is of no game, and so is a game of its own.
+        of_game = np.where(records["game"], records["game"].astype(np.int64), -1 - np.arange(len(records)))
+        columns = (records["name"], records["kind"], records["day"], records["result"] % BLACK, of_game)
         starts = _runs(columns)  # a game's positions lie together
         lines = zip(*(column[starts].tolist() for column in columns), strict=True)
         game = [numbers.setdefault(line, len(numbers)) for line in lines]
@@ -227,11 +273,6 @@ class LearnedMemory:
             added=(),
         )
 
-    def _nodes(self, planes: bytes) -> int:
-        """Nodes behind what is known of a position, -1 if nothing is."""
-        record = self.find(planes)
-        return -1 if record is None else int(record["nodes"])
-
     @contextlib.contextmanager
     def _turn(self, patience: float = LOCK_SECONDS) -> Iterator[None]:
         """Nobody else writes meanwhile, and what others have written is known."""
@@ -244,7 +285,7 @@ class LearnedMemory:
             raise WriteError.of(self.path, error) from error
 
     def _add(self, records: Records, space: Space) -> None:
-        if self.space is None:
+        if self.space != space:
             self._rewrite(records, space)
             return
         layout = self.space.record()
@@ -291,9 +332,25 @@ class LearnedMemory:
         return self._row_of
 
 
-def _make_keys(
-    records: Records, base: Memory, embed: Embed, progress: Callable[[int, int], None] = lambda done, total: None
-) -> None:
+def that_hold(lessons: Sequence[Lesson], nodes: Callable[[bytes], int]) -> dict[bytes, Lesson]:
+    """The lessons that hold, by position: each has as many nodes as what was known before, or more.
+
+    `nodes` tells how many stand behind what is known without the lessons.
+    """
+    held: dict[bytes, Lesson] = {}
+    for lesson in lessons:
+        before = held.get(lesson.planes)
+        if lesson.nodes >= (nodes(lesson.planes) if before is None else before.nodes):
+            held[lesson.planes] = lesson
+    return held
+
+
+def _have_keys(records: Records) -> NDArray[np.bool_]:
+    """[N] which have keys: those of whoever wrote into a file of another space are blank."""
+    return np.asarray(records["keys"].any(axis=(1, 2)))
+
+
+def _make_keys(records: Records, base: Memory, embed: Embed, progress: Callable[[int, int], None] = _ignore) -> None:
     """Fill in keys and clusters."""
     for start in range(0, len(records), BATCH_ROWS):
         part = records[start : start + BATCH_ROWS]

@@ -7,6 +7,8 @@
 For a game file it is the position before a move of one of its games, the last of the first game unless told otherwise.
 No two positions are of the same game. They are told in the colours of the position asked about; evaluations are in
 pawns, from White's side. "difference" is how much of the board is another, "distance" how far the network's keys are.
+Players and result are as the game was played: a memory does not keep who was to move, so where the colours are turned,
+its White is Black here.
 """
 
 from __future__ import annotations

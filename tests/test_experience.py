@@ -64,6 +64,21 @@ def test_searches_that_were_not_to_find_the_best_move_are_no_lesson(tmp_path: Pa
     assert not path.exists()
 
 
+def test_a_game_that_was_gone_back_in_is_kept_whole(tmp_path: Path) -> None:
+    path = tmp_path / "experience.pgn"
+    client = Client(FakeEvaluator(material, scattered_preference))
+    client.go(f"setoption name ExperienceFile value {path}", "position startpos moves d2d4", "go nodes 300")
+    client.go("position startpos moves e2e4 e7e5", "go nodes 300")
+    client.send("position startpos moves e2e4", "ucinewgame")
+    client.close()
+    [game] = games(path)
+    board = chess.Board()
+    for best, move in zip(game.best.tolist(), ("e2e4", "e7e5"), strict=False):
+        assert best == move_to_index(chess.Move.from_uci(move), board)
+        board.push_uci(move)
+    assert len(game.best) == 3
+
+
 FIRST, SECOND = ("position startpos moves e2e4", "go nodes 300"), ("position startpos moves d2d4", "go nodes 300")
 
 

@@ -22,8 +22,11 @@ from numpy.typing import NDArray
 from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config
 from dejavu.engine.pages.explanation import page
-from dejavu.model.chess.encoding import clock_byte, move_to_index, pack, stack
-from dejavu.model.config import PRESETS
+from dejavu.engine.pages.told import memory_told
+from dejavu.engine.search.game import Game
+from dejavu.engine.uci.inspection import neighbour_lines
+from dejavu.model.chess.encoding import clock_byte, index_to_move, move_to_index, pack, stack
+from dejavu.model.config import MEMORY_REACH, PRESETS
 from dejavu.model.explanation import Explanation, NeighbourDescription
 from dejavu.model.inference import NetworkEvaluator, load_backbone
 from dejavu.model.network import Network
@@ -80,6 +83,19 @@ def test_the_page_needs_nothing_else_and_tells_lines_with_the_right_colours(
     assert "src=" not in text
     (nearest,) = explanation.neighbours
     assert f"<b>{nearest.line(board)}</b>" in text
+
+
+def test_a_neighbour_that_nobody_has_evaluated_has_no_chances(board: chess.Board, explanation: Explanation) -> None:
+    (nearest,) = explanation.neighbours
+    taught = replace(nearest, wdl=(1 / 3, 1 / 3, 1 / 3))
+    assert " not evaluated moves " in taught.describe(board)
+    assert " wdl " not in taught.describe(board)
+    assert re.search(r" wdl \d+ \d+ \d+ moves ", nearest.describe(board))
+    for item, times in ((nearest, 0), (taught, 1)):
+        card = page(board, replace(explanation, neighbours=(item,)), "net").split("<article>")[1]
+        assert card.count("not evaluated") == times
+        assert card.count("33% / 33% / 33%") == 0
+        assert card.count("win / draw / loss") == 1 - times
 
 
 def told(line: str) -> tuple[chess.Board, list[str]]:
@@ -221,7 +237,7 @@ def test_the_script_refuses_what_is_not_a_position() -> None:
 
 
 def test_the_engine_names_the_neighbours_behind_its_move() -> None:
-    commands = "setoption name ShowNeighbours value true\nposition startpos moves e2e4\ngo nodes 1\n"
+    commands = "setoption name ShowNeighbours value true\nposition startpos moves e2e4 c7c5 g1f3\ngo nodes 1\n"
     command = [sys.executable, "-m", "dejavu.engine"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as engine:
         assert engine.stdin is not None
@@ -233,9 +249,48 @@ def test_the_engine_names_the_neighbours_behind_its_move() -> None:
             lines.append(next_line(engine.stdout))
         engine.stdin.write("quit\n")
         engine.stdin.flush()
-    move = lines[-1].split()[1]
-    named = [line for line in lines if line.startswith("info string remembered from ")]
-    assert named or f"info string no neighbour played {move}\n" in lines
+    board = chess.Board()
+    for played in ("e2e4", "c7c5", "g1f3"):
+        board.push_uci(played)
+    san = board.san(chess.Move.from_uci(lines[-1].split()[1]))
+    [named] = [line for line in lines if line.startswith("info string remembered from ")]
+    assert f": 2...{san}, " in named
+    assert not any("no neighbour played" in line for line in lines)
+
+
+WITHOUT_A_PAWN = "rnbqkbnr/1ppppppp/8/8/4P3/8/PPPP1PPP/RNBQKBNR b KQkq - 0 1"
+"""Within reach of a remembered position, but with pawns that no entry has."""
+
+
+@pytest.mark.parametrize(("fen", "reach"), [(WITHOUT_A_PAWN, MEMORY_REACH), (chess.STARTING_FEN, -1.0)])
+def test_a_neighbour_that_was_not_asked_is_named_nowhere(
+    evaluator: NetworkEvaluator, monkeypatch: pytest.MonkeyPatch, fen: str, reach: float
+) -> None:
+    monkeypatch.setattr(evaluator, "memory_reach", reach)
+    board = chess.Board(fen)
+    found = evaluator.explain(stack([pack(board)]), np.zeros(1, np.uint8))
+    assert found is not None
+    assert found.with_memory == found.without_memory
+    assert found.neighbours
+    assert reach < 0 or found.neighbours[0].distance <= reach
+    assert not any(item.counted for item in found.neighbours)
+    assert memory_told(found, board)["remembered"] == []
+    for item in found.neighbours:
+        move = index_to_move(item.move, board)
+        if board.is_legal(move):
+            told = neighbour_lines(evaluator, Game(fen, chess960=False), move.uci())
+            assert told == [f"no neighbour played {move.uci()}"]
+
+
+def test_a_neighbour_that_was_asked_is_named(
+    board: chess.Board, evaluator: NetworkEvaluator, explanation: Explanation
+) -> None:
+    (nearest,) = explanation.neighbours
+    assert nearest.counted
+    assert replace(nearest, policy_change=0.0, value_change=-0.01).counted
+    assert not replace(nearest, policy_change=0.0, value_change=0.0).counted
+    [told] = memory_told(explanation, board)["remembered"]
+    assert told.startswith("remembered from ")
 
 
 def test_neighbours_that_cannot_be_told_cost_a_sentence_not_the_move() -> None:

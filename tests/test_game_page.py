@@ -99,6 +99,14 @@ def test_a_game_is_new_from_the_move_that_leaves_the_memory_for_good(
         assert told.startswith("The game does not begin" if new == 0 else "Every position")
 
 
+def test_a_game_that_is_remembered_to_its_mating_move_is_not_new_from_the_mate(reviewed: Review) -> None:
+    found = known(reviewed, set(range(8)), 9)
+    mated = replace(found.moments[-1], explanation=None, played=None)
+    assert replace(found, moments=[*found.moments[:-1], mated]).new_from is None
+    left = known(reviewed, set(range(6)), 9)
+    assert replace(left, moments=[*left.moments[:-1], mated]).new_from == 6
+
+
 def test_the_page_is_one_file_that_loads_nothing_and_obeys_no_name(reviewed: Review) -> None:
     text = game_page(reviewed)
     assert len(text) < 200_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -14,6 +15,8 @@ import pytest
 from memories import small_memory
 from numpy.typing import NDArray
 
+from dejavu.retrieval import lock
+from dejavu.retrieval.atomic import WriteError
 from dejavu.retrieval.learned import LearnedMemory
 from dejavu.retrieval.learned_records import HEADER_BYTES, TAUGHT, TAUGHT_NODES, LearnedFileError, Lesson, Space
 from dejavu.retrieval.memory import Memory
@@ -71,6 +74,15 @@ def test_deeper_replaces_shallower_and_never_the_other_way_and_a_person_knows_be
     learned.put([lesson(1, 14, nodes=TAUGHT_NODES, kind=TAUGHT)], BASE, embed)
     assert learned.put([lesson(1, 15, nodes=10**9)], BASE, embed) == 0
     assert moves(reopened(learned.path)) == {1: 14}
+
+
+def test_of_lessons_that_are_written_together_the_deepest_holds_and_of_equal_ones_the_last(tmp_path: Path) -> None:
+    learned = LearnedMemory(tmp_path / "learned.dejavu")
+    taught = lesson(1, 11, nodes=TAUGHT_NODES, kind=TAUGHT)
+    assert learned.put([taught, lesson(1, 12), lesson(2, 21, nodes=900), lesson(2, 22, nodes=200)], BASE, embed) == 2
+    assert moves(reopened(learned.path)) == {1: 11, 2: 21}
+    learned.put([lesson(2, 23, nodes=900), lesson(2, 24, nodes=900), lesson(3, 31), lesson(3, 32)], BASE, embed)
+    assert moves(reopened(learned.path)) == {1: 11, 2: 24, 3: 32}
 
 
 def test_what_is_forgotten_stays_forgotten_until_it_is_learned_again(tmp_path: Path) -> None:
@@ -140,6 +152,19 @@ def test_a_file_does_not_grow_by_being_changed(tmp_path: Path) -> None:
     assert moves(reopened(learned.path)) == dict.fromkeys(range(10), 39)
 
 
+def test_what_is_taught_or_analysed_is_a_game_of_its_own_and_positions_of_a_game_are_one(tmp_path: Path) -> None:
+    learned = LearnedMemory(tmp_path / "learned.dejavu")
+    learned.put([lesson(number, name="Dejavu's analysis") for number in range(3)], BASE, embed)
+    learned.put([lesson(number, nodes=TAUGHT_NODES, kind=TAUGHT) for number in (3, 4)], BASE, embed)
+    learned.put([lesson(number, game=77) for number in (5, 6)] + [lesson(7, game=78)], BASE, embed)
+    memory = reopened(learned.path).memory(BASE)
+    assert memory is not None
+    assert memory.game.tolist() == [0, 1, 2, 3, 4, 5, 5, 6]
+    names = [memory.game_name(number).partition(", ") for number in memory.game.tolist()]
+    assert [name[0] for name in names] == ["Dejavu's analysis"] * 3 + ["Dejavu's game"] * 5
+    assert [name[2].split()[0] for name in names] == [*["learned"] * 3, *["taught"] * 2, *["learned"] * 3]
+
+
 def test_two_engines_see_what_the_other_has_learned(tmp_path: Path) -> None:
     one, two = LearnedMemory(tmp_path / "learned.dejavu"), LearnedMemory(tmp_path / "learned.dejavu")
     for number in range(6):
@@ -165,6 +190,96 @@ def test_another_network_makes_all_keys_anew_and_loses_nothing(tmp_path: Path) -
     assert moves(again) == {number: number for number in (0, 1, 2, 3, 4, 7, 8)}
     expected = other.project(embed(memory.boards, memory.clocks))
     assert np.array_equal(memory.keys, expected)
+
+
+def test_keys_of_another_network_are_made_in_memory_and_the_file_stays(tmp_path: Path) -> None:
+    learned = LearnedMemory(tmp_path / "learned.dejavu")
+    learned.put([lesson(number, number) for number in range(5)], BASE, embed)
+    before = learned.path.read_bytes()
+    other = replace(small_memory(60, key_size=5, seed=4), fingerprint="11ff")
+    again = reopened(learned.path)
+    assert not again.has_keys_for(other)
+    made: list[int] = []
+
+    def counting(planes: NDArray[np.uint64], clocks: NDArray[np.uint8]) -> NDArray[np.float32]:
+        made.append(len(planes))
+        return embed(planes, clocks)
+
+    again.make_keys(other, counting)
+    again.make_keys(other, counting)
+    assert made == [5]
+    assert again.has_keys_for(other)
+    assert learned.path.read_bytes() == before
+    # What is added from either side is asked by both, once its key is made; the keys that are there stay.
+    assert again.put([lesson(7, 7)], other, embed) == 1
+    learned.put([lesson(8, 8)], BASE, embed)
+    again.refresh()
+    for each, base, blank in ((again, other, 8), (learned, BASE, 7)):
+        memory = each.memory(base)
+        assert memory is not None
+        assert blank not in memory.boards[:, 0]
+        assert not each.has_keys_for(base)
+        each.make_keys(base, counting)
+        memory = each.memory(base)
+        assert memory is not None
+        assert sorted(memory.boards[:, 0].tolist()) == [0, 1, 2, 3, 4, 7, 8]
+        assert np.array_equal(memory.keys, base.project(embed(memory.boards, memory.clocks)))
+    assert made == [5, 1, 1]
+    # Written for good, nothing lacks a key.
+    learned.make_keys_anew(BASE, embed)
+    assert reopened(learned.path).has_keys_for(BASE)
+
+
+def test_a_file_in_which_all_is_forgotten_is_of_whoever_adds_to_it(tmp_path: Path) -> None:
+    learned = LearnedMemory(tmp_path / "learned.dejavu")
+    learned.put([lesson(1)], BASE, embed)
+    learned.forget([board(1)])
+    other = replace(small_memory(60, key_size=5, seed=4), fingerprint="11ff")
+    learned.put([lesson(2)], other, embed)
+    assert reopened(learned.path).has_keys_for(other)
+    assert sorted(moves(reopened(learned.path))) == [2]
+
+
+def flock_fails_by(monkeypatch: pytest.MonkeyPatch, code: int) -> list[int]:
+    """Let no lock be had; -> a list that grows by each attempt."""
+    attempts: list[int] = []
+
+    def fail(descriptor: int) -> None:
+        attempts.append(descriptor)
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(lock, "_try_lock", fail)
+    return attempts
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_written_to_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    attempts = flock_fails_by(monkeypatch, code)
+    learned = LearnedMemory(tmp_path / "learned.dejavu")
+    assert learned.put([lesson(1)], BASE, embed) == 1
+    assert len(reopened(learned.path)) == 1
+    assert len(attempts) == 1
+
+
+def test_another_problem_with_the_lock_is_told_at_once_in_the_words_of_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts = flock_fails_by(monkeypatch, errno.EIO)
+    with pytest.raises(WriteError, match=os.strerror(errno.EIO)):
+        LearnedMemory(tmp_path / "learned.dejavu").put([lesson(1)], BASE, embed)
+    assert len(attempts) == 1
+
+
+@pytest.mark.parametrize("code", [errno.EAGAIN, errno.EACCES])
+def test_a_lock_that_another_engine_holds_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    attempts = flock_fails_by(monkeypatch, code)
+    with pytest.raises(WriteError, match=r"another engine has held learned\.dejavu\.lock for 0\.1 seconds"):
+        LearnedMemory(tmp_path / "learned.dejavu").put([lesson(1)], BASE, embed, patience=0.1)
+    assert len(attempts) > 1
 
 
 def _learn(path: Path, first: int, count: int, base: Memory) -> None:

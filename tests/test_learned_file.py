@@ -49,7 +49,8 @@ def script(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_position_is_told_in_its_own_colours(tmp_path: Path) -> None:
-    file = learned(tmp_path / "a.dejavu", lesson("e2e4", result="1-0"), lesson("e2e4 c7c5", result="1-0"))
+    lessons = lesson("e2e4", result="1-0", game=77), lesson("e2e4 c7c5", result="1-0", game=77)
+    file = learned(tmp_path / "a.dejavu", *lessons)
     white, black = sorted(newest_lines(file, 2), key=lambda line: " b " in line)
     today = date.today().isoformat()
     assert white.startswith(f"{today}; 1.e4; +")

@@ -14,19 +14,23 @@ from functools import cache
 from pathlib import Path
 
 import chess
+import numpy as np
 import pytest
 from fake_evaluator import Client, best_move, field
 from lines import next_line
 
-from dejavu.engine.loader import wanted
+from dejavu.engine.loader import load_network, wanted
 from dejavu.engine.options import Config
-from dejavu.engine.uci.learning import FILE
+from dejavu.engine.uci.experience import DEEP_NODES
+from dejavu.engine.uci.learning import FILE, Learning
 from dejavu.engine.uci.lessons import Note, Outcome, after_loss, blamed, lessons_of
-from dejavu.model.chess.encoding import index_to_move, move_to_index, pack
+from dejavu.engine.uci.session import Session
+from dejavu.model.chess.encoding import index_to_move, move_to_index, pack, unpack
 from dejavu.model.inference import NetworkEvaluator
 from dejavu.retrieval.learned import LearnedMemory
-from dejavu.retrieval.learned_records import LEARNED, TAUGHT, TAUGHT_NODES, Lesson
+from dejavu.retrieval.learned_records import LEARNED, TAUGHT, TAUGHT_NODES, Lesson, result_of
 from dejavu.retrieval.lock import LOCK_SECONDS, hold_lock
+from dejavu.retrieval.memory import Memory
 
 POSITION = "position startpos moves a2a4 h7h5 a1a3 h8h6"
 
@@ -55,6 +59,12 @@ def started() -> Client:
     """An engine that begins anew."""
     network().put_beside([])
     return Client(network())
+
+
+def reopened(file: Path) -> LearnedMemory:
+    learned = LearnedMemory(file)
+    learned.refresh()
+    return learned
 
 
 def told(client: Client, *lines: str) -> list[str]:
@@ -193,6 +203,77 @@ def test_what_cannot_be_written_now_is_learned_later(client: Client, file: Path)
     assert learned.find(pack(chess.Board())) is not None
 
 
+def test_a_move_that_was_taught_while_the_file_was_locked_outlives_the_searches_after_it(
+    client: Client, file: Path
+) -> None:
+    with hold_lock(file.with_name(f"{file.name}.lock")):
+        told(client, "setoption name Learn value on", POSITION, "teach b1c3")
+    client.go("go nodes 250")
+    told(client, "ucinewgame")
+    [record] = reopened(file).records
+    assert (int(record["kind"]), int(record["nodes"])) == (TAUGHT, TAUGHT_NODES)
+
+
+@pytest.mark.parametrize("mode", ["read", "on"])
+def test_teach_says_that_a_locked_file_has_it_not_yet_and_it_is_written_later(
+    client: Client, file: Path, mode: str
+) -> None:
+    with hold_lock(file.with_name(f"{file.name}.lock")):
+        [sentence] = told(client, f"setoption name Learn value {mode}", POSITION, "teach b1c3")
+        assert re.match(
+            r"teach: not written yet \(.* another engine has held .*\); what is to be learned is kept ", sentence
+        )
+    assert not file.exists()
+    told(client, "ucinewgame")
+    assert [int(record["kind"]) for record in reopened(file).records] == [TAUGHT]
+
+
+def test_what_is_forgotten_is_not_written_later(client: Client, file: Path) -> None:
+    with hold_lock(file.with_name(f"{file.name}.lock")):
+        told(client, POSITION, "teach b1c3")
+        told(client, "position startpos", "teach h2h4")
+    [sentence] = told(client, POSITION, "forget")
+    assert sentence.startswith("forgotten: what was learned of ")
+    assert told(client, "forget") == ["forget: nothing was learned of this position"]
+    told(client, "ucinewgame")
+    assert [record["boards"].tobytes() for record in reopened(file).records] == [pack(chess.Board())]
+
+
+def test_a_file_that_cannot_be_written_is_told_once_until_it_has_taken_something(
+    client: Client, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LearnedMemory.put, "__defaults__", (0.1,))
+    monkeypatch.setattr(Learning._put, "__defaults__", (0.1,))
+    client.go("setoption name Learn value on", "position startpos", "go nodes 250")
+    heard: list[int] = []
+    for round_number in range(3):
+        with hold_lock(file.with_name(f"{file.name}.lock")):
+            for _ in range(2):
+                client.go("position startpos", "go nodes 250")
+                said = told(client, "ucinewgame")
+                heard.append(len([line for line in said if "is kept until the next game" in line]))
+        if round_number:
+            told(client, "ucinewgame")
+    assert heard == [1, 0, 0, 0, 1, 0]
+
+
+def test_a_loss_takes_the_place_of_a_game_that_is_not_written_yet(client: Client, file: Path) -> None:
+    """The second game is lost by its very first move, and was searched less deeply than the first."""
+    client.go("setoption name Learn value on", "position startpos", "go nodes 400")
+    mated = "position startpos moves f2f3 e7e5 g2g4 d8h4"
+    with hold_lock(file.with_name(f"{file.name}.lock")):
+        told(client, "ucinewgame")
+        client.go("setoption name Clear Hash", "position startpos", "go nodes 250")
+        told(client, mated)
+        told(client, "ucinewgame")
+    client.go("position startpos moves h2h3", "go nodes 250")
+    told(client, "ucinewgame")
+    record = reopened(file).find(pack(chess.Board()))
+    assert record is not None
+    assert result_of(int(record["result"])) == "0-1"
+    assert int(record["nodes"]) >= 400
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows ends a process without telling it")
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_game_too(file: Path, ending: signal.Signals) -> None:
@@ -273,10 +354,57 @@ def test_a_file_of_another_network_is_made_ready_in_the_background(client: Clien
     lines = told(again, POSITION, "eval")
     assert len([line for line in lines if "was learned with another network" in line]) == 1
     deadline = time.monotonic() + 60
-    while not any("Taught by hand" in line for line in told(again, "isready", "eval")):
+    while not any("Taught by hand" in line for line in told(again, "eval")):
         assert time.monotonic() < deadline, "it is never asked again"
         time.sleep(0.1)
     again.close()
+
+
+@pytest.fixture(scope="module")
+def memories(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two small memories whose keys differ."""
+    folder = tmp_path_factory.mktemp("memories")
+    small = Memory.open(wanted(Config()).memory or Path())
+    rows = np.arange(500)
+    small = replace(small, **{name: getattr(small, name)[rows] for name in Memory.ENTRY_ARRAYS})
+    other = replace(small, key_projection=small.key_projection * np.float32(0.99))
+    paths = folder / "one.safetensors", folder / "two.safetensors"
+    small.write(paths[0])
+    other.write(paths[1])
+    return paths
+
+
+@pytest.mark.parametrize(("mode", "most"), [("read", 0), ("on", 2)])
+def test_engines_of_different_memories_share_a_file_without_writing_it_anew_before_every_game(
+    memories: tuple[Path, Path], file: Path, mode: str, most: int
+) -> None:
+    sessions = [Session(load_network, lambda text: None) for _ in memories]
+    for session, path in zip(sessions, memories, strict=True):
+        session.configure(replace(Config(), memory_file=str(path), threads=1, backend="torch", learn=mode))
+        session.prepare()
+    sessions[0].set_position(None, [])
+    assert sessions[0].teach("a2a4").startswith("taught: ")
+    inodes, rewrites = file.stat().st_ino, 0
+    for number in range(4):
+        for session in sessions:
+            session.new_game()
+            session.prepare()
+            if session._learning._embedding is not None:
+                session._learning._embedding.join()
+            rewrites, inodes = rewrites + (file.stat().st_ino != inodes), file.stat().st_ino
+            if number:
+                session.prepare()
+                assert session._loader.learned is not None
+                assert len(session._loader.learned) == len(reopened(file))
+    assert rewrites <= most
+    # What either adds to a file that the other one has written it asks at once.
+    for session, moves in zip(sessions, (["e2e4"], ["d2d4"]), strict=True):
+        session.set_position(None, moves)
+        assert session.teach("a7a5").startswith("taught: ")
+        assert session._loader.learned is not None
+        assert session._game.board.board_fen() in {
+            unpack(planes, 0).mirror().board_fen() for planes in session._loader.learned.boards
+        }
 
 
 # How the result of a game flows back
@@ -373,3 +501,96 @@ def test_a_game_that_a_search_was_sure_of_has_a_result() -> None:
     assert lesson.result == "1-0"
     [lesson] = lessons_of(chess.Board(), [], [NOTE])
     assert lesson.result == ""
+
+
+SHUFFLED = ["g1f3", "g8f6", "f3g1", "f6g8", "g1f3", "g8f6", "f3g1"]
+"""After one move more the first position stands for the third time."""
+
+
+def found(win: float, loss: float, nodes: int) -> Note:
+    return Note((E4,), (win, 1 - win - loss, loss), nodes, {})
+
+
+def test_the_last_search_tells_the_result_however_short_it_was_and_only_deep_ones_are_lessons() -> None:
+    moves = ["e2e4", "e7e5", "g1f3", "b8c6"]
+    notes = [found(0.9, 0.05, 500), None, found(0.3, 0.3, 199), None, found(0.01, 0.97, 3)]
+    [lesson] = lessons_of(chess.Board(), moves, notes)
+    assert (lesson.planes, lesson.result) == (pack(chess.Board()), "0-1")
+    assert q(lesson.wdl) < -0.8
+    assert lessons_of(chess.Board(), moves, [None, *notes[1:]]) == []
+
+
+@pytest.mark.parametrize(
+    ("fen", "moves", "result"),
+    [
+        (chess.STARTING_FEN, SHUFFLED, "0-1"),
+        (chess.STARTING_FEN, [*SHUFFLED, "f6g8"], "1/2-1/2"),
+        ("k7/8/8/8/8/8/q7/5R1K w - - 97 90", ["f1g1"], "0-1"),
+        ("k7/8/8/8/8/8/q7/5R1K w - - 98 90", ["f1g1"], "0-1"),
+        ("k7/8/8/8/8/8/q7/5R1K w - - 99 90", ["f1g1"], "1/2-1/2"),
+        ("k7/8/8/8/8/8/q7/7K w - - 0 90", [], "0-1"),
+        ("k7/8/8/8/8/8/8/7K w - - 0 90", [], "1/2-1/2"),
+    ],
+)
+def test_a_lost_game_is_drawn_only_where_it_is_over_and_not_where_a_draw_was_to_be_had(
+    fen: str, moves: list[str], result: str
+) -> None:
+    notes = [*[None] * len(moves), found(0.0, 0.96, 1000)]
+    if len(moves) % 2:
+        notes = [*notes[:-2], found(0.0, 0.96, 1000), None]
+    lessons = lessons_of(chess.Board(fen), moves, notes)
+    assert [lesson.result for lesson in lessons] == [result]
+
+
+def test_a_game_lost_by_quick_moves_is_learned_as_lost(client: Client, file: Path) -> None:
+    """White has the queen, and gives it away: the quick search after that knows it."""
+    start = "position fen r3k2r/ppp2ppp/3q4/8/8/8/PPPQ1PPP/R2RK3 w kq - 0 1"
+    client.go("setoption name Learn value on", start, "go nodes 250")
+    client.go(f"{start} moves d2d3 d6d3", "go nodes 20")
+    client.go(f"{start} moves d2d3 d6d3 h2h3 d3d1", "go nodes 20")
+    told(client, "ucinewgame")
+    [record] = reopened(file).records
+    assert result_of(int(record["result"])) == "0-1"
+
+
+def test_quick_searches_alone_write_nothing(client: Client, file: Path) -> None:
+    client.go("setoption name Learn value on", "position startpos", "go nodes 20")
+    told(client, "ucinewgame")
+    assert not list(file.parent.iterdir())
+
+
+def test_a_quick_search_does_not_take_the_place_of_a_deep_one(client: Client, file: Path) -> None:
+    client.go("setoption name Learn value on", "position startpos", "go nodes 250")
+    client.go("setoption name Clear Hash", "go nodes 20")
+    told(client, "ucinewgame")
+    assert [int(record["nodes"]) for record in reopened(file).records] == [250]
+
+
+def test_a_short_analysis_is_not_learned(client: Client, file: Path) -> None:
+    client.send("setoption name Learn value on", "position startpos", "go infinite", "stop")
+    lines = client.read_until("bestmove")
+    assert int(field([line for line in lines if " nodes " in line][-1], "nodes")) < DEEP_NODES
+    told(client, "ucinewgame")
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("back", ["position startpos", "position startpos moves e2e4"])
+def test_a_game_that_was_gone_back_in_is_learned_whole(client: Client, file: Path, back: str) -> None:
+    client.go("setoption name Learn value on", "position startpos", "go nodes 250")
+    client.go("position startpos moves e2e4 e7e5", "go nodes 250")
+    client.go("position startpos moves e2e4 e7e5 g1f3 b8c6", "go nodes 250")
+    told(client, back, "ucinewgame")
+    assert len(reopened(file)) == 3
+
+
+def test_of_a_move_that_was_taken_back_only_the_line_played_is_learned(client: Client, file: Path) -> None:
+    client.go("setoption name Learn value on", "position startpos", "go nodes 250")
+    client.go("position startpos moves e2e4 e7e5", "go nodes 250")
+    client.go("position startpos moves e2e4 e7e5 g1f3 b8c6", "go nodes 250")
+    client.go("position startpos moves e2e4 c7c5", "go nodes 250")
+    told(client, "position startpos moves e2e4 c7c5 g1f3", "ucinewgame")
+    board = chess.Board()
+    expected = {pack(board)}
+    board.push_uci("e2e4")
+    board.push_uci("c7c5")
+    assert {record["boards"].tobytes() for record in reopened(file).records} == {*expected, pack(board)}

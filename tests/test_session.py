@@ -102,7 +102,7 @@ def test_a_search_that_nobody_listens_to_is_over() -> None:
     def gone(info: Info) -> None:
         raise BrokenPipeError
 
-    session.go(Limits(infinite=True), gone, pytest.fail)
+    session.go(Limits(infinite=True), gone, lambda _: pytest.fail("nobody is there to hear the move"))
     session.wait()
     assert not session.searching
 

@@ -20,7 +20,7 @@ from dejavu.engine.loader import wanted
 from dejavu.engine.options import Config
 from dejavu.engine.pages.similar import similar_page
 from dejavu.engine.seeing.played import QuestionError, parse_game, position_of
-from dejavu.engine.seeing.words import evaluation, remembered_from, similar_line
+from dejavu.engine.seeing.words import AS_PLAYED, evaluation, remembered_from, similar_line
 from dejavu.model.chess.encoding import move_to_index, pack, stack
 from dejavu.model.chess.structure import OTHER_STRUCTURE, difference, pawn_files, pawn_moves, piece_counts, signatures
 from dejavu.model.data.games import read_game
@@ -195,7 +195,7 @@ def test_a_game_file_tells_its_result() -> None:
 
 def neighbour(asked: chess.Board, move: str, wdl: tuple[float, float, float], game: str) -> NeighbourDescription:
     index = move_to_index(asked.parse_san(move), asked)
-    return NeighbourDescription(0.0, pack(asked), 0, (index,), wdl, game, None, 0.0, 0.0)
+    return NeighbourDescription(0.0, pack(asked), 0, (index,), wdl, game, None, 0.1, 0.0)
 
 
 def test_a_neighbour_is_told_as_a_person_would() -> None:
@@ -296,6 +296,8 @@ def test_the_script_tells_text_json_and_a_page(
     assert "2...d6, " in done.stdout.splitlines()[0]
     assert "Ann - Bob, Open 2019 (Sicilian B50), 1-0; difference 0" in done.stdout.splitlines()[0]
     assert page.read_text(encoding="utf-8").count("<article>") == 3
+    assert page.read_text(encoding="utf-8").count(AS_PLAYED) == 1
+    assert "its White is Black here" in " ".join(run("--help").stdout.split())
     done = run(str(pgn), "--json", "--player", "cid", "-k", "1")
     (found,) = json.loads(done.stdout)["similar"]
     assert (found["players"], found["result"], found["memory"]) == ("Cid - Ann", "0-1", "memory.safetensors")

@@ -69,7 +69,7 @@ class Explorer:
             self._session.prepare()
             evaluator = self._session.evaluator
             if isinstance(evaluator, NetworkEvaluator) and (explained := evaluator.explain(planes, clocks)) is not None:
-                found |= memory_told(explained, board, evaluator.memory_reach)
+                found |= memory_told(explained, board)
             similar = (
                 evaluator.similar(board, int(clocks[0]), SIMILAR_POSITIONS) if isinstance(evaluator, Searchable) else ()
             )

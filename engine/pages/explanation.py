@@ -7,9 +7,9 @@ from html import escape
 import chess
 import chess.svg
 
+from dejavu.engine.pages.parts import wdl_text
 from dejavu.model.chess.encoding import index_to_move
 from dejavu.model.explanation import Explanation, NeighbourDescription
-from dejavu.model.remembered import Wdl
 from dejavu.retrieval.moves import NO_MOVE
 
 WITH_MEMORY, WITHOUT_MEMORY, PLAYED = "#15803d", "#2563eb", "#b45309"
@@ -55,8 +55,8 @@ def page(board: chess.Board, explanation: Explanation, title: str) -> str:
 <p class="quiet">{escape(title)}<br>{escape(board.fen())}</p>
 <main><section><h2>{side} to move</h2>{_svg(board, arrows)}
 <table><tr><th>move<th class=with>with memory<th class=without>without<th>change</tr>{rows}
-<tr><td>win / draw / loss<td class=with>{_wdl_text(explanation.with_memory)}<td class=without>
-{_wdl_text(explanation.without_memory)}<td></table></section>
+<tr><td>win / draw / loss<td class=with>{wdl_text(explanation.with_memory)}<td class=without>
+{wdl_text(explanation.without_memory)}<td></table></section>
 <section><h2>{counted}</h2><div class="neighbours">{cards}</div></section></main>
 </html>
 """
@@ -72,19 +72,18 @@ def _svg(board: chess.Board, arrows: list[chess.svg.Arrow]) -> str:
     return chess.svg.board(board, orientation=board.turn, arrows=arrows)
 
 
-def _wdl_text(wdl: Wdl) -> str:
-    return " / ".join(f"{share:.0%}" for share in wdl)
-
-
 def _card(neighbour: NeighbourDescription, asked: chess.Board) -> str:
     board = neighbour.board(asked)
     move = None if neighbour.move == NO_MOVE else index_to_move(neighbour.move, board)
     arrows = [] if move is None else [chess.svg.Arrow(move.from_square, move.to_square, color=PLAYED + "cc")]
     chunk = neighbour.chunk(asked)
     where = f" on {chunk}" if chunk else ""
+    evaluated = "not evaluated"
+    if neighbour.is_evaluated:
+        evaluated = f'{wdl_text(neighbour.wdl)} <span class="quiet">win / draw / loss</span>'
     return f"""<article>{_svg(board, arrows)}
 <p><b>{escape(neighbour.line(asked)) or "nothing was played"}</b>
-<p>{_wdl_text(neighbour.wdl)} <span class="quiet">win / draw / loss</span>
+<p>{evaluated}
 <p>moved the policy by {neighbour.policy_change:.1%}, the value by {neighbour.value_change:+.3f}
 <p class="quiet">distance {neighbour.distance:.0f}{where}<br>{escape(neighbour.game)}</article>
 """

@@ -18,7 +18,7 @@ import chess.svg
 from dejavu.engine.pages.parts import document, resource
 from dejavu.engine.pages.told import json_text, memory_told, similar_told
 from dejavu.engine.seeing.review import Moment, Review
-from dejavu.engine.seeing.words import LINE_PLIES
+from dejavu.engine.seeing.words import AS_PLAYED, LINE_PLIES
 from dejavu.retrieval.names import LONGEST_SHOWN
 from dejavu.retrieval.text import plain, shortened
 
@@ -54,7 +54,7 @@ def game_page(review: Review) -> str:
 <p class="quiet"><span class="other">Underlined</span>: the engine would have played another move
 (<span class="other great">and more than {GREAT_LOSS:.0%} of a point better</span>).
 <span class="known">Green</span>: remembered.</p></section></main>
-<section><h2>Similar positions</h2><div class="cards" id="similar"></div></section>
+<section><h2>Similar positions</h2><p class="quiet">{AS_PLAYED}</p><div class="cards" id="similar"></div></section>
 <svg width="0" height="0" class="pieces"><defs>{pieces}</defs></svg>
 <script type="application/json" id="game">{data}</script>
 <script>{_SCRIPT}</script>"""
@@ -156,7 +156,7 @@ def _moment(review: Review, ply: int) -> dict[str, Any]:
     if other is not None:
         found |= {"other": board.san(other), "lost": round(100 * moment.lost)}
     if moment.explanation is not None:
-        found |= memory_told(moment.explanation, board, review.memory_reach)
+        found |= memory_told(moment.explanation, board)
     if ply == review.new_from and ply:
         found["new"] = numbered(review.moments[ply - 1])
     return found

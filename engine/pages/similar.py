@@ -9,7 +9,7 @@ import chess
 import chess.svg
 
 from dejavu.engine.pages.parts import document, game_name, wdl_text
-from dejavu.engine.seeing.words import LINE_PLIES, evaluation
+from dejavu.engine.seeing.words import AS_PLAYED, LINE_PLIES, evaluation
 from dejavu.model.similar import Similar
 
 _ARROW = "#b45309cc"
@@ -24,6 +24,7 @@ def similar_page(board: chess.Board, found: Sequence[Similar], memories: Sequenc
 <p class="quiet">{escape(board.fen())}<br>in {escape(", ".join(memories))}</p>
 <div class="asked">{_svg(board, board, [])}</div>
 <p>{side} to move. Seen in the colours of this position; evaluations are White's.</p>
+<p class="quiet">{AS_PLAYED}</p>
 <h2>{len(found)} found, the most alike first</h2><div class="cards">{cards}</div>"""
     return document("Dejavu: similar positions", _STYLE, body)
 

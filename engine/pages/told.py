@@ -21,8 +21,8 @@ def json_text(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
 
 
-def memory_told(explanation: Explanation, board: chess.Board, reach: float) -> dict[str, Any]:
-    """What the memory did: the likeliest moves with it and without, and the neighbours that were near enough.
+def memory_told(explanation: Explanation, board: chess.Board) -> dict[str, Any]:
+    """What the memory did: the likeliest moves with it and without, and the neighbours that counted.
 
     A move is [UCI, SAN, per cent with memory, per cent without].
     """
@@ -38,7 +38,7 @@ def memory_told(explanation: Explanation, board: chess.Board, reach: float) -> d
         "remembered": [
             f"{remembered_from(item, board)}; it moved the policy by {item.policy_change:.0%}"
             for item in explanation.neighbours
-            if item.distance <= reach
+            if item.counted
         ],
     }
 

@@ -94,13 +94,14 @@ class Review:
     """One for every move, and one for the end."""
     nodes: int
     """Of each search."""
-    memory_reach: float
-    """Squared distance within which the network asks its neighbours."""
 
     @property
     def new_from(self) -> int | None:
-        """Number of the first moment from which on the game is not remembered, see FORGOTTEN_PLIES."""
-        known = [moment.is_remembered for moment in self.moments]
+        """Number of the first moment from which on the game is not remembered, see FORGOTTEN_PLIES.
+
+        The last position of a game that is over by rule is none to be remembered, and does not count.
+        """
+        known = [moment.is_remembered for moment in self.moments if moment.explanation is not None]
         starts = (ply for ply in range(len(known)) if not any(known[ply : ply + FORGOTTEN_PLIES]))
         return next(starts, None)
 
@@ -127,7 +128,7 @@ def review(game: chess.pgn.Game, evaluator: NetworkEvaluator, nodes: int, progre
             lost = max(0.0, before - after if board.turn == chess.WHITE else after - before)
         similar = evaluator.similar(board, clocks[number], SIMILAR_POSITIONS)
         moments.append(Moment(board, played, evaluated, lost, explanations[number], similar))
-    return Review(game, moments, nodes, evaluator.memory_reach)
+    return Review(game, moments, nodes)
 
 
 def _evaluate(

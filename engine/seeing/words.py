@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 LINE_PLIES = 6
 LISTED_MOVES = 6
 MOST_PAWNS = 99.9
+AS_PLAYED = "Players and result are as the game was played: where the colours are turned, its White is Black here."
+"""A memory does not keep who was to move, so nobody can tell where they are."""
 
 
 def pawns(wdl: Wdl, turn: chess.Color) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import chess
@@ -20,14 +20,15 @@ _FIRST_LINE = f'[Event "{_EVENT}"]\n'.encode()
 _LAST_BYTES = 2**20
 """More than a game takes."""
 
-_Key = tuple["str | None", tuple[str, ...]]
+Key = tuple["str | None", tuple[str, ...]]
+"""A position of a game: the FEN that the game began with, and the moves since."""
 
 
 class Experience:
     """What deep searches found in the positions of a game."""
 
     def __init__(self) -> None:
-        self._found: dict[_Key, tuple[str, Line]] = {}
+        self._found: dict[Key, tuple[str, Line]] = {}
         self._unwritten = b""
         """Whole games that no file has taken yet."""
 
@@ -43,11 +44,11 @@ class Experience:
         self._found.clear()
 
     def append(self, path: Path, start: chess.Board, fen: str | None, moves: Sequence[str]) -> None:
-        """Add the game to a PGN file if a position of it was searched deeply, after those that could not be added.
+        """Add the game, see `line_played`, to a PGN file if a position of it was searched deeply.
 
-        Raises WriteError; the games are then kept for the next call.
+        It goes there after those that could not be added. Raises WriteError; the games are then kept for the next call.
         """
-        self._unwritten += self._game(start, fen, moves).encode()
+        self._unwritten += self._game(start, fen, line_played(self._found, fen, moves)).encode()
         if self._unwritten:
             try:
                 append(path, self._unwritten, at=_unfinished(path))
@@ -84,6 +85,18 @@ class Experience:
             board.push(move)
             node = following
         return f"{game}\n\n"
+
+
+def line_played(noted: Iterable[Key], fen: str | None, moves: Sequence[str]) -> Sequence[str]:
+    """The moves of a game that is over: the longest line noted that begins with `moves`.
+
+    Its last position need not be the one after `moves`: users go back in a game that is over to look at it.
+    """
+    longest = tuple(moves)
+    for start, line in noted:
+        if start == fen and line[: len(moves)] == tuple(moves) and len(line) >= len(longest):
+            longest = line
+    return longest
 
 
 def _unfinished(path: Path) -> int | None:

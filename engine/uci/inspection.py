@@ -56,15 +56,16 @@ def prepare_neighbours(evaluator: Evaluator) -> None:
 
 
 def neighbour_lines(evaluator: Evaluator, game: Game, best: str) -> list[str]:
-    """The neighbours of the position where the move was played that is played now; whatever fails is said there."""
+    """The neighbours that counted, where the move was played that is played now; whatever fails is said there."""
     if not isinstance(evaluator, Remembering):
         return []
     played = move_to_index(game.board.parse_uci(best), game.board)
     try:
-        neighbours = [item for item in evaluator.neighbours(*packed_position(game)) if item.move == played]
+        counted = [item for item in evaluator.neighbours(*packed_position(game)) if item.counted]
     except Exception as error:  # the move is still to be answered
         _log.exception("the neighbours cannot be told")
         return [f"the neighbours cannot be told: {type(error).__name__}: {error}"]
+    neighbours = [item for item in counted if item.move == played]
     return [remembered_from(item, game.board) for item in neighbours] or [f"no neighbour played {best}"]
 
 

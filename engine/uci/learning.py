@@ -18,11 +18,11 @@ from dejavu.engine.search.evaluator import Extensible
 from dejavu.engine.search.game import Game, packed_position, start_board
 from dejavu.engine.search.lines import BestMove, Info
 from dejavu.engine.search.proofs import Proofs
-from dejavu.engine.uci.experience import DEEP_NODES
+from dejavu.engine.uci.experience import Key, line_played
 from dejavu.engine.uci.lessons import Note, after_loss, lesson_of, lessons_of, proofs_of
 from dejavu.model.chess.encoding import move_to_index
 from dejavu.retrieval.atomic import WriteError
-from dejavu.retrieval.learned import LearnedMemory
+from dejavu.retrieval.learned import LearnedMemory, that_hold
 from dejavu.retrieval.learned_records import (
     TAUGHT,
     TAUGHT_NODES,
@@ -42,6 +42,8 @@ ANALYSIS_PATIENCE = 0.5
 
 MOST_UNWRITTEN = 2000
 """Lessons kept for a file that cannot be written just now."""
+
+KEPT = "what is to be learned is kept until the next game or analysis ends"
 
 NOT_EVALUATED = (1 / 3, 1 / 3, 1 / 3)
 
@@ -65,17 +67,25 @@ class Learning:
         """The file as it was when the engine began to load the network."""
         self._reading: threading.Thread | None = None
         self._mode = "off"
-        self._notes: dict[tuple[str | None, tuple[str, ...]], Note] = {}
+        self._notes: dict[Key, Note] = {}
         self._proofs: tuple[Records, Proofs] | None = None
         """What these records prove."""
         self._unannounced = ""
         self._announced = ""
         self._embedding: threading.Thread | None = None
+        self._embedded: tuple[Memory, LearnedMemory] | None = None
+        """What that thread makes keys for, and with."""
         self._not_embedded: Memory | None = None
         """The memory for which keys could not be made anew."""
+        self._made_ready_for: Memory | None = None
+        """The memory for which it was said that keys are made anew."""
+        self._rewrites = True
+        """Whether the file may be written anew for another network or memory. Engines that differ in these, and take
+        turns, would do that before every game."""
         self._unwritten: list[Lesson] = []
         """What the file could not take yet."""
         self._problem = ""
+        """What was said of the file last, so that it is not said again before the file has taken something."""
 
     def read_ahead(self, mode: str) -> None:
         """Begin to read the file where that was not done yet, so that it takes no time beside loading the network."""
@@ -115,6 +125,9 @@ class Learning:
             return self._loader.learned is not before
         if self._embedding is not None and not self._embedding.is_alive():
             self._embedding = None
+            if self._embedded is not None and self._embedded[0] is base:
+                self._learned.take_keys(self._embedded[1])
+            self._embedded = None
         if not self._learned.has_keys_for(base):
             self._embed_again(self._learned, base)
         self._loader.put_learned(self._learned.memory(base))
@@ -137,23 +150,23 @@ class Learning:
         others: Mapping[int, tuple[float, float, int]],
         proof: tuple[bool, int | None] | None,
     ) -> None:
-        """Keep the result of a search until its game ends, if it was a deep one or has proven a win or a loss.
+        """Keep the result of a search until its game ends.
 
         `others` and `proof` are as `Note` has them.
         """
-        line = info.lines[0]
-        if best.move is None or (info.nodes < DEEP_NODES and proof is None):
+        if best.move is None or not info.nodes:  # of no nodes is the answer of a search that was given up
             return
+        line, key = info.lines[0], (game.fen, tuple(game.moves))
         moves = line.moves if line.moves[:1] == (best.move,) else (best.move,)
         win, draw, loss = (share / 1000 for share in line.wdl)
-        self._notes[game.fen, tuple(game.moves)] = Note(
-            tuple(_indices(game.board, moves)), (win, draw, loss), info.nodes, others, proof
-        )
+        note = Note(tuple(_indices(game.board, moves)), (win, draw, loss), info.nodes, others, proof)
+        if note.is_deep or key not in self._notes or not self._notes[key].is_deep:
+            self._notes[key] = note
 
     def learn_analysis(self, game: Game) -> bool:
         """Learn what was noted of this position; whether positions may be evaluated otherwise."""
         note = self._notes.pop((game.fen, tuple(game.moves)), None)
-        if note is None:
+        if note is None or not note.is_deep:
             return False
         planes, clocks = packed_position(game)
         black = game.board.turn == chess.BLACK
@@ -161,13 +174,20 @@ class Learning:
         return self._put([lesson], ANALYSIS_PATIENCE)
 
     def learn_game(self, game: Game) -> bool:
-        """Learn what was noted of a game that is over; whether positions may be evaluated otherwise."""
+        """Learn what was noted of a game that is over; whether positions may be evaluated otherwise.
+
+        `game` is its last position, or one that the user has gone back to.
+        """
         notes, self._notes = self._notes, {}
-        found = [notes.get((game.fen, tuple(game.moves[:ply]))) for ply in range(len(game.moves) + 1)]
-        if self._mode != "on" or self._learned is None or not (any(found) or self._unwritten):
+        if self._mode == "off" or self._learned is None:
             return False
-        lessons = lessons_of(start_board(game.fen, game.chess960), game.moves, found) if any(found) else []
-        return self._put([after_loss(lesson, self._learned.find(lesson.planes)) for lesson in lessons])
+        moves = line_played(notes, game.fen, game.moves)
+        found = [notes.get((game.fen, tuple(moves[:ply]))) for ply in range(len(moves) + 1)]
+        learns = self._mode == "on" and any(found)
+        lessons = lessons_of(start_board(game.fen, game.chess960), moves, found) if learns else []
+        if not (lessons or self._unwritten):
+            return False
+        return self._put(self._after_loss(lessons, self._learned))
 
     def teach(self, game: Game, move: str) -> str:
         """Remember `move` as the best one of a position; what came of it, in a sentence."""
@@ -191,7 +211,11 @@ class Learning:
             kind=TAUGHT,
             black=game.board.turn == chess.BLACK,
         )
-        if not self._put([lesson]):
+        try:
+            known = self._write([lesson])
+        except (LearnedFileError, WriteError) as error:
+            return f"teach: not written yet ({error}); {KEPT}"
+        if not known:
             return "teach: nothing was learned"
         assert self._learned is not None
         return (
@@ -203,13 +227,17 @@ class Learning:
         if (problem := self._unusable("forget")) is not None:
             return problem
         assert self._learned is not None
-        planes, _ = packed_position(game)
+        planes = packed_position(game)[0].tobytes()
         try:
-            known = self._learned.forget([planes.tobytes()])
+            known = self._learned.forget([planes])
         except (LearnedFileError, WriteError) as error:
             return f"forget: {error}"
+        if known:
+            self._problem = ""
+        unwritten = [lesson for lesson in self._unwritten if lesson.planes != planes]
+        is_waiting, self._unwritten = len(unwritten) < len(self._unwritten), unwritten
         self._show()
-        if not known:
+        if not (known or is_waiting):
             return "forget: nothing was learned of this position"
         return f"forgotten: what was learned of {game.board.fen()}; {len(self._learned):,} positions stay"
 
@@ -253,24 +281,47 @@ class Learning:
             return f"{command}: {learned_file()} cannot be used"
         return None
 
-    def _put(self, lessons: Sequence[Lesson], patience: float = LOCK_SECONDS) -> bool:
-        """Write lessons to the file, after those that it could not take, and ask it from now on; whether any was news.
+    def _after_loss(self, lessons: Sequence[Lesson], learned: LearnedMemory) -> list[Lesson]:
+        """The lessons of a game after what is known of their positions, be it written yet or not; see `after_loss`."""
+        held = that_hold(self._unwritten, learned.nodes)
 
-        What cannot be written now is kept for the next time.
+        def nodes(planes: bytes) -> int:
+            return held[planes].nodes if planes in held else learned.nodes(planes)
+
+        told: list[Lesson] = []
+        for lesson in lessons:
+            before = held.get(lesson.planes)
+            told.append(after_loss(lesson, learned.find(lesson.planes) if before is None else before._asdict()))
+            held |= that_hold(told[-1:], nodes)
+        return told
+
+    def _put(self, lessons: Sequence[Lesson], patience: float = LOCK_SECONDS) -> bool:
+        """As `_write`, but whether any was news; where they cannot be written, that is told."""
+        try:
+            return self._write(lessons, patience) > 0
+        except (LearnedFileError, WriteError) as error:
+            self._complain(f"{error}; {KEPT}")
+            return False
+
+    def _write(self, lessons: Sequence[Lesson], patience: float = LOCK_SECONDS) -> int:
+        """Write lessons to the file, after those that it could not take, and ask it from now on; -> how many were news.
+
+        Raises LearnedFileError and WriteError; the lessons are then kept for the next time.
         """
         base, evaluator = self._base(), self._loader.evaluator
         if base is None or self._learned is None or not isinstance(evaluator, Extensible):
-            return False
+            return 0
         waiting = [*self._unwritten, *lessons][-MOST_UNWRITTEN:]
         try:
             count = self._learned.put(waiting, base, evaluator.embeddings, patience)
-        except (LearnedFileError, WriteError) as error:
+        except (LearnedFileError, WriteError):
             self._unwritten = waiting
-            self._complain(f"{error}; what is to be learned is kept until the next game or analysis ends")
-            return False
+            raise
         self._unwritten = []
+        if count:
+            self._problem = ""
         self._show()
-        return count > 0
+        return count
 
     def _show(self) -> None:
         base = self._base()
@@ -278,22 +329,33 @@ class Learning:
             self._loader.put_learned(self._learned.memory(base))
 
     def _embed_again(self, learned: LearnedMemory, base: Memory) -> None:
-        """Make all keys again in the background, for a network or a memory file that is another."""
-        if self._embedding is not None or self._not_embedded is base:
-            return
-        if not isinstance(self._loader.evaluator, Extensible):
-            return
+        """Make the keys that are lacking in the background, for a network or a memory file that is another.
+
+        They go into the file where the engine learns, but only once; otherwise they are kept in memory.
+        """
         evaluator = self._loader.evaluator
-        self._say(
-            f"{learned.path} was learned with another network or memory: its {len(learned):,} positions are made "
-            "ready for this one in the background"
-        )
+        if self._embedding is not None or self._not_embedded is base or not isinstance(evaluator, Extensible):
+            return
+        rewrites = self._mode == "on" and self._rewrites
+        if rewrites:
+            self._rewrites = False
+        if self._made_ready_for is not base:
+            self._made_ready_for = base
+            self._say(
+                f"{learned.path} was learned with another network or memory: its {len(learned):,} positions are made "
+                "ready for this one in the background"
+            )
+        other = LearnedMemory(learned.path)
+        other.take_keys(learned)
+        self._embedded = base, other
 
         def work() -> None:
-            other = LearnedMemory(learned.path)
             try:
                 other.refresh()
-                other.make_keys_anew(base, evaluator.another_embedder(), lambda done, total: None)
+                make = other.make_keys_anew if rewrites else other.make_keys
+                make(base, evaluator.another_embedder())
+            except WriteError as error:
+                self._complain(f"{error}; what was learned is made ready in memory")
             except Exception as error:
                 _log.exception("keys cannot be made anew")
                 self._not_embedded = base

@@ -24,6 +24,7 @@ import chess
 import numpy as np
 
 from dejavu.engine.search.proofs import Proof
+from dejavu.engine.uci.experience import DEEP_NODES
 from dejavu.model.chess.encoding import REPEATED, Packed, clock_byte, move_to_index, pack
 from dejavu.retrieval.learned import identities
 from dejavu.retrieval.learned_records import FAR, PROVEN, PROVEN_NODES, TAUGHT, Lesson, Records
@@ -42,7 +43,7 @@ FEWEST_VISITS = 0.01
 
 @dataclass(frozen=True)
 class Note:
-    """What a deep search found in a position of a game."""
+    """What a search found in a position of a game."""
 
     moves: tuple[int, ...]
     """Policy indices of the best line."""
@@ -54,6 +55,11 @@ class Note:
     proof: tuple[bool, int | None] | None = None
     """Whether the side to move wins or loses for sure, and the plies to mate if known."""
 
+    @property
+    def is_deep(self) -> bool:
+        """Whether it is worth a lesson: it was a deep search, or has proven a win or a loss."""
+        return self.nodes >= DEEP_NODES or self.proof is not None
+
 
 class Outcome(NamedTuple):
     """What came of a move, for the side that played it."""
@@ -63,7 +69,10 @@ class Outcome(NamedTuple):
 
 
 def lessons_of(board: chess.Board, moves: Sequence[str], notes: Sequence[Note | None]) -> list[Lesson]:
-    """What is to be remembered of a game from `board`, with what searches found after each number of its moves."""
+    """What is to be remembered of a game from `board`, with what searches found after each number of its moves.
+
+    Only what was searched deeply is; the last search of all tells how the game ended, however short it was.
+    """
     positions: list[tuple[bytes, int, chess.Color]] = []
     played: list[int] = []
     met: list[bytes] = []
@@ -82,7 +91,7 @@ def lessons_of(board: chess.Board, moves: Sequence[str], notes: Sequence[Note | 
     outcome, later = Outcome(-1.0, 0.0), 0.0
     for ply in range(len(notes) - 1, -1, -1):
         note, (planes, clock, turn) = notes[ply], positions[ply]
-        if note is None:
+        if note is None or not note.is_deep:
             continue
         if turn == lost and note.proof is not None:
             outcome = Outcome(1.0 if note.proof[0] else -1.0, 0.0)
@@ -134,9 +143,11 @@ def _wdl(q: float, draw: float) -> tuple[float, float, float]:
 
 def _result(board: chess.Board, notes: Sequence[Note | None], turn: chess.Color) -> str:
     """How the game ended, by the rules or by what its last search was sure of; empty if nobody knows."""
-    outcome = board.outcome(claim_draw=True)
+    outcome = board.outcome()
     if outcome is not None:
         return outcome.result()
+    if board.is_repetition(3) or board.is_fifty_moves():
+        return RESULTS[1]
     ply = max((ply for ply, note in enumerate(notes) if note is not None), default=None)
     if ply is None:
         return ""
