@@ -277,7 +277,7 @@ def test_a_lock_that_another_engine_holds_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     attempts = flock_fails_by(monkeypatch, code)
-    with pytest.raises(WriteError, match=r"another engine has held learned\.dejavu\.lock for 0\.1 seconds"):
+    with pytest.raises(WriteError, match=r"another program has held learned\.dejavu\.lock for 0\.1 seconds"):
         LearnedMemory(tmp_path / "learned.dejavu").put([lesson(1)], BASE, embed, patience=0.1)
     assert len(attempts) > 1
 

@@ -221,7 +221,7 @@ def test_teach_says_that_a_locked_file_has_it_not_yet_and_it_is_written_later(
     with hold_lock(file.with_name(f"{file.name}.lock")):
         [sentence] = told(client, f"setoption name Learn value {mode}", POSITION, "teach b1c3")
         assert re.match(
-            r"teach: not written yet \(.* another engine has held .*\); what is to be learned is kept ", sentence
+            r"teach: not written yet \(.* another program has held .*\); what is to be learned is kept ", sentence
         )
     assert not file.exists()
     told(client, "ucinewgame")

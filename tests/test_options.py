@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -233,11 +234,12 @@ def test_exploration_options_change_the_search() -> None:
 
     def visited(*options: str) -> int:
         client = Client(FakeEvaluator(even, prefer_low))
-        client.send(*(f"setoption name {option}" for option in options), "setoption name MultiPV value 50")
+        client.send(*(f"setoption name {option}" for option in options), "setoption name VerboseMoveStats value true")
         lines = client.go("position startpos", "go nodes 40")
         client.close()
-        last = max(int(field(line, "nodes")) for line in lines if " nodes " in line)
-        return sum(f"nodes {last} " in line and " multipv " in line for line in lines)
+        counts = [re.search(r"^info string (?!node)\w+ .* N: +(\d+) ", line) for line in lines]
+        assert sum(count is not None for count in counts) == 20
+        return sum(count is not None and int(count[1]) > 0 for count in counts)
 
     usual = visited()
     assert visited("FpuValue value 5") < usual

@@ -386,6 +386,18 @@ def last_lines(lines: list[str], count: int) -> list[str]:
     return final
 
 
+@pytest.mark.parametrize("nodes", [1, 3, 40])
+def test_there_are_as_many_lines_as_asked_for(client: Client, nodes: int) -> None:
+    """A GUI that waits for all of them, as En Croissant does, shows nothing otherwise."""
+    lines = client.go("setoption name MultiPV value 25", "position startpos", f"go nodes {nodes}")
+    told = [line.split() for line in lines if " multipv " in line][-20:]
+    assert [int(words[words.index("multipv") + 1]) for words in told] == list(range(1, 21))
+    assert len({words[words.index("pv") + 1] for words in told}) == 20
+    scores = [int(words[words.index("cp") + 1]) for words in told]
+    unseen = [score for score, words in zip(scores, told, strict=True) if len(words) - words.index("pv") == 2]
+    assert max(unseen) <= scores[0]
+
+
 @pytest.mark.parametrize("batch", [1, 24])
 def test_multipv_goes_on_behind_a_mate(client: Client, batch: int) -> None:
     client.send(f"setoption name MinibatchSize value {batch}", "setoption name MultiPV value 3")

@@ -11,6 +11,7 @@ import chess
 
 from dejavu.engine.options import Config
 from dejavu.engine.search.proofs import Proofs
+from dejavu.engine.search.puct import first_play_urgency
 from dejavu.engine.search.tree import LOST, NO_NODE, TABLEBASE_PLIES, WON, Tree
 from dejavu.model.chess.encoding import index_to_move
 
@@ -89,16 +90,18 @@ def mate_in(tree: Tree, child: int) -> int | None:
     return (plies + 2) // 2 if proof == WON else -((plies + 1) // 2)
 
 
-def ranked_edges(tree: Tree, root: int, draw_score: float) -> list[int]:
-    """Indices of the visited moves among the edges of `root`, the best first; an unvisited one, too, if it leads."""
-    children = tree.ranked_children(root, draw_score)
-    indices = [tree.edge[child] - tree.first_edge[root] for child in children]
-    unvisited = len(children) < tree.edge_count[root]
-    if unvisited and (not children or tree.proof[children[0]] == LOST):
-        # Anything unseen is better than a proven loss. It may have a node, whose evaluation `stop` has overtaken.
-        nodes = tree.children[root]
-        return [next((index for index, child in enumerate(nodes) if not tree.visits[child]), len(nodes)), *indices]
-    return indices
+def ranked_edges(tree: Tree, root: int, draw_score: float, wanted: int = 1) -> list[int]:
+    """Indices among the edges of `root`, the best first: all visited moves, and unvisited ones where more are wanted.
+
+    Anything unseen is better than a proven loss, and comes before one.
+    """
+    ranked, nodes = tree.ranked_children(root, draw_score), tree.children[root]
+    indices = [tree.edge[child] - tree.first_edge[root] for child in ranked]
+    # A node without a visit is one whose evaluation `stop` has overtaken.
+    unseen = [index for index, child in enumerate(nodes) if not tree.visits[child]]
+    unseen += range(len(nodes), tree.edge_count[root])
+    lost = next((place for place, child in enumerate(ranked) if tree.proof[child] == LOST), len(ranked))
+    return [*indices[:lost], *unseen[: max(0, wanted - lost)], *indices[lost:]]
 
 
 def variations(
@@ -115,9 +118,10 @@ def variations(
 
 
 def _unseen(tree: Tree, root: int, index: int, board: chess.Board, config: Config) -> Line:
-    """A root move without a visit; its score is the root's own evaluation."""
+    """A root move without a visit; its score is what it counts for until it is visited."""
     move = index_to_move(tree.edge_move[tree.first_edge[root] + index], board)
-    q, draw = -value(tree, root), tree.draw_sum[root] / tree.visits[root]
+    q = first_play_urgency(-value(tree, root), tree.visited_policy[root], config)
+    draw = tree.draw_sum[root] / tree.visits[root]
     return Line((move.uci(),), score(q, draw, config), None, win_draw_loss(q, draw))
 
 

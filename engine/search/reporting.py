@@ -72,7 +72,7 @@ class Reporter:
     ) -> Info:
         """Report the best moves of `root`, where `board` is; an index among its edges that was chosen comes first."""
         config = self._config
-        indices = ranked_edges(tree, root, config.draw_score)
+        indices = ranked_edges(tree, root, config.draw_score, config.multi_pv)
         if chosen is not None:
             indices = [chosen, *(index for index in indices if index != chosen)]
         indices = indices[: config.multi_pv]
