@@ -141,9 +141,11 @@ def test_the_threads_of_a_group_end_before_their_process(monkeypatch: pytest.Mon
 
 def test_ranks_share_a_batch_and_refuse_one_too_small() -> None:
     rows, parts = np.arange(16), []
-    run = TrainingRun(data=[], folder=Path(), steps=1, part=6, device="cpu")
+    run = TrainingRun(data=[], folder=Path(), steps=1, batch=16, part=6, device="cpu")
     for number in range(2):
-        parts += [part.tolist() for part in run.cut(rows, Ranks(number, 2))]
+        ranks = Ranks(number, 2)
+        parts += [part.tolist() for part in run.share(run.cut(rows, ranks), ranks)]
     assert sorted(parts) == [list(range(6)), list(range(6, 12)), list(range(12, 16))]
-    with pytest.raises(ValueError, match="16 samples in parts of 16 are too few for 2 ranks"):
-        replace(run, part=16).cut(rows, Ranks(0, 2))
+    whole = replace(run, part=16)
+    with pytest.raises(ValueError, match="16 samples in parts of 16 are 1 to share out, too few for 2 ranks"):
+        whole.share(whole.cut(rows, Ranks(0, 2)), Ranks(0, 2))
