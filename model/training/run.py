@@ -110,7 +110,8 @@ class TrainingRun:
         """Those parts of a batch that are this rank's. Raises ValueError where there are too few."""
         if len(parts) < ranks.count:
             raise ValueError(
-                f"{self.batch} samples in parts of {self.part} are {len(parts)} to share out, too few for {ranks.count} ranks"
+                f"{self.batch} samples in parts of {self.part} are {len(parts)} to share out, "
+                f"too few for {ranks.count} ranks"
             )
         return ranks.share(parts)
 
