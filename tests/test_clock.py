@@ -251,34 +251,6 @@ def test_a_move_that_is_proven_to_lose_is_no_rival_of_the_best() -> None:
     assert run.progress.best_visits == run.tree.visits[child_named(run, "g8h8")]
 
 
-@pytest.mark.parametrize(
-    ("elapsed", "lead", "decided", "reason"),
-    [
-        (1.2, 6, False, None),
-        (2.9, 6, False, None),
-        (2.9, 60, False, "decided"),
-        (3.1, 6, False, "time"),
-        (0.9, 6, True, None),
-        (0.9, 90, True, "decided"),
-        (1.0, 6, True, "time"),
-    ],
-)
-def test_smart_pruning_leaves_an_undecided_move_its_time(
-    elapsed: float, lead: int, decided: bool, reason: str | None
-) -> None:
-    stoppers = _stoppers(Limits(), Config(), None, Budget(1.0, 3.0, on_clock=True))
-    visits = int(500 * elapsed)  # at 500 a second
-    progress = SearchState(
-        playouts=visits,
-        searching=elapsed,
-        elapsed=elapsed,
-        best_visits=visits // 2 + lead,
-        second_visits=visits // 2,
-        best_has_best_value=decided,
-    )
-    assert first_reason(stoppers, progress) == reason
-
-
 def test_smart_pruning_stops_when_all_moves_but_one_lose() -> None:
     stopper = SmartPruningStopper(Budget(9.0, 9.0, on_clock=True), 1.0)
     progress = SearchState(playouts=100, searching=1.0, elapsed=1.0, best_visits=60, open_moves=2)

@@ -124,8 +124,7 @@ class SmartPruningStopper:
         if progress.open_moves <= 1:
             return "decided"
         speed = progress.playouts / progress.searching
-        end = self.budget.soft if progress.best_has_best_value else self.budget.hard  # as for TimeStopper
-        to_come = speed * max(end - progress.elapsed, 0.0)
+        to_come = speed * max(self.budget.soft - progress.elapsed, 0.0)
         lead = progress.best_visits - progress.second_visits
         return "decided" if lead > to_come / self.factor else None
 
