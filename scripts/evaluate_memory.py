@@ -2,8 +2,9 @@
 
     python scripts/evaluate_memory.py --memory runs/memory.safetensors --weights runs/retrieval/weights.safetensors
 
-writes runs/memory.evaluations.npz, which an engine that loads the memory with these weights uses by itself. What is there
-already stays: after `remember.py` only what was added is evaluated, and the same command goes on where it was stopped.
+writes runs/memory.evaluations.npz, which an engine that loads the memory with these weights uses by itself. What is
+there already stays: after `remember.py` only what was added is evaluated, and the same command goes on where it was
+stopped.
 """
 
 import argparse
