@@ -1,11 +1,14 @@
 """Work divided among processes: in order, and left without anything waiting."""
 
+import gc
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -70,3 +73,34 @@ def test_a_signal_to_all_of_them_ends_them(by: signal.Signals) -> None:
     os.killpg(process.pid, by)
     process.communicate(timeout=30)  # the pipe is everybody's: it ends when all have ended
     assert process.returncode
+
+
+class Garbage:
+    """A cycle that tells when it is freed, as a compiled network ends its threads then."""
+
+    def __init__(self, freed: Callable[[], object]) -> None:
+        self.itself = self
+        self.freed = freed
+
+    def __del__(self) -> None:
+        self.freed()
+
+
+def collect(task: int) -> int:
+    gc.collect()
+    return os.getpid()
+
+
+def test_processes_do_not_free_what_they_were_forked_with(tmp_path: Path) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        Garbage(lambda: (tmp_path / str(os.getpid())).touch())
+        with closing(in_processes(collect, range(4), 2)) as found:
+            workers = {worker for _, worker in found}
+        assert os.getpid() not in workers
+        assert not gc.isenabled()
+        gc.collect()
+    finally:
+        gc.enable()
+    assert [path.name for path in tmp_path.iterdir()] == [str(os.getpid())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import signal
 from collections import deque
@@ -23,8 +24,8 @@ def in_processes(work: Callable[[T], R], tasks: Iterable[T], processes: int) -> 
     Only a few are taken ahead, or a large file would fill the RAM; and all of it in this thread, so that nothing is
     left waiting when the script is stopped. An error of `work` is raised here. Close it if you do not take everything.
     """
-    with _blocked_signals():
-        pool = multiprocessing.Pool(processes, _leave_signals_to_the_script)
+    with _blocked_signals(), _no_collection():
+        pool = multiprocessing.Pool(processes, _begin)
     waiting: deque[tuple[T, AsyncResult[R]]] = deque()
     try:
         for task in tasks:
@@ -40,12 +41,30 @@ def in_processes(work: Callable[[T], R], tasks: Iterable[T], processes: int) -> 
         pool.join()
 
 
-def _leave_signals_to_the_script() -> None:
-    """In a process of the pool, which ends when the script has no more work for it, or is no more."""
+def _begin() -> None:
+    """In a process of the pool, which ends when the script has no more work for it, or is no more.
+
+    It leaves signals to the script, and never frees what it was forked with: a compiled network would wait for ever
+    for threads that only the script has.
+    """
+    gc.freeze()
+    gc.enable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Processes that begin meanwhile free nothing before they are ready."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 @contextmanager
