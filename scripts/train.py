@@ -21,7 +21,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from command_line.arguments import parse_sources
+from command_line.arguments import parse_sources, share
 from command_line.exit import need_matplotlib, one_sentence
 from command_line.training import GIVEN, add_run_arguments, add_start_arguments
 
@@ -58,7 +58,7 @@ def add_backbone_arguments(parser: argparse.ArgumentParser) -> None:
     add("--attack-width", type=int, metavar="A", help="the same")
     after = "positions after the best move of these sources, in a batch beside --sources, to learn the value of"
     add("--children", type=parse_sources, metavar="NAME=WEIGHT,...", help=after)
-    add("--plain", type=float, metavar="SHARE", help="kept of positions where the men on the board tell who wins (1)")
+    add("--plain", type=share, metavar="SHARE", help="kept of positions where the men on the board tell who wins (1)")
     add("--no-auxiliary", dest="auxiliary", action="store_false", help="learn nothing of how games go on (an ablation)")
     add("--compile", action="store_true", help="torch.compile (wants a C++ compiler)")
 

@@ -147,5 +147,5 @@ def test_ranks_share_a_batch_and_refuse_one_too_small() -> None:
         parts += [part.tolist() for part in run.share(run.cut(rows, ranks), ranks)]
     assert sorted(parts) == [list(range(6)), list(range(6, 12)), list(range(12, 16))]
     whole = replace(run, part=16)
-    with pytest.raises(ValueError, match="16 samples in parts of 16 are 1 to share out, too few for 2 ranks"):
+    with pytest.raises(ValueError, match="16 samples in parts of 16 are too few for 2 ranks"):
         whole.share(whole.cut(rows, Ranks(0, 2)), Ranks(0, 2))

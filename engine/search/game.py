@@ -54,10 +54,10 @@ class Game:
         """Positions before this one, the latest last, back to the last capture or pawn move."""
 
     def play(self, text: str) -> None:
-        """Play a move in UCI notation, also one written as e7e8Q; raises PositionError if it is not legal."""
+        """Play a move in UCI notation; raises PositionError if it is not legal."""
         board = self.board
         try:
-            move = board.parse_uci(text.lower())
+            move = board.parse_uci(text)
         except ValueError:
             move = chess.Move.null()
         if not move:
@@ -66,7 +66,7 @@ class Game:
         self.indices.append(move_to_index(move, board))
         board.push(move)
         board.clear_stack()
-        self.moves.append(text.lower())
+        self.moves.append(text)
         self.history = [] if board.halfmove_clock == 0 else [*self.history[-100:], before]
 
     def copy(self) -> Game:

@@ -38,7 +38,7 @@ def searchmoves(board: chess.Board, limits: Limits, legal: Sequence[chess.Move])
     moves, illegal = [], []
     for text in limits.searchmoves:
         try:
-            moves.append(board.parse_uci(text.lower()))
+            moves.append(board.parse_uci(text))
         except ValueError:
             illegal.append(text)
     return [move for move in legal if move in moves], illegal

@@ -92,11 +92,9 @@ def line_played(noted: Iterable[Key], fen: str | None, moves: Sequence[str]) -> 
 
     Its last position need not be the one after `moves`: users go back in a game that is over to look at it.
     """
-    longest = tuple(moves)
-    for start, line in noted:
-        if start == fen and line[: len(moves)] == tuple(moves) and len(line) >= len(longest):
-            longest = line
-    return longest
+    begun = tuple(moves)
+    later = [line for start, line in noted if start == fen and line[: len(begun)] == begun]
+    return max(reversed(later), key=len, default=begun)  # of equal ones the last
 
 
 def _unfinished(path: Path) -> int | None:

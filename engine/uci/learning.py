@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +17,7 @@ from dejavu.engine.search.evaluator import Extensible
 from dejavu.engine.search.game import Game, packed_position, start_board
 from dejavu.engine.search.lines import BestMove, Info
 from dejavu.engine.search.proofs import Proofs
+from dejavu.engine.uci.background_keys import BackgroundKeys
 from dejavu.engine.uci.experience import Key, line_played
 from dejavu.engine.uci.lessons import Note, after_loss, lesson_of, lessons_of, proofs_of
 from dejavu.model.chess.encoding import move_to_index
@@ -47,8 +47,6 @@ KEPT = "what is to be learned is kept until the next game or analysis ends"
 
 NOT_EVALUATED = (1 / 3, 1 / 3, 1 / 3)
 
-_log = logging.getLogger("dejavu")
-
 
 def learned_file() -> Path:
     """The file of the user's own positions."""
@@ -72,16 +70,7 @@ class Learning:
         """What these records prove."""
         self._unannounced = ""
         self._announced = ""
-        self._embedding: threading.Thread | None = None
-        self._embedded: tuple[Memory, LearnedMemory] | None = None
-        """What that thread makes keys for, and with."""
-        self._not_embedded: Memory | None = None
-        """The memory for which keys could not be made anew."""
-        self._made_ready_for: Memory | None = None
-        """The memory for which it was said that keys are made anew."""
-        self._rewrites = True
-        """Whether the file may be written anew for another network or memory. Engines that differ in these, and take
-        turns, would do that before every game."""
+        self._keys = BackgroundKeys(say, self._complain)
         self._unwritten: list[Lesson] = []
         """What the file could not take yet."""
         self._problem = ""
@@ -105,7 +94,7 @@ class Learning:
         if self._reading is not None:
             self._reading.join()
             self._reading = None
-        if mode == self._mode and not look_again and self._embedding is None:
+        if mode == self._mode and not look_again and not self._keys.is_pending:
             return False
         self._mode, self._unannounced = mode, ""
         before = self._loader.learned
@@ -123,13 +112,9 @@ class Learning:
             self._learned = None
             self._loader.put_learned(None)
             return self._loader.learned is not before
-        if self._embedding is not None and not self._embedding.is_alive():
-            self._embedding = None
-            if self._embedded is not None and self._embedded[0] is base:
-                self._learned.take_keys(self._embedded[1])
-            self._embedded = None
+        self._keys.take_over(self._learned, base)
         if not self._learned.has_keys_for(base):
-            self._embed_again(self._learned, base)
+            self._keys.make(self._learned, base, self._loader.evaluator, learns=mode == "on")
         self._loader.put_learned(self._learned.memory(base))
         if mode == "on" or len(self._learned):
             how = "learning into" if mode == "on" else "learned positions are read from"
@@ -327,42 +312,6 @@ class Learning:
         base = self._base()
         if self._learned is not None and base is not None:
             self._loader.put_learned(self._learned.memory(base))
-
-    def _embed_again(self, learned: LearnedMemory, base: Memory) -> None:
-        """Make the keys that are lacking in the background, for a network or a memory file that is another.
-
-        They go into the file where the engine learns, but only once; otherwise they are kept in memory.
-        """
-        evaluator = self._loader.evaluator
-        if self._embedding is not None or self._not_embedded is base or not isinstance(evaluator, Extensible):
-            return
-        rewrites = self._mode == "on" and self._rewrites
-        if rewrites:
-            self._rewrites = False
-        if self._made_ready_for is not base:
-            self._made_ready_for = base
-            self._say(
-                f"{learned.path} was learned with another network or memory: its {len(learned):,} positions are made "
-                "ready for this one in the background"
-            )
-        other = LearnedMemory(learned.path)
-        other.take_keys(learned)
-        self._embedded = base, other
-
-        def work() -> None:
-            try:
-                other.refresh()
-                make = other.make_keys_anew if rewrites else other.make_keys
-                make(base, evaluator.another_embedder())
-            except WriteError as error:
-                self._complain(f"{error}; what was learned is made ready in memory")
-            except Exception as error:
-                _log.exception("keys cannot be made anew")
-                self._not_embedded = base
-                self._complain(f"{error}; what was learned stays as it is, and is not asked")
-
-        self._embedding = threading.Thread(target=work, name="embed", daemon=True)
-        self._embedding.start()
 
     def _complain(self, sentence: str) -> None:
         if sentence != self._problem:

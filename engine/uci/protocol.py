@@ -223,7 +223,7 @@ class UciLoop:
 
         words = rest.split()
         index = words.index("moves") if "moves" in words else len(words)
-        head, moves = words[:index], words[index + 1 :]
+        head, moves = words[:index], _moves(words[index + 1 :])
         if head == ["startpos"]:
             fen = None
         elif head[:1] == ["fen"] and len(head) > 1:
@@ -330,7 +330,7 @@ def parse_go(rest: str) -> tuple[Limits, list[str]]:
             end = index
             while end < len(words) and words[end] not in _GO_WORDS:
                 end += 1
-            values[word] = tuple(words[index:end])
+            values[word] = _moves(words[index:end])
             index = end
         elif word in ("infinite", "ponder"):
             values[word] = True
@@ -339,6 +339,11 @@ def parse_go(rest: str) -> tuple[Limits, list[str]]:
     if misread and not any(word in values for word in _ENDS):
         values["movetime"] = 0
     return Limits(**values), complaints  # type: ignore[arg-type]
+
+
+def _moves(words: list[str]) -> tuple[str, ...]:
+    """Moves as UCI writes them, for GUIs that write e7e8Q."""
+    return tuple(word.lower() for word in words)
 
 
 def _only_depth_ends(limits: Limits, config: Config) -> bool:

@@ -121,8 +121,7 @@ class Session:
         """Set the game; raises PositionError if anything is wrong with it, and then there is no position."""
         self._refused = True
         old, chess960 = self._game, self._config.chess960
-        begun = [move.lower() for move in moves[: len(old.moves)]]
-        extends = old.fen == fen and old.chess960 == chess960 and begun == old.moves
+        extends = old.fen == fen and old.chess960 == chess960 and list(moves[: len(old.moves)]) == old.moves
         game = old.copy() if extends else Game(fen, chess960)
         for move in moves[len(game.moves) :]:
             game.play(move)

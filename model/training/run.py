@@ -109,10 +109,7 @@ class TrainingRun:
     def share(self, parts: Sequence[T], ranks: Ranks) -> list[T]:
         """Those parts of a batch that are this rank's. Raises ValueError where there are too few."""
         if len(parts) < ranks.count:
-            raise ValueError(
-                f"{self.batch} samples in parts of {self.part} are {len(parts)} to share out, "
-                f"too few for {ranks.count} ranks"
-            )
+            raise ValueError(f"{self.batch} samples in parts of {self.part} are too few for {ranks.count} ranks")
         return ranks.share(parts)
 
 
