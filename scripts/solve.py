@@ -22,20 +22,13 @@ from pathlib import Path
 
 from command_line.arguments import MATES, positive
 from command_line.exit import one_sentence
+from command_line.players import limited_player
 from command_line.talk import complain_as, tell, write_json
 
-from dejavu.engine.match.players import PlayerError, PlayerSettings, parse_player
+from dejavu.engine.match.players import PlayerError
 from dejavu.engine.match.solve import SolveRun, solve
 from dejavu.engine.match.suites import SuiteError, held_out_problems, read_suite
 from dejavu.model.data.dataset import DatasetError
-
-LIMITS = ("tc=", "st=", "movetime=", "nodes=", "depth=")
-
-
-def player(words: list[str], each: list[str]) -> PlayerSettings:
-    """An engine as it is described, at 800 nodes where nothing limits it. Raises PlayerError."""
-    limited = any(word.startswith(LIMITS) for word in [*each, *words])
-    return parse_player(words, each if limited else ["nodes=800", *each])
 
 
 def main() -> None:
@@ -53,7 +46,7 @@ def main() -> None:
     add("--json", type=Path, metavar="FILE", help="write the figures and every answer there")
     arguments = parser.parse_args()
     with one_sentence("solve", DatasetError, PlayerError, SuiteError, OSError):
-        players = [player(words, arguments.each) for words in arguments.engine or [[]]]
+        players = [limited_player(words, arguments.each, nodes=800) for words in arguments.engine or [[]]]
         complaints: list[str] = []
         if arguments.data is not None:
             problems = held_out_problems(arguments.data, arguments.source, arguments.positions, arguments.seed)
