@@ -82,6 +82,12 @@ def test_what_was_not_measured_has_no_row() -> None:
     assert not any("Stockfish" in what or "held-out" in what for what in told)
 
 
+def test_the_table_tells_what_else_the_machine_did_when_speeds_were_measured() -> None:
+    for load, told in ((1.26, "; load 1.3 when its speeds were to be measured."), (None, ".")):
+        results = {**CARD["results"], "speed": {**CARD["results"]["speed"], "load": load}}
+        assert table({**CARD, "results": results}, short=True).splitlines()[0].endswith(CARD["machine"] + told)
+
+
 def test_a_match_tells_how_sure_its_difference_is_however_few_its_games() -> None:
     results = json.loads(json.dumps(CARD["results"]))
     for player in results["memory"]["players"]:

@@ -153,8 +153,7 @@ def measure(
             os.replace(unfinished, path)
         results[part] = _without_answers(json.loads(path.read_text(encoding="utf-8")))
     date = datetime.now(timezone.utc).date().isoformat()
-    load = os.getloadavg()[2] if hasattr(os, "getloadavg") else None  # of a quarter of an hour
-    where = {"measured": date, "machine": machine(), "load": load}
+    where = {"measured": date, "machine": machine()}
     return {**pair, **where, "sizes": _sizes(request), "results": results}
 
 

@@ -159,7 +159,8 @@ def table(card: Mapping[str, Any], short: bool) -> str:
         f"{card['net']} of {card['made']} ({card['parameters'] / 1e6:.1f} M parameters) with its memory of "
         f"{card['memory_entries']:,} positions, measured on {card['measured']} on {card['machine']}"
     )
-    head += "." if card["load"] is None else f", load {card['load']:.1f}."
+    load = card["results"]["speed"]["load"]
+    head += "." if load is None else f"; load {load:.1f} when its speeds were to be measured."
     lines = [f"| {row.what} | {row.found} |" for row in rows(card) if row.short or not short]
     return "\n".join([head, "", "| | |", "|---|---|", *lines]) + "\n"
 

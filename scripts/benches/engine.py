@@ -223,6 +223,7 @@ def search_efficiency(evaluator: NetworkEvaluator, use_memory: bool) -> float:
 
 def bench() -> dict[str, Any]:
     """Measure start-up, evaluator and search of the shipped net and memory."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None  # of what else the machine does
     with tempfile.TemporaryDirectory() as caches:
         first = EngineProcess(caches)
         _, first_readyok_ms = first.start()
@@ -244,6 +245,7 @@ def bench() -> dict[str, Any]:
     }
     delays = stop_delays(engine)
     numbers: dict[str, Any] = {
+        "load": load,
         "uciok_ms": uciok_ms,
         "readyok_ms": readyok_ms,
         "first_readyok_ms": first_readyok_ms,
