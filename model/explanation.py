@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from dejavu.model.backbone import as_inputs
-from dejavu.model.chess.attacks import Planes, attacks, legal_mask
+from dejavu.model.chess.attacks import Planes, legal_moves
 from dejavu.model.chess.features import features
 from dejavu.model.config import squares_name
 from dejavu.model.neighbours import Neighbours, Retriever, arrange, read_records
@@ -100,7 +100,7 @@ def explain(
         is_asked = bool(found.within(reach)[0] and retriever.may_know(planes, reach)[0])
         asked = network.heads(hidden.expand(len(rows), -1, -1), encoded if is_asked else None)
         bare = network.heads(hidden)
-        legal = np.flatnonzero(legal_mask(planes, attacks(planes))[0])
+        legal = legal_moves(planes).moves.astype(np.int64)
         logits = torch.cat([asked.policy, bare.policy])[:, torch.from_numpy(legal)]
         policy = logits.float().softmax(dim=1).numpy()
         wdl = torch.cat([asked.wdl, bare.wdl]).float().softmax(dim=1).numpy()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dejavu.model.backends import AUTO, make_backend
 from dejavu.model.backends.protocol import Backend, Logits
-from dejavu.model.chess.attacks import Attacks, Planes, attacks, legal_mask
+from dejavu.model.chess.attacks import Attacks, LegalMoves, Planes, attacks, legal_moves
 from dejavu.model.chess.features import Features, features
 from dejavu.model.chess.mates import mating_moves
 from dejavu.model.config import MEMORY_REACH
@@ -24,7 +24,6 @@ from dejavu.model.segmented import EXACT_BESIDE, SegmentedRetriever
 from dejavu.model.stored_evaluations import StoredEvaluations, StoredEvaluationsError, file_beside, read_columns
 from dejavu.model.weights import Weights, net_name, read_weights
 from dejavu.retrieval.memory import Memory, MemoryFileError
-from dejavu.retrieval.moves import POLICY_SIZE
 
 if TYPE_CHECKING:
     import chess
@@ -195,37 +194,24 @@ class NetworkEvaluator:
 
     def evaluate(self, planes: Planes, clocks: NDArray[np.uint8], memory: bool = True) -> Evaluations:
         """Evaluate packed positions: planes [B, 4], clock bytes [B]; with the memory, if there is one, or without."""
-        # Chess is a matter of many short numpy calls, which cost as much for a part of a batch as for all of it, and
-        # hold the lock that other threads wait for; so the threads share the network alone.
         sets = attacks(planes)
-        legal = legal_mask(planes, sets)
-        position, moves = np.divmod(np.flatnonzero(legal), POLICY_SIZE)  # eight times as fast as nonzero in 2-D
-        offsets = np.searchsorted(position, np.arange(len(planes) + 1))
-        rows = self._stored_rows(planes, clocks, np.diff(offsets)) if memory else np.full(len(planes), -1)
-        fresh = np.flatnonzero(rows < 0)
-        if len(fresh) == len(planes):
-            running = self._start(planes, clocks, sets, position, moves, memory)
+        legal = legal_moves(planes, sets)
+        rows = self._stored_rows(planes, clocks, legal.counts) if memory else np.full(len(planes), -1)
+        fresh = rows < 0
+        if fresh.all():
+            running = self._start(planes, clocks, sets, legal, memory)
         else:
-            of_fresh = (rows < 0)[position]
-            among_fresh = np.cumsum(rows < 0) - 1
-            running = self._start(
-                planes[fresh],
-                clocks[fresh],
-                sets.take(fresh),
-                among_fresh[position[of_fresh]],
-                moves[of_fresh],
-                memory,
-            )
+            running = self._start(planes[fresh], clocks[fresh], sets.of(fresh), legal.of(fresh), memory)
         mating = mating_moves(planes, sets, legal)  # meanwhile
         logits, wdl = running()
-        if len(fresh) < len(planes):
+        if not fresh.all():
             assert self.stored is not None
-            known = np.flatnonzero(rows >= 0)
-            all_logits, all_wdl = np.empty(len(moves), np.float32), np.empty((len(planes), 3), np.float32)
-            all_logits[of_fresh], all_logits[~of_fresh] = logits, self.stored.logits(rows[known])
-            all_wdl[fresh], all_wdl[known] = wdl, self.stored.wdl(rows[known])
+            of_fresh, known = np.repeat(fresh, legal.counts), rows[~fresh]
+            all_logits, all_wdl = np.empty(len(legal.moves), np.float32), np.empty((len(planes), 3), np.float32)
+            all_logits[of_fresh], all_logits[~of_fresh] = logits, self.stored.logits(known)
+            all_wdl[fresh], all_wdl[~fresh] = wdl, self.stored.wdl(known)
             logits, wdl = all_logits, all_wdl
-        return Evaluations(offsets, moves.astype(np.uint16), logits, mating, wdl)
+        return Evaluations(*legal, logits, mating, wdl)
 
     def _stored_rows(self, planes: Planes, clocks: NDArray[np.uint8], moves: NDArray[np.int64]) -> NDArray[np.int64]:
         """[B] rows of the stored evaluations of positions with so many legal `moves` [B]; -1 where there is none."""
@@ -239,14 +225,10 @@ class NetworkEvaluator:
         planes: Planes,
         clocks: NDArray[np.uint8],
         sets: Attacks,
-        position: NDArray[np.intp],
-        moves: NDArray[np.intp],
+        legal: LegalMoves,
         memory: bool,
     ) -> Callable[[], tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """Begin to compute; what is returned waits for the logits of the legal moves [M] and the chances [B, 3].
-
-        `position` and `moves` [M] are the legal moves.
-        """
+        """Begin to compute; what is returned waits for the logits of the legal moves [M] and the chances [B, 3]."""
         if len(planes) == 0:
             return lambda: (np.empty(0, np.float32), np.empty((0, 3), np.float32))
         inputs = features(planes, clocks, sets)
@@ -257,8 +239,8 @@ class NetworkEvaluator:
         def evaluate_part(start: int, end: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
             """Of a part of the batch."""
             logits = self._logits(inputs.part(start, end), np.flatnonzero(asked[start:end]))
-            own = slice(*np.searchsorted(position, (start, end)))
-            return logits.policy[position[own] - start, moves[own]], logits.chances
+            own = legal.part(start, end)
+            return logits.policy[own.positions(), own.moves], logits.chances
 
         # Each part runs on one thread: a small network's operations are too short for several threads to share one.
         parts = min(self.backend.parts, len(planes))

@@ -9,9 +9,11 @@ import chess
 import numpy as np
 import pytest
 
-from dejavu.model.chess.attacks import attacks, checkers, king_squares, legal_mask
+from dejavu.model.chess.attacks import attacks, legal_mask, legal_moves
 from dejavu.model.chess.encoding import clock_byte, index_to_move, move_to_index, pack, stack, unpack
+from dejavu.model.chess.features import features
 from dejavu.model.chess.mates import mating_moves
+from dejavu.model.chess.play import play
 from dejavu.retrieval.moves import NO_MOVE, POLICY_SIZE
 
 PERFT_FENS = [
@@ -69,11 +71,12 @@ def test_the_batch_generator_finds_exactly_the_legal_moves() -> None:
 def test_attack_sets_and_checks_agree_with_python_chess() -> None:
     boards = [board.copy(stack=False) for board in all_positions()][::7]
     boards = [board if board.turn else board.mirror() for board in boards]
-    sets = attacks(stack([pack(board) for board in boards]))
-    check = checkers(sets, king_squares(sets.codes))
+    planes = stack([pack(board) for board in boards])
+    sets = attacks(planes)
+    check = features(planes, np.zeros(len(boards), np.uint8), sets).squares[:, 27]
     for row, board in enumerate(boards):
         assert [int(mask) for mask in sets.by_square[row]] == [board.attacks_mask(s) for s in range(64)]
-        assert int(check[row]) == board.checkers_mask()
+        assert np.flatnonzero(check[row]).tolist() == list(board.checkers())
 
 
 def test_unpacking_gives_back_the_position_from_the_movers_side() -> None:
@@ -197,7 +200,7 @@ def mating_moves_of(boards: list[chess.Board]) -> list[int]:
     """Of every board, a policy index that mates, or NO_MOVE."""
     planes = stack([pack(board) for board in boards])
     sets = attacks(planes)
-    found: list[int] = mating_moves(planes, sets, legal_mask(planes, sets)).tolist()
+    found: list[int] = mating_moves(planes, sets, legal_moves(planes, sets)).tolist()
     return found
 
 
@@ -225,3 +228,18 @@ def test_mates_by_special_moves_are_found(kind: str) -> None:
         assert {special(board, move) for move in expected} == {kind}, board.fen()
         assert index != NO_MOVE, board.fen()
         assert index_to_move(index, board) in expected, board.fen()
+
+
+def test_a_position_after_a_move_is_that_of_python_chess() -> None:
+    boards = [board.copy(stack=False) for board in all_positions()][::2]
+    moves = 0
+    for board in [*boards, *scattered_pieces(500, seed=9)]:
+        packed = pack(board)
+        for move in list(board.legal_moves):
+            played = play(packed, move_to_index(move, board))
+            starts_clock = board.is_zeroing(move)
+            board.push(move)
+            assert played == (pack(board), starts_clock), (board.fen(), move)
+            board.pop()
+            moves += 1
+    assert moves > 50_000

@@ -29,7 +29,7 @@ from dejavu.engine.search.search import Leaf
 from dejavu.engine.search.stoppers import NodesStopper
 from dejavu.engine.search.tree import DRAWN, LOST, UNPROVEN, WON, Tree
 from dejavu.engine.uci.session import Session
-from dejavu.model.chess.attacks import attacks, legal_mask
+from dejavu.model.chess.attacks import attacks, legal_moves
 from dejavu.model.chess.encoding import index_to_move, pack, stack
 from dejavu.model.chess.mates import mating_moves
 from dejavu.model.evaluations import Evaluations
@@ -361,7 +361,7 @@ class MateSeeing(FakeEvaluator):
         """See `dejavu.engine.search.evaluator.Evaluator`."""
         sets = attacks(planes)
         return replace(
-            super().evaluate(planes, clocks, memory), mating=mating_moves(planes, sets, legal_mask(planes, sets))
+            super().evaluate(planes, clocks, memory), mating=mating_moves(planes, sets, legal_moves(planes, sets))
         )
 
 

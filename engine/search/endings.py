@@ -15,6 +15,9 @@ import chess
 import numpy as np
 from numpy.typing import NDArray
 
+SOLVED_MEN = 3
+"""That these endings have."""
+
 MEN_IN_SIGHT = 7
 """The tables are made once a game has no more men than this."""
 
@@ -146,7 +149,7 @@ class Endings:
 
         None also where the fifty-move rule may come before the mate.
         """
-        if chess.popcount(board.occupied) != 3 or not self._solved:
+        if chess.popcount(board.occupied) != SOLVED_MEN or not self._solved:
             return None
         square = chess.msb(board.occupied & ~board.kings)
         piece = board.piece_at(square)

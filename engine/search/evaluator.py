@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavu.model.chess.attacks import attacks, legal_mask
+from dejavu.engine.search.softmax import ordered_by_softmax
+from dejavu.model.chess.attacks import attacks, legal_moves
 from dejavu.model.chess.encoding import Packed
 from dejavu.model.chess.mates import mating_moves
 from dejavu.model.evaluations import Evaluations
-from dejavu.retrieval.moves import NO_MOVE, POLICY_SIZE
+from dejavu.retrieval.moves import NO_MOVE
 
 if TYPE_CHECKING:
     import chess
@@ -92,13 +93,12 @@ class UniformEvaluator:
     def evaluate(self, planes: NDArray[np.uint64], clocks: NDArray[np.uint8], memory: bool = True) -> Evaluations:
         """List the legal moves; logits are 0, WDL is 25 % 50 % 25 %."""
         sets = attacks(planes)
-        legal = legal_mask(planes, sets)
-        position, moves = np.divmod(np.flatnonzero(legal), POLICY_SIZE)
+        legal = legal_moves(planes, sets)
         wdl = np.tile(np.array([0.25, 0.5, 0.25], np.float32), (len(planes), 1))
         return Evaluations(
-            offsets=np.searchsorted(position, np.arange(len(planes) + 1)),
-            moves=moves.astype(np.uint16),
-            logits=np.zeros(len(moves), np.float32),
+            offsets=legal.offsets,
+            moves=legal.moves,
+            logits=np.zeros(len(legal.moves), np.float32),
             mating=mating_moves(planes, sets, legal),
             wdl=wdl,
         )
@@ -127,18 +127,8 @@ def priors(evaluations: Evaluations, temperature: float) -> tuple[NDArray[np.uin
 
     Softmax of logits / temperature over each position's legal moves, for all positions at once.
     """
-    offsets = evaluations.offsets
-    sizes = np.diff(offsets)
-    # reduceat would read a neighbour's entry for a position without moves, so those are left out.
-    starts = offsets[:-1][sizes > 0]
-    if starts.size == 0:
-        return evaluations.moves, evaluations.logits
-    segments = np.repeat(np.arange(starts.size), sizes[sizes > 0])
-    scaled = evaluations.logits.astype(np.float32) / np.float32(temperature)
-    weights = np.exp(scaled - np.maximum.reduceat(scaled, starts)[segments])
-    probabilities = weights / np.add.reduceat(weights, starts)[segments]
-    order = np.lexsort((-probabilities, segments))
-    return evaluations.moves[order], probabilities[order].astype(np.float32)
+    logits = np.require(evaluations.logits, np.float32, ["C", "W"])
+    return ordered_by_softmax(evaluations.offsets, evaluations.moves, logits, temperature)
 
 
 def expansions(evaluations: Evaluations, temperature: float) -> list[Expansion]:

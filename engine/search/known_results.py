@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import chess
 
-from dejavu.engine.search.endings import Endings
+from dejavu.engine.search.endings import SOLVED_MEN, Endings
 from dejavu.engine.search.tablebase import Tablebases
 from dejavu.engine.search.task import Task
 from dejavu.engine.search.tree import DRAWN, LOST, TABLEBASE_PLIES, WON
-from dejavu.model.chess.encoding import Packed, index_to_move, pack
+from dejavu.model.chess.encoding import Packed, count_men, index_to_move, only_minor_pieces, pack, unpack
 from dejavu.retrieval.moves import NO_MOVE
 
 Result = tuple[int, int]
@@ -24,20 +24,14 @@ class KnownResults:
         self._tablebases = tablebases
         self._endings = endings
 
-    def result(self, node: int, root: int, board: chess.Board) -> Result | None:
-        """Of a new node, where `board` is; None if the network is to tell."""
-        known = self._by_rules(node, root, board)
-        if known is None and chess.popcount(board.occupied) == 3:
-            solved = self._endings.result(board)
-            if solved is not None:
-                outcome, plies = solved
-                return (WON, DRAWN, LOST)[outcome + 1], plies
-        if known is None and self._tablebases.pieces:
-            result = self._tablebases.result(board)
-            if result is not None:
-                known = (DRAWN, 0) if result == 0 else (LOST if result > 0 else WON, TABLEBASE_PLIES)
+    def result(self, node: int, root: int) -> Result | None:
+        """Of a new node; None if the network is to tell."""
+        key, clock = self._tree.key[node], self._tree.clock[node]
+        known = self._by_rules(node, root, key, clock)
+        if known is None and count_men(key) <= max(SOLVED_MEN, self._tablebases.pieces):
+            known = self._by_tables(unpack(key, clock))
         if known is None and self._task.proofs:
-            known = self._proven_before(node, root, board.halfmove_clock)
+            known = self._proven_before(node, root, clock)
         return known
 
     def proven_win(self, root: int) -> int:
@@ -67,21 +61,32 @@ class KnownResults:
                 return True, 0
         return False, 0
 
-    def _by_rules(self, node: int, root: int, board: chess.Board) -> Result | None:
+    def _by_rules(self, node: int, root: int, key: Packed, clock: int) -> Result | None:
         """Draws the position does not show by having no moves; mate goes before the 50-move rule.
 
         A repetition within the search is a draw: what was good the first time is good again. A position that stood
         once in the game is none yet; nobody need move there as before.
         """
-        if board.halfmove_clock >= 4:
-            in_search, in_game = self._before(node, root, self._tree.key[node], board.halfmove_clock)
+        if clock >= 4:
+            in_search, in_game = self._before(node, root, key, clock)
             if in_search or in_game >= 2:
                 return DRAWN, 0
-        if board.halfmove_clock >= 100:
-            return (WON, 0) if board.is_checkmate() else (DRAWN, 0)
-        if not (board.pawns | board.rooks | board.queens) and board.is_insufficient_material():
+        if clock >= 100:
+            return (WON, 0) if unpack(key).is_checkmate() else (DRAWN, 0)
+        if only_minor_pieces(key) and unpack(key).is_insufficient_material():
             return DRAWN, 0
         return None
+
+    def _by_tables(self, board: chess.Board) -> Result | None:
+        """Of an ending that is solved, or that the tablebases have."""
+        solved = self._endings.result(board)
+        if solved is not None:
+            outcome, plies = solved
+            return (WON, DRAWN, LOST)[outcome + 1], plies
+        result = self._tablebases.result(board) if self._tablebases.pieces else None
+        if result is None:
+            return None
+        return (DRAWN, 0) if result == 0 else (LOST if result > 0 else WON, TABLEBASE_PLIES)
 
     def _proven_before(self, node: int, root: int, clock: int) -> Result | None:
         """What earlier searches have proven of a new node, or of the root's move to it."""

@@ -10,7 +10,7 @@ from collections.abc import Container, Sequence
 
 import chess
 
-from dejavu.model.chess.attacks import attacks, legal_mask
+from dejavu.model.chess.attacks import attacks, legal_moves
 from dejavu.model.chess.encoding import Packed, pack, stack
 from dejavu.model.chess.mates import mating_moves
 from dejavu.retrieval.moves import NO_MOVE
@@ -52,7 +52,7 @@ def mate_in_two(board: chess.Board, moves: Sequence[chess.Move], met: Container[
             board.pop()
         planes = stack(positions)
         sets = attacks(planes)
-        mated = mating_moves(planes, sets, legal_mask(planes, sets)) != NO_MOVE
+        mated = mating_moves(planes, sets, legal_moves(planes, sets)) != NO_MOVE
         refuted = {
             move
             for move, position, is_mate in zip(owners, positions, mated.tolist(), strict=True)

@@ -37,7 +37,8 @@ from dejavu.engine.search.stoppers import SearchState, first_reason
 from dejavu.engine.search.tablebase import Tablebases
 from dejavu.engine.search.task import Signals, Task
 from dejavu.engine.search.tree import DRAWN, LOST, NO_NODE, UNPROVEN, WON
-from dejavu.model.chess.encoding import Packed, clock_byte, index_to_move, pack, stack, unpack
+from dejavu.model.chess.encoding import Packed, clock_byte, stack, unpack
+from dejavu.model.chess.play import play
 
 MAX_COLLISIONS = 32
 """Walks of one minibatch that may end at a leaf already waiting (lc0's collision limit)."""
@@ -108,8 +109,6 @@ class Search:
         self._waiting = 0
         """Leaves that have been gathered and not settled."""
         self._root_board = task.board
-        self._newest = NO_NODE, task.board
-        """The node made last, and its board."""
         self._began = time.perf_counter()
         self._best_child = NO_NODE
         self._known_win: KnownWin | None = None
@@ -345,21 +344,16 @@ class Search:
                 return node, depth
 
     def _add_child(self, node: int) -> int:
-        """Make the node behind the next unvisited edge; its board is kept until `_finish_if_known`."""
+        """Make the node behind the next unvisited edge."""
         tree = self.tree
-        board = unpack(tree.key[node], tree.clock[node])
-        board.push(index_to_move(tree.next_move(node), board))
-        child = tree.add_child(node, pack(board), board.halfmove_clock)
-        self._newest = child, board
-        return child
+        key, starts_clock = play(tree.key[node], tree.next_move(node))
+        return tree.add_child(node, key, 0 if starts_clock else tree.clock[node] + 1)
 
     def _finish_if_known(self, node: int, depth: int) -> Leaf | None:
         """Phase 2: back the walk up at once if no network is needed, else say what to evaluate."""
         tree, root = self.tree, self.root
         if not tree.proof[node] and not tree.visits[node]:
-            newest, board = self._newest
-            board = board if node == newest else unpack(tree.key[node], tree.clock[node])
-            known = self.known.result(node, root, board)
+            known = self.known.result(node, root)
             if known is not None:
                 tree.prove(node, root, *known)
         if tree.proof[node]:

@@ -76,6 +76,20 @@ def mirror(planes: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return _REVERSED_BITS[data].view(np.uint64)
 
 
+def count_men(packed: Packed) -> int:
+    """Pieces and pawns of both sides."""
+    bit0, bit1, bit2, _ = _PLANES.unpack(packed)
+    men: int = (bit0 | bit1 | bit2).bit_count()
+    return men
+
+
+def only_minor_pieces(packed: Packed) -> bool:
+    """Whether there is nothing but kings, bishops and knights."""
+    bit0, bit1, bit2, _ = _PLANES.unpack(packed)
+    pawns, rooks_and_queens = bit0 & ~bit1 & ~bit2, bit2 & ~(bit1 & ~bit0)
+    return not pawns | rooks_and_queens
+
+
 def clock_byte(halfmove_clock: int, repeated: bool) -> int:
     """The part of a position that the planes leave out, in one byte."""
     return min(halfmove_clock, MAX_HALFMOVE_CLOCK) | (REPEATED if repeated else 0)

@@ -7,15 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dejavu.model.chess.attacks import Attacks, Planes, attacks, checkers, king_squares, to_squares
+from dejavu.model.chess import kernels
+from dejavu.model.chess.attacks import Attacks, Planes, attacks
 from dejavu.model.chess.encoding import MAX_HALFMOVE_CLOCK, REPEATED
 
-_PIECES = (1, 2, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14)  # a rook with castling right (7, 15) counts as a rook too
-_ROOK_OF_CASTLING = {4: 7, 12: 15}
-
-SQUARE_FEATURES = 12 + 3 + 12 + 1 + 2
-"""F: 12 pieces; castling rooks of both sides, en passant; squares attacked by each of the 12 kinds of piece;
-pieces giving check; numbers of own and of opposing attackers."""
+SQUARE_FEATURES = kernels.SQUARE_FEATURES
 CLOCK_FEATURES = 2
 """G: half-move clock / 100, and whether the position is a repetition."""
 ATTACKER_COUNT_SCALE = 0.25
@@ -40,22 +36,9 @@ class Features(NamedTuple):
 def features(planes: Planes, clocks: NDArray[np.uint8], sets: Attacks | None = None) -> Features:
     """Features of packed positions: planes [B, 4] and clock bytes [B]."""
     sets = sets or attacks(planes)
-    codes = sets.codes
-    squares = np.empty((len(planes), SQUARE_FEATURES, 64), dtype=np.uint8)
-    attacked = np.empty((len(planes), len(_PIECES)), dtype=np.uint64)
-    for slot, piece in enumerate(_PIECES):
-        stands = codes == piece
-        if piece in _ROOK_OF_CASTLING:
-            stands |= codes == _ROOK_OF_CASTLING[piece]
-        squares[:, slot] = stands
-        attacked[:, slot] = np.bitwise_or.reduce(sets.by_square, axis=1, where=stands)
-    for slot, code in enumerate((7, 15, 8), start=12):
-        squares[:, slot] = codes == code
-    squares[:, 15:27] = to_squares(attacked)
-    squares[:, 27] = to_squares(checkers(sets, king_squares(codes)))
-    attackers = to_squares(sets.by_square)  # [B, from, to]
-    squares[:, 28] = np.einsum("bft,bf->bt", attackers, sets.is_own.view(np.uint8))
-    squares[:, 29] = np.einsum("bft,bf->bt", attackers, sets.is_opponent.view(np.uint8))
+    squares = np.zeros((len(planes), SQUARE_FEATURES, 64), dtype=np.uint8)
+    attackers = np.zeros((len(planes), 64, 64), dtype=np.uint8)
+    kernels.fill_features(sets.codes, sets.by_square, squares, attackers)
     clock = np.empty((len(planes), CLOCK_FEATURES), dtype=np.float32)
     clock[:, 0] = (clocks & (REPEATED - 1)) / MAX_HALFMOVE_CLOCK
     clock[:, 1] = clocks >= REPEATED

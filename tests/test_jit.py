@@ -1,0 +1,31 @@
+"""Functions compiled to machine code, kept for the next start where they can be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import pytest
+
+from dejavu.model.jit import compiled
+
+
+@pytest.mark.parametrize("error", [OSError("No space left on device"), RuntimeError("cannot cache function")])
+def test_where_nothing_can_be_kept_a_function_is_compiled_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    njit = numba.njit
+
+    def refusing(*arguments: Any, cache: bool = False, **others: Any) -> Any:
+        if cache:
+            raise error
+        return njit(*arguments, **others)
+
+    monkeypatch.setattr(numba, "njit", refusing)
+
+    @compiled("int64(int64)")
+    def doubled(number: int) -> int:
+        return 2 * number
+
+    assert doubled(21) == 42
+    assert not doubled.stats.cache_path  # type: ignore[attr-defined]
