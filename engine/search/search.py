@@ -73,8 +73,9 @@ class Minibatch(NamedTuple):
     """What one gathering found."""
 
     leaves: list[Leaf]
-    collisions: list[int]
-    """Nodes where walks ended that waited already: their virtual visits are taken back with the leaves'."""
+    collisions: dict[int, int]
+    """Nodes where walks ended that waited already, and how many: their virtual visits are taken back with the
+    leaves'."""
 
 
 class Search:
@@ -190,7 +191,7 @@ class Search:
         """Phases 1 and 2: leaves for the network. Each minibatch must be settled, the oldest first."""
         if self.tree.first_edge[self.root] < 0:
             leaves = [self._gather_root()]
-            collisions: list[int] = []
+            collisions: dict[int, int] = {}
         else:
             leaves, collisions = self._gather(self._next_batch_size())
         self._waiting += len(leaves)
@@ -208,8 +209,8 @@ class Search:
                 self._known_win = prepare_root(self.task, root, self.known, self.config)
         for leaf in batch.leaves:
             tree.add_in_flight(leaf.node, root, -1)
-        for node in batch.collisions:
-            tree.add_in_flight(node, root, -1)
+        for node, walks in batch.collisions.items():
+            tree.add_in_flight(node, root, -walks)
         self._waiting -= len(batch.leaves)
         if tree.bytes >= self.task.tree_bytes and not self._waiting:
             self.root = tree.prune(root, self.task.tree_bytes // 2)
@@ -266,25 +267,31 @@ class Search:
             size = min(size, self.task.node_limit - visits - self._waiting)
         return size
 
-    def _gather(self, size: int) -> tuple[list[Leaf], list[int]]:
-        """Up to `size` leaves for the network, and the nodes of walks that collided."""
+    def _gather(self, size: int) -> tuple[list[Leaf], dict[int, int]]:
+        """Up to `size` leaves for the network, and the nodes of walks that collided.
+
+        A walk that ends where others of this minibatch have collided counts for as many as these: one after the other
+        they would mostly go the same way, until there are enough of them (lc0 foresees how many).
+        """
         tree, root, signals = self.tree, self.root, self.signals
         limit = self.task.node_limit
         if tree.proof[root] and self._known_win is not None:
             give_back_priors(self.task, root, self._known_win)
             self._known_win = None
         leaves: list[Leaf] = []
-        collisions: list[int] = []
-        finished = 0
-        while len(leaves) < size and len(collisions) < MAX_COLLISIONS and finished < MAX_FINISHED:
+        collisions: dict[int, int] = {}
+        collided = finished = 0
+        while len(leaves) < size and collided < MAX_COLLISIONS and finished < MAX_FINISHED:
             if self._is_solved() or signals.stop.is_set():
                 break
             if limit is not None and tree.visits[root] + self._waiting + len(leaves) >= limit:
                 break
             node, depth = self._select()
             if tree.in_flight[node]:
-                tree.add_in_flight(node, root, 1)
-                collisions.append(node)
+                walks = min(collisions.get(node, 1), MAX_COLLISIONS - collided)
+                tree.add_in_flight(node, root, walks)
+                collisions[node] = collisions.get(node, 0) + walks
+                collided += walks
                 continue
             leaf = self._finish_if_known(node, depth)
             if leaf is None:
