@@ -40,6 +40,8 @@ _ONE, _EIGHT = np.uint64(1), np.uint64(8)
 _NONE = np.uint64(0)
 _ALL = ~_NONE
 _BIT: Bitboards = _ONE << np.arange(64, dtype=np.uint64)
+_OWN_PAWNS, _OTHER_PAWNS = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
+_PIECES_LEFT = np.uint64(0x165667B19E3779F9)  # all three are odd, with their bits well mixed
 _THIRD_RANK, _LAST_RANK = np.uint64(chess.BB_RANK_3), np.uint64(chess.BB_RANK_8)
 
 _DE_BRUIJN, _TOP = np.uint64(0x03F79D71B4CB0A89), np.uint64(58)
@@ -314,6 +316,32 @@ def legal_moves(planes: Bitboards, codes: Codes, by_square: Bitboards) -> tuple[
                     found[at] = UNDERPROMOTION_OFFSET + (square - 48) * 9 + direction * 3 + piece
                     at += 1
     return offsets, found
+
+
+@inlined
+def _count(bitboard: Bitboard) -> Bitboard:
+    """Its squares."""
+    count = _NONE
+    while bitboard:
+        bitboard &= bitboard - _ONE
+        count += _ONE
+    return count
+
+
+@compiled("uint64[::1](uint64[:, ::1])")
+def signatures(planes: Bitboards) -> Bitboards:
+    """[B] numbers of planes [B, 4]; see `structure.signatures`."""
+    found = np.empty(len(planes), np.uint64)
+    for b in range(len(planes)):
+        bit0, bit1, bit2, opponent = planes[b]
+        pawns = bit0 & ~bit1 & ~bit2
+        rooks = bit2 & (~(bit0 | bit1) | bit0 & bit1)
+        left = _NONE
+        for pieces in (bit1 & ~bit0 & ~bit2, bit0 & bit1 & ~bit2, rooks, bit0 & bit2 & ~bit1):
+            for side in (pieces & ~opponent, pieces & opponent):
+                left = left << np.uint64(4) | _count(side)
+        found[b] = (pawns & ~opponent) * _OWN_PAWNS + (pawns & opponent) * _OTHER_PAWNS + left * _PIECES_LEFT
+    return found
 
 
 @compiled("(uint8[:, ::1], uint64[:, ::1], uint8[:, :, ::1], uint8[:, :, ::1])")

@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from dejavu.model.chess import kernels
+
 PIECES = "PNBRQ"
 """Kinds of pieces that come and go, as `piece_counts` has them."""
 
@@ -17,9 +19,6 @@ OTHER_STRUCTURE = 10
 _FILE_A = np.uint64(0x0101010101010101)
 _GATHER = np.uint64(0x0102040810204080)
 """Times the bits of the a-file: these, one beside the other, in the highest byte."""
-_OWN_PAWNS, _OTHER_PAWNS = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)
-_PIECES_LEFT = np.uint64(0x165667B19E3779F9)
-"""All three are odd, with their bits well mixed."""
 
 WORTH = np.array([1, 3, 3, 5, 9])
 """Of a pawn, knight, bishop, rook and queen, in pawns."""
@@ -64,11 +63,7 @@ def signatures(planes: Planes) -> NDArray[np.uint64]:
 
     Others are hardly ever equal.
     """
-    own_pawns, other_pawns, *others = piece_boards(planes)[:10]
-    left = np.zeros(len(planes), np.uint64)
-    for pieces in others:
-        left = left << np.uint64(4) | np.bitwise_count(pieces)
-    return np.asarray(own_pawns * _OWN_PAWNS + other_pawns * _OTHER_PAWNS + left * _PIECES_LEFT)
+    return kernels.signatures(np.require(planes, np.uint64, ["C", "W"]))
 
 
 def pawn_files(planes: Planes) -> NDArray[np.uint8]:
