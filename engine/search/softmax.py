@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,10 +20,17 @@ def ordered_by_softmax(
     """
     ordered, shares = np.empty_like(moves), np.empty_like(logits)
     for b in range(len(offsets) - 1):
-        own = slice(offsets[b], offsets[b + 1])
-        if own.start == own.stop:
-            continue
-        weights = np.exp((logits[own] - logits[own].max()) / temperature)
-        order = np.argsort(-weights, kind="mergesort")  # of moves alike the first comes first
-        ordered[own], shares[own] = moves[own][order], (weights / weights.sum())[order]
+        start, end = offsets[b], offsets[b + 1]
+        for i in range(start, end):  # insertion sort: there are few, and numba takes seconds to compile numpy's
+            at = i
+            while at > start and shares[at - 1] < logits[i]:
+                shares[at], ordered[at] = shares[at - 1], ordered[at - 1]
+                at -= 1
+            shares[at], ordered[at] = logits[i], moves[i]
+        total, highest = 0.0, shares[start] if end > start else 0.0
+        for i in range(start, end):
+            shares[i] = math.exp((shares[i] - highest) / temperature)
+            total += shares[i]
+        for i in range(start, end):
+            shares[i] /= total
     return ordered, shares
