@@ -25,7 +25,7 @@ from dejavu.engine.options import Config
 from dejavu.engine.search.evaluator import CLOCK_STEP, EvaluationCache, Expansion, UniformEvaluator, priors
 from dejavu.engine.search.limits import Limits
 from dejavu.engine.search.lines import Info
-from dejavu.engine.search.search import Leaf
+from dejavu.engine.search.search import MAX_COLLISIONS, Leaf
 from dejavu.engine.search.stoppers import NodesStopper
 from dejavu.engine.search.tree import DRAWN, LOST, UNPROVEN, WON, Tree
 from dejavu.engine.uci.session import Session
@@ -148,6 +148,35 @@ def test_a_young_tree_gets_small_minibatches_and_an_old_one_full_ones() -> None:
         assert size <= min(24, visits, max(8, visits / 8))
     assert max(size for visits, size in sizes.items() if visits < 64) == 8
     assert max(size for visits, size in sizes.items() if visits >= 192) == 24
+
+
+def test_few_walks_collide_where_all_of_them_go_the_same_way() -> None:
+    def prefer_e4(board: chess.Board, move: chess.Move) -> float:
+        return 30.0 if move.uci() in ("e2e4", "e7e5") else 0.0
+
+    run, _, _ = search(chess.STARTING_FEN, 1, FakeEvaluator(even, prefer_e4), Config(minibatch_size=8))
+    run.task = replace(run.task, node_limit=None)
+    walks, select = 0, run._select
+
+    def counted() -> tuple[int, int]:
+        nonlocal walks
+        walks += 1
+        return select()
+
+    run._select = counted  # type: ignore[method-assign]
+    while run.tree.visits[run.root] < 40:
+        walks = 0
+        batch = run.gather()
+        collided = sum(batch.collisions.values())
+        assert collided <= MAX_COLLISIONS
+        if collided == MAX_COLLISIONS and len(batch.leaves) == 1:
+            assert walks == 1 + 6  # 1, 1, 2, 4, 8 and 16 at the leaf
+            break
+        run.settle(batch, run.evaluate(batch.leaves))
+    else:
+        pytest.fail("no minibatch met the limit")
+    run.settle(batch, run.evaluate(batch.leaves))
+    check_tree(run)
 
 
 def test_one_node_plays_the_policys_move() -> None:
