@@ -16,6 +16,7 @@ from dejavu.engine.search.evaluator import Evaluator, Extensible, UniformEvaluat
 from dejavu.model.backends import AUTO
 from dejavu.model.backends.protocol import BackendError
 from dejavu.model.chess.encoding import clock_byte, pack, stack
+from dejavu.model.jit import compile_all
 from dejavu.model.stored_evaluations import file_beside
 from dejavu.retrieval.memory import Memory, MemoryFileError
 
@@ -298,6 +299,7 @@ class Loader:
         import chess
 
         evaluator = self._factory(target)
+        compile_all()
         clocks = np.array([clock_byte(0, repeated=False)], np.uint8)
         expansions(evaluator.evaluate(stack([pack(chess.Board())]), clocks), 1.0)
         return evaluator

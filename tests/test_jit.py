@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import numba
 import pytest
 
 from dejavu.model.jit import compiled
+
+
+def test_numba_is_imported_when_something_is_computed() -> None:
+    code = (
+        "import sys, chess; from dejavu.model.chess.play import play; from dejavu.model.chess.encoding import pack;"
+        "before = 'numba' in sys.modules; play(pack(chess.Board()), 796); print(before, 'numba' in sys.modules)"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.split() == ["False", "True"]
 
 
 @pytest.mark.parametrize("error", [OSError("No space left on device"), RuntimeError("cannot cache function")])
@@ -28,4 +39,3 @@ def test_where_nothing_can_be_kept_a_function_is_compiled_all_the_same(
         return 2 * number
 
     assert doubled(21) == 42
-    assert not doubled.stats.cache_path  # type: ignore[attr-defined]
