@@ -8,7 +8,8 @@ from dejavu.engine.search.endings import SOLVED_MEN, Endings
 from dejavu.engine.search.tablebase import Tablebases
 from dejavu.engine.search.task import Task
 from dejavu.engine.search.tree import DRAWN, LOST, TABLEBASE_PLIES, WON
-from dejavu.model.chess.encoding import Packed, count_men, index_to_move, only_minor_pieces, pack, unpack
+from dejavu.model.chess.encoding import Packed, count_men, only_minor_pieces, unpack
+from dejavu.model.chess.play import play
 from dejavu.retrieval.moves import NO_MOVE
 
 Result = tuple[int, int]
@@ -36,13 +37,11 @@ class KnownResults:
 
     def proven_win(self, root: int) -> int:
         """The root's move that an earlier search has proven to win, NO_MOVE if there is none."""
-        board = self._task.board
         proof = self._task.proofs.get(self._tree.key[root])
-        if proof is None or not proof.wins or not proof.holds(board.halfmove_clock):
+        if proof is None or not proof.wins or not proof.holds(self._task.board.halfmove_clock):
             return NO_MOVE
-        board = board.copy(stack=False)
-        board.push(index_to_move(proof.line[0], board))
-        return NO_MOVE if pack(board) in self._task.history else proof.line[0]
+        move = proof.line[0]
+        return NO_MOVE if play(self._tree.key[root], move).packed in self._task.history else move
 
     def stood_in_game(self, node: int, root: int, key: Packed, clock: int) -> bool:
         """Whether the position stood on the board before the root did."""

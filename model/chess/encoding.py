@@ -34,7 +34,8 @@ MAX_HALFMOVE_CLOCK = 100
 Packed = bytes
 """The four planes, eight bytes each, lowest first: hashable, and a quarter the size of a tuple of numbers."""
 
-_PLANES = struct.Struct("<4Q")
+PLANES = struct.Struct("<4Q")
+"""How a packed position is written."""
 _FLIPPED_PLANES = struct.Struct(">4Q")
 """A rank is a byte: written from the highest byte on, a plane has its ranks swapped."""
 
@@ -62,7 +63,7 @@ def pack(board: chess.Board) -> Packed:
     bit0 = board.pawns | board.bishops | board.queens | castling
     bit1 = board.knights | board.bishops | board.kings | castling
     bit2 = board.rooks | board.queens | board.kings
-    return (_PLANES if board.turn == chess.WHITE else _FLIPPED_PLANES).pack(bit0, bit1, bit2, opponent)
+    return (PLANES if board.turn == chess.WHITE else _FLIPPED_PLANES).pack(bit0, bit1, bit2, opponent)
 
 
 def stack(packed: Sequence[Packed]) -> NDArray[np.uint64]:
@@ -78,14 +79,14 @@ def mirror(planes: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 def count_men(packed: Packed) -> int:
     """Pieces and pawns of both sides."""
-    bit0, bit1, bit2, _ = _PLANES.unpack(packed)
+    bit0, bit1, bit2, _ = PLANES.unpack(packed)
     men: int = (bit0 | bit1 | bit2).bit_count()
     return men
 
 
 def only_minor_pieces(packed: Packed) -> bool:
     """Whether there is nothing but kings, bishops and knights."""
-    bit0, bit1, bit2, _ = _PLANES.unpack(packed)
+    bit0, bit1, bit2, _ = PLANES.unpack(packed)
     pawns, rooks_and_queens = bit0 & ~bit1 & ~bit2, bit2 & ~(bit1 & ~bit0)
     return not pawns | rooks_and_queens
 
@@ -100,7 +101,7 @@ def unpack(planes: Packed | Sequence[int] | NDArray[np.uint64], clock: int = 0) 
 
     Castling rights that standard chess does not know make a Chess960 board.
     """
-    bit0, bit1, bit2, opponent = _PLANES.unpack(planes) if isinstance(planes, bytes) else map(int, planes)
+    bit0, bit1, bit2, opponent = PLANES.unpack(planes) if isinstance(planes, bytes) else map(int, planes)
     occupied = bit0 | bit1 | bit2
     castling = bit0 & bit1 & bit2
     board = chess.Board(None)

@@ -11,7 +11,9 @@ from dejavu.model.chess import kernels
 from dejavu.model.chess.attacks import Attacks, Planes, attacks
 from dejavu.model.chess.encoding import MAX_HALFMOVE_CLOCK, REPEATED
 
-SQUARE_FEATURES = kernels.SQUARE_FEATURES
+SQUARE_FEATURES = 12 + 3 + 12 + 1 + 2
+"""F: 12 pieces; castling rooks of both sides, en passant; squares attacked by each of the 12 kinds of piece;
+pieces giving check; numbers of own and of opposing attackers."""
 CLOCK_FEATURES = 2
 """G: half-move clock / 100, and whether the position is a repetition."""
 ATTACKER_COUNT_SCALE = 0.25

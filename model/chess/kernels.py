@@ -29,12 +29,13 @@ Moves = NDArray[np.uint16]
 
 PIECES = (1, 2, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14)
 """Codes of the kinds of piece: a rook with castling right (7, 15) counts as a rook, too."""
-SQUARE_FEATURES = 12 + 3 + 12 + 1 + 2
-"""F: 12 pieces; castling rooks of both sides, en passant; squares attacked by each of the 12 kinds of piece;
-pieces giving check; numbers of own and of opposing attackers."""
 
 _PAWN, _KNIGHT, _BISHOP, _ROOK, _QUEEN, _KING, _CASTLING_ROOK, _EN_PASSANT = range(1, 9)
-_OPPOSING_PAWN, _OPPOSING_KING = 9, 14
+_OPPOSING_PAWN, _OPPOSING_KING, _OPPOSING_CASTLING_ROOK = 9, 14, 15
+
+# Where the square features that are no pieces begin: see features.SQUARE_FEATURES.
+_CASTLES, _OPPOSING_CASTLES, _PASSED, _ATTACKED, _CHECKS = 12, 13, 14, 15, 27
+_OWN_ATTACKERS, _OPPOSING_ATTACKERS = 28, 29
 
 _ONE, _EIGHT = np.uint64(1), np.uint64(8)
 _NONE = np.uint64(0)
@@ -270,15 +271,19 @@ def _fill_targets(
 
 
 @inlined
-def _promotions(targets: Bitboards, codes: Codes) -> int:
-    """Under-promotions among the moves."""
+def _count(bitboard: Bitboard) -> int:
+    """Its squares."""
     count = 0
-    for square in range(48, 56):
-        landing = targets[square] & _LAST_RANK if codes[square] == _PAWN else _NONE
-        while landing:
-            landing &= landing - _ONE
-            count += 3
+    while bitboard:
+        bitboard &= bitboard - _ONE
+        count += 1
     return count
+
+
+@inlined
+def _landing(targets: Bitboards, codes: Codes, square: int) -> Bitboard:
+    """Where the pawn of a square promotes."""
+    return targets[square] & _LAST_RANK if codes[square] == _PAWN else _NONE
 
 
 @compiled("Tuple((int64[::1], uint16[::1]))(uint64[:, ::1], uint8[:, ::1], uint64[:, ::1])")
@@ -289,12 +294,9 @@ def legal_moves(planes: Bitboards, codes: Codes, by_square: Bitboards) -> tuple[
     offsets = np.zeros(count + 1, np.int64)
     for b in range(count):
         _fill_targets(planes[b, 0], planes[b, 1], planes[b, 2], planes[b, 3], codes[b], by_square[b], targets[b])
-        moves = _promotions(targets[b], codes[b])
+        moves = 0
         for square in range(64):
-            left = targets[b, square]
-            while left:
-                left &= left - _ONE
-                moves += 1
+            moves += _count(targets[b, square]) + 3 * _count(_landing(targets[b], codes[b], square))
         offsets[b + 1] = offsets[b] + moves
     found = np.empty(offsets[count], np.uint16)
     at = 0
@@ -307,7 +309,7 @@ def legal_moves(planes: Bitboards, codes: Codes, by_square: Bitboards) -> tuple[
                 found[at] = square * 64 + _square_of(bit)
                 at += 1
         for square in range(48, 56):
-            landing = targets[b, square] & _LAST_RANK if codes[b, square] == _PAWN else _NONE
+            landing = _landing(targets[b], codes[b], square)
             while landing:
                 bit = _lowest(landing)
                 landing ^= bit
@@ -316,16 +318,6 @@ def legal_moves(planes: Bitboards, codes: Codes, by_square: Bitboards) -> tuple[
                     found[at] = UNDERPROMOTION_OFFSET + (square - 48) * 9 + direction * 3 + piece
                     at += 1
     return offsets, found
-
-
-@inlined
-def _count(bitboard: Bitboard) -> Bitboard:
-    """Its squares."""
-    count = _NONE
-    while bitboard:
-        bitboard &= bitboard - _ONE
-        count += _ONE
-    return count
 
 
 @compiled("uint64[::1](uint64[:, ::1])")
@@ -339,7 +331,7 @@ def signatures(planes: Bitboards) -> Bitboards:
         left = _NONE
         for pieces in (bit1 & ~bit0 & ~bit2, bit0 & bit1 & ~bit2, rooks, bit0 & bit2 & ~bit1):
             for side in (pieces & ~opponent, pieces & opponent):
-                left = left << np.uint64(4) | _count(side)
+                left = left << np.uint64(4) | np.uint64(_count(side))
         found[b] = (pawns & ~opponent) * _OWN_PAWNS + (pawns & opponent) * _OTHER_PAWNS + left * _PIECES_LEFT
     return found
 
@@ -354,24 +346,24 @@ def fill_features(codes: Codes, by_square: Bitboards, squares: NDArray[np.uint8]
             if code == 0:
                 continue
             if code == _EN_PASSANT:
-                squares[b, 14, square] = 1
+                squares[b, _PASSED, square] = 1
                 continue
             slot = _SLOT[code]
             squares[b, slot, square] = 1
             if code == _CASTLING_ROOK:
-                squares[b, 12, square] = 1
-            elif code == 15:
-                squares[b, 13, square] = 1
-            if code > 8 and by_square[b, square] & _BIT[king]:
-                squares[b, 27, square] = 1
-            side = 28 if code < 8 else 29
+                squares[b, _CASTLES, square] = 1
+            elif code == _OPPOSING_CASTLING_ROOK:
+                squares[b, _OPPOSING_CASTLES, square] = 1
+            if code > _EN_PASSANT and by_square[b, square] & _BIT[king]:
+                squares[b, _CHECKS, square] = 1
+            side = _OWN_ATTACKERS if code < _EN_PASSANT else _OPPOSING_ATTACKERS
             left = by_square[b, square]
             while left:
                 bit = _lowest(left)
                 left ^= bit
                 target = _square_of(bit)
                 attackers[b, square, target] = 1
-                squares[b, 15 + slot, target] = 1
+                squares[b, _ATTACKED + slot, target] = 1
                 squares[b, side, target] += 1
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import struct
 from typing import NamedTuple
 
 from dejavu.model.chess import kernels
-from dejavu.model.chess.encoding import Packed
-
-_PLANES = struct.Struct("<4Q")
+from dejavu.model.chess.encoding import PLANES, Packed
 
 
 class Played(NamedTuple):
@@ -22,6 +19,6 @@ class Played(NamedTuple):
 
 def play(packed: Packed, move: int) -> Played:
     """`packed` after a legal move of it (policy index)."""
-    bit0, bit1, bit2, bit3 = _PLANES.unpack(packed)
+    bit0, bit1, bit2, bit3 = PLANES.unpack(packed)
     *planes, starts_clock = kernels.play(bit0, bit1, bit2, bit3, move)
-    return Played(_PLANES.pack(*planes), starts_clock)
+    return Played(PLANES.pack(*planes), starts_clock)

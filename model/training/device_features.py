@@ -13,8 +13,8 @@ from torch import Tensor
 from dejavu.model.backbone import Inputs
 from dejavu.model.chess.attacks import attacks, to_squares
 from dejavu.model.chess.encoding import MAX_HALFMOVE_CLOCK, REPEATED
+from dejavu.model.chess.kernels import PIECES
 
-_PIECES = (1, 2, 3, 4, 5, 6, 9, 10, 11, 12, 13, 14)
 _CASTLING_ROOK, _OPPOSING_CASTLING_ROOK, _EN_PASSANT = 7, 15, 8
 _OWN_KING = 6
 
@@ -46,7 +46,7 @@ class DeviceFeatures:
         self._between = torch.from_numpy(np.array(between, np.uint64).view(np.int64)).to(device)
         self._reached = torch.from_numpy(_reached()).to(device)
         self._squares = torch.arange(64, device=device)
-        self._pieces = torch.tensor(_PIECES, device=device)
+        self._pieces = torch.tensor(PIECES, device=device)
         self._plain = torch.arange(16, device=device)
         """A rook with castling right counts as a rook too."""
         self._plain[_CASTLING_ROOK], self._plain[_OPPOSING_CASTLING_ROOK] = 4, 12
@@ -68,9 +68,9 @@ class DeviceFeatures:
             [
                 stands,
                 torch.stack(special, dim=1),
-                counts[:, : len(_PIECES)] > 0,
+                counts[:, : len(PIECES)] > 0,
                 (opponent & on_king)[:, None],
-                counts[:, len(_PIECES) :],
+                counts[:, len(PIECES) :],
             ],
             dim=1,
         )
