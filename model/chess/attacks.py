@@ -85,7 +85,7 @@ def to_squares(bitboards: Bitboards) -> NDArray[np.uint8]:
 def attacks(planes: Planes) -> Attacks:
     """Attack sets of every piece of the positions `planes` [B, 4]."""
     codes, by_square = np.empty((len(planes), 64), np.uint8), np.empty((len(planes), 64), np.uint64)
-    kernels.decode(_for_kernels(planes), codes, by_square)
+    kernels.decode(for_kernels(planes), codes, by_square)
     return Attacks(codes, by_square)
 
 
@@ -95,7 +95,7 @@ def legal_moves(planes: Planes, sets: Attacks | None = None) -> LegalMoves:
     Exact for positions that arose by legal play, Chess960 castling included. En passant relies on the packed
     square being set only where such a capture is legal: then every capturing pawn that is not pinned may.
     """
-    return LegalMoves(*kernels.legal_moves(_for_kernels(planes), *(sets or attacks(planes))))
+    return LegalMoves(*kernels.legal_moves(for_kernels(planes), *(sets or attacks(planes))))
 
 
 def legal_mask(planes: Planes, sets: Attacks | None = None) -> NDArray[np.bool_]:
@@ -103,5 +103,6 @@ def legal_mask(planes: Planes, sets: Attacks | None = None) -> NDArray[np.bool_]
     return legal_moves(planes, sets).mask()
 
 
-def _for_kernels(planes: Planes) -> Planes:
+def for_kernels(planes: Planes) -> Planes:
+    """The same, in memory of its own that kernels may read: a copy of a part, or of what a file is mapped to."""
     return np.require(planes, np.uint64, ["C", "W"])

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavu.model.chess import kernels
-from dejavu.model.chess.attacks import Attacks, LegalMoves, Planes
+from dejavu.model.chess.attacks import Attacks, LegalMoves, Planes, for_kernels
 
 
 def mating_moves(planes: Planes, sets: Attacks, legal: LegalMoves) -> NDArray[np.uint16]:
@@ -19,5 +19,5 @@ def mating_moves(planes: Planes, sets: Attacks, legal: LegalMoves) -> NDArray[np
     planes [B, 4], their attacks, and their legal moves. Where a pawn mates by promoting, it becomes a queen or a
     knight: a rook or a bishop mates only where a queen does.
     """
-    mating: NDArray[np.uint16] = kernels.mating_moves(np.require(planes, np.uint64, ["C", "W"]), sets.codes, *legal)
+    mating: NDArray[np.uint16] = kernels.mating_moves(for_kernels(planes), sets.codes, *legal)
     return mating

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dejavu.model.chess import kernels
+from dejavu.model.chess.attacks import for_kernels
 
 PIECES = "PNBRQ"
 """Kinds of pieces that come and go, as `piece_counts` has them."""
@@ -63,7 +64,7 @@ def signatures(planes: Planes) -> NDArray[np.uint64]:
 
     Others are hardly ever equal.
     """
-    return kernels.signatures(np.require(planes, np.uint64, ["C", "W"]))
+    return kernels.signatures(for_kernels(planes))
 
 
 def pawn_files(planes: Planes) -> NDArray[np.uint8]:
